@@ -25,3 +25,7 @@ class CapacityError(CascadeError, MemoryError):
 
 class EngineStateError(CascadeError, RuntimeError):
     """The call is not possible now: the engine is busy in another thread, has ended, or did not record what is asked."""
+
+
+class AuditError(CascadeError):
+    """Contracts, basis or money are not conserved, or a book is crossed: a defect of the engine, never of the input."""

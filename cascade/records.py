@@ -146,6 +146,19 @@ class Why(IntEnum):
     """a flat isolated account's balance goes to its owner"""
 
 
+class LiquidationStatus(IntEnum):
+    """What became of the lots of one liquidation."""
+
+    CLOSED = 0
+    """closed whole: in the book, by deleveraging or by the vault"""
+    BEYOND_DATA = 1
+    """lots stay open where the knowledge of the book ends"""
+    STRANDED = 2
+    """lots stay open that nobody could take"""
+    FLAT = 3
+    """there was no position, only a negative balance to serve"""
+
+
 class ShockPart(IntEnum):
     """Which part of a shock a SHOCK event is (its flags)."""
 

@@ -1,0 +1,235 @@
+"""The loaded market as exact integer columns: what both engines start from, frozen once built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from functools import cached_property
+
+import numpy as np
+
+from .errors import InputError, RangeError
+from .instruments import PRICE_LIMIT, RATE_ONE, Instrument, decimal_text
+
+LINEAR, INVERSE = 0, 1
+EXTERNAL, FUND, FEES, DUST, DEFICIT, VAULT = range(6)
+SETTLEMENT = 6
+"""Account index of the first instrument's settlement account; the others follow, then the users' accounts."""
+SYSTEM, CROSS, ISOLATED = range(3)
+NEVER_LIQUIDATED, NEVER_DELEVERAGED = 1, 2
+SLOTS = {"both": 0, "long": 1, "short": 2}
+"""Position slots: one net position, or a long and a short side by side (hedge mode)."""
+
+KNOWN_TO_ZERO, KNOWN_TO_INFINITY = 0, 2**63 - 1
+"""known_bid and known_ask of a complete book: the liquidity at every price is known."""
+ACCOUNT_LIMIT = 2**60
+"""No account's money, positions and orders may be able to exceed this many quanta: sums of a few stay below 2**63."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """One instrument as the engines see it: integers only.
+
+    A linear lot is worth `coef_num` quanta a tick (`coef_den` is 1); an inverse lot is worth coef_num / coef_den / price
+    quanta at a price in ticks. Tier t holds for notionals of at least floors[t]; maintenance there is
+    rates[t] * notional - amounts[t].
+    """
+
+    contract: int
+    coef_num: int
+    coef_den: int
+    floors: tuple[int, ...]
+    rates: tuple[int, ...]
+    amounts: tuple[int, ...]
+    taker_fee: int
+    maker_fee: int
+    liquidation_fee: int
+
+    @property
+    def continuous(self) -> bool:
+        """Whether maintenance nowhere jumps by more than a quantum (it does where a venue has rates without amounts)."""
+        steps = zip(self.floors[1:], self.rates, self.rates[1:], self.amounts, self.amounts[1:], strict=False)
+        return all(abs((r1 - r0) * floor - (a1 - a0) * RATE_ONE) <= RATE_ONE for floor, r0, r1, a0, a1 in steps)
+
+
+def pick_quantum(instruments: tuple[Instrument, ...]) -> Decimal:
+    """The largest power of ten <= 1e-6 (coin-settled: 1e-10) that makes a linear lot's value a tick whole."""
+    exponent = -10 if any(i.contract == "inverse" for i in instruments) else -6
+    for instrument in instruments:
+        if instrument.contract == "linear":
+            step = instrument.tick_size * instrument.lot_size * instrument.multiplier
+            while (step * Fraction(10) ** -exponent).denominator != 1:
+                exponent -= 1
+                if exponent < -18:
+                    raise InputError(
+                        f"instrument[{instrument.symbol!r}]: tick_size * lot_size * multiplier = {step}: "
+                        "must be a whole number of 1e-18"
+                    )
+    return Decimal(1).scaleb(exponent)
+
+
+def terms_of(instrument: Instrument, quantum: Fraction) -> Terms:
+    """An instrument's terms in quanta."""
+    name = f"instrument[{instrument.symbol!r}]"
+    if instrument.contract == "linear":
+        coefficient = instrument.tick_size * instrument.lot_size * instrument.multiplier / quantum
+        if coefficient.denominator != 1:
+            raise InputError(
+                f"{name}: tick_size * lot_size * multiplier must be a whole number of cash quanta ({decimal_text(quantum)})"
+            )
+    else:
+        coefficient = instrument.lot_size * instrument.multiplier / instrument.tick_size / quantum
+    if max(coefficient.numerator, coefficient.denominator) >= 2**62:
+        raise RangeError(f"{name}: one lot's value of {coefficient} quanta does not fit")
+    tiers = instrument.tiers
+    money = [(round(t.floor / quantum), round(t.amount / quantum)) for t in tiers] or [(0, 0)]
+    if max(max(pair) for pair in money) >= ACCOUNT_LIMIT:
+        raise RangeError(f"{name}.tiers: a floor or amount does not fit in {ACCOUNT_LIMIT} cash quanta")
+    return Terms(
+        contract=LINEAR if instrument.contract == "linear" else INVERSE,
+        coef_num=coefficient.numerator,
+        coef_den=coefficient.denominator,
+        floors=tuple(floor for floor, _ in money),
+        rates=tuple(int(t.maintenance_rate * RATE_ONE) for t in tiers) or (0,),
+        amounts=tuple(amount for _, amount in money),
+        taker_fee=int(instrument.taker_fee * RATE_ONE),
+        maker_fee=int(instrument.maker_fee * RATE_ONE),
+        liquidation_fee=int(instrument.liquidation_fee * RATE_ONE),
+    )
+
+
+@dataclass(frozen=True)
+class Orders:
+    """Resting orders of one instrument, in the order in which they were loaded: columns of equal length."""
+
+    order_id: np.ndarray
+    """uint64; 0 for an external order, which nobody can name"""
+    side: np.ndarray
+    """int8, +1 or -1"""
+    price: np.ndarray
+    """int64 ticks"""
+    lots: np.ndarray
+    """int64"""
+    owner: np.ndarray
+    """int32 account index; EXTERNAL for external orders"""
+
+    @classmethod
+    def empty(cls) -> Orders:
+        return cls(*(np.empty(0, t) for t in (np.uint64, np.int8, np.int64, np.int64, np.int32)))
+
+    def columns(self) -> tuple[np.ndarray, ...]:
+        return self.order_id, self.side, self.price, self.lots, self.owner
+
+    def extended(self, other: Orders) -> Orders:
+        return Orders(*(np.concatenate(pair) for pair in zip(self.columns(), other.columns(), strict=True)))
+
+    def prices(self, side: int) -> np.ndarray:
+        return self.price[self.side == side]
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything an engine starts from. Arrays are never written to."""
+
+    instruments: tuple[Instrument, ...]
+    quantum: Fraction
+    fund: int
+    vault: int
+    last: np.ndarray
+    """int64 ticks per instrument, 0 where none"""
+    index_1024: np.ndarray
+    """int64 1/1024 ticks per instrument, 0 where none"""
+    orders: tuple[Orders, ...]
+    known_bid: np.ndarray
+    """int64 ticks: sells find known liquidity down to here; KNOWN_TO_ZERO for a complete book"""
+    known_ask: np.ndarray
+    """int64 ticks: buys find known liquidity up to here; KNOWN_TO_INFINITY for a complete book"""
+    account_mode: np.ndarray
+    """uint8: SYSTEM, CROSS, ISOLATED"""
+    account_parent: np.ndarray
+    """int32: the owner's cross account of an isolated one, -1 otherwise"""
+    account_flags: np.ndarray
+    """uint8: bits NEVER_LIQUIDATED, NEVER_DELEVERAGED"""
+    account_balance: np.ndarray
+    """int64 quanta; 0 for system accounts"""
+    row_account: np.ndarray
+    """int32; rows are sorted by account, instrument, slot"""
+    row_instrument: np.ndarray
+    """uint16"""
+    row_slot: np.ndarray
+    """uint8: SLOTS"""
+    row_lots: np.ndarray
+    """int64, signed"""
+    row_basis: np.ndarray
+    """int64 quanta, signed"""
+
+    @cached_property
+    def terms(self) -> tuple[Terms, ...]:
+        return tuple(terms_of(i, self.quantum) for i in self.instruments)
+
+    def resting_orders(self, i: int) -> Iterator[tuple[int, int, int, int, int, bool]]:
+        """(id, side, price, lots, owner, external) of every order, oldest first."""
+        for order_id, side, price, lots, owner in zip(*(c.tolist() for c in self.orders[i].columns()), strict=True):
+            yield order_id, side, price, lots, owner, owner == EXTERNAL
+
+    # -- bounds ------------------------------------------------------------------------------------------------------
+    def check_range(self, ops: np.ndarray, rules) -> None:
+        """Refuse, before a run, whatever could overflow in it.
+
+        With the shock's gaps applied, no account's money plus its positions and orders at the highest prices they can be
+        valued or traded at may reach ACCOUNT_LIMIT; lots of an instrument stay below 2**61; prices below PRICE_LIMIT.
+        """
+        exposure = np.abs(self.account_balance.astype(np.float64))
+        reach = self.price_reach(ops)
+        for i, orders in enumerate(self.orders):
+            traded = float(np.abs(orders.lots.astype(np.float64)).sum())
+            wanted = float(np.abs(ops["quantity"][(ops["part"] == 6) & (ops["instrument"] == i)].astype(np.float64)).sum())
+            rows = self.row_instrument == i
+            held = float(np.abs(self.row_lots[rows].astype(np.float64)).sum())
+            depth = float(np.prod(np.maximum(1.0, ops["rate"][(ops["part"] == 3) & (ops["instrument"] == i)] / 1e9)))
+            if traded * depth + wanted + held >= 2**61:
+                raise RangeError(f"market[{self.instruments[i].symbol!r}]: the lots of book, positions and shock exceed 2**61")
+            worst = self.worst_value_of_a_lot(i, reach[i])
+            np.add.at(exposure, self.row_account[rows], np.abs(self.row_lots[rows].astype(np.float64)) * worst)
+            np.add.at(exposure, self.row_account[rows], np.abs(self.row_basis[rows].astype(np.float64)))
+            mine = orders.owner != EXTERNAL
+            np.add.at(exposure, orders.owner[mine], 2 * orders.lots[mine].astype(np.float64) * worst)
+        cash = ops[ops["part"] == 5]
+        np.add.at(exposure, cash["account"], np.abs(cash["quantity"].astype(np.float64)))
+        if "vault" in rules.residual:  # it may end up with every position
+            exposure[VAULT] += exposure.sum() + self.vault
+        worst = int(np.argmax(exposure))
+        if exposure[worst] >= ACCOUNT_LIMIT:
+            raise RangeError(
+                f"market: account {worst} could reach {exposure[worst]:.3g} cash quanta of {decimal_text(self.quantum)}, "
+                f"more than {float(ACCOUNT_LIMIT):.3g}; use a coarser cash_quantum or larger ticks and lots"
+            )
+        if self.fund >= 2**120 or self.vault >= ACCOUNT_LIMIT:
+            raise RangeError("market: fund or vault does not fit")
+
+    def price_reach(self, ops: np.ndarray) -> list[tuple[float, float]]:
+        """Per instrument the lowest and highest price, in ticks, that anything can be valued or traded at."""
+        reach = []
+        for i, orders in enumerate(self.orders):
+            prices = orders.price.astype(np.float64)
+            points = [p for p in (float(self.last[i]), float(self.index_1024[i]) / 1024) if p > 0]
+            low = min([*points, prices.min()] if prices.size else points or [1.0])
+            high = max([*points, prices.max()] if prices.size else points or [1.0])
+            factors = 1 + ops["rate"][np.isin(ops["part"], (1, 2)) & (ops["instrument"] == i)] / 1e9
+            low *= float(np.prod(np.minimum(factors, 1.0)))
+            high *= float(np.prod(np.maximum(factors, 1.0)))
+            if high + 1 >= PRICE_LIMIT:
+                raise RangeError(
+                    f"market[{self.instruments[i].symbol!r}]: the shock moves prices to {high:.3g} ticks, at or above 2**53"
+                )
+            reach.append((max(1.0, low - 1), high + 1))
+        return reach
+
+    def worst_value_of_a_lot(self, i: int, reach: tuple[float, float]) -> float:
+        """The most that one lot can be worth in quanta within a range of prices (marks may be looked at up to twice as high)."""
+        terms = self.terms[i]
+        if terms.contract == LINEAR:
+            return 2 * reach[1] * terms.coef_num
+        return 2 * terms.coef_num / terms.coef_den / reach[0]

@@ -1,0 +1,262 @@
+"""Instruments: what one contract is, its tick and lot, its margin tiers and fees - validated once, exact ever after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .errors import InputError, InputTypeError
+
+RATE_ONE = 10**12
+"""Rates are kept as integers of 1e-12."""
+PRICE_LIMIT = 2**53
+"""Prices in a market are below this many ticks."""
+NEAR_WHOLE = Fraction(1, 10**6)
+"""A float counts as a whole number of ticks (lots) within this many ticks."""
+
+
+class Tier(NamedTuple):
+    """One margin tier: it holds for notionals in [floor, cap); maintenance = maintenance_rate * notional - amount."""
+
+    floor: Fraction
+    cap: Fraction | None
+    initial_rate: Fraction
+    maintenance_rate: Fraction
+    amount: Fraction
+
+
+def exact(value: Any, what: str) -> Fraction:
+    """The rational number that `value` is written as; a float means its shortest decimal form, so 0.1 is one tenth."""
+    if isinstance(value, bool | np.bool_) or not isinstance(
+        value, int | float | str | Decimal | Fraction | np.integer | np.floating
+    ):
+        raise InputTypeError(f"{what} = {value!r}: must be a number, a Decimal or a decimal string")
+    try:
+        if isinstance(value, Fraction):
+            return value
+        if isinstance(value, int | np.integer):
+            return Fraction(int(value))
+        if isinstance(value, float | np.floating):
+            return Fraction(Decimal(repr(float(value))))
+        return Fraction(Decimal(value))
+    except (ValueError, OverflowError, InvalidOperation):
+        raise InputError(f"{what} = {value!r}: must be finite") from None
+
+
+def positive(value: Any, what: str) -> Fraction:
+    number = exact(value, what)
+    if number <= 0:
+        raise InputError(f"{what} = {value!r}: must be > 0")
+    return number
+
+
+def rate(value: Any, what: str, lowest: int = -1, highest: int = 1) -> Fraction:
+    """A rate in [lowest, highest] that is a whole number of 1e-12."""
+    number = exact(value, what)
+    if not lowest <= number <= highest:
+        raise InputError(f"{what} = {value!r}: must be in [{lowest}, {highest}]")
+    if (number * RATE_ONE).denominator != 1:
+        number = Fraction(round(number * RATE_ONE), RATE_ONE)
+    return number
+
+
+def read_tiers(tiers: Any, what: str) -> tuple[Tier, ...]:
+    """Margin tiers from one maintenance rate, or from rows (floor, cap, initial rate, maintenance rate[, amount]).
+
+    Without amounts they follow from continuity: a_n = a_(n-1) + floor_n * (r_n - r_(n-1)).
+    """
+    if tiers is None:
+        return ()
+    if isinstance(tiers, int | float | str | Decimal | Fraction | np.integer | np.floating) or not isinstance(
+        tiers, Iterable
+    ):
+        r = rate(tiers, what, 0)
+        return (Tier(Fraction(0), None, r, r, Fraction(0)),) if r else ()
+    rows = [tuple(row) for row in tiers]
+    if not rows:
+        raise InputError(f"{what} = []: must have at least one row, or be None")
+    read: list[Tier] = []
+    for k, row in enumerate(rows):
+        where = f"{what}[{k}]"
+        if len(row) not in (4, 5) or len(row) != len(rows[0]):
+            raise InputError(
+                f"{where} = {row!r}: must be (floor, cap, initial rate, maintenance rate, maintenance amount), "
+                "the amount in every row or in none"
+            )
+        floor = exact(row[0], f"{where}.floor")
+        unbounded = row[1] is None or (isinstance(row[1], float | np.floating) and row[1] == np.inf)
+        cap = None if unbounded else exact(row[1], f"{where}.cap")
+        initial = rate(row[2], f"{where}.initial_rate", 0)
+        maintenance = rate(row[3], f"{where}.maintenance_rate", 0)
+        amount = exact(row[4], f"{where}.amount") if len(row) == 5 else Fraction(0)
+        previous = read[-1] if read else None
+        if previous is None and floor != 0:
+            raise InputError(f"{where}.floor = {row[0]!r}: the first tier must start at 0")
+        if previous is not None and previous.cap != floor:
+            word = "unbounded" if previous.cap is None else f"at {float(previous.cap):g}"
+            raise InputError(f"{where}.floor = {row[0]!r}: must start where the tier before ends ({word})")
+        if cap is not None and cap <= floor:
+            raise InputError(f"{where}.cap = {row[1]!r}: must exceed the floor {row[0]!r}")
+        if maintenance > initial:
+            raise InputError(f"{where}.maintenance_rate = {row[3]!r}: must not exceed the initial rate {row[2]!r}")
+        if previous is not None and maintenance < previous.maintenance_rate:
+            raise InputError(f"{where}.maintenance_rate = {row[3]!r}: must not fall from tier to tier")
+        if amount < 0:
+            raise InputError(f"{where}.amount = {row[4]!r}: must be >= 0")
+        if len(row) == 4 and previous is not None:
+            amount = previous.amount + floor * (maintenance - previous.maintenance_rate)
+        read.append(Tier(floor, cap, initial, maintenance, amount))
+    return tuple(read)
+
+
+class Instrument:
+    """A futures-like contract.
+
+    Parameters
+    ----------
+    symbol : str
+    tick_size, lot_size : Decimal, str, int or float
+        Smallest steps of price and of quantity. Floats mean their shortest decimal form.
+    contract : {"linear", "inverse"}
+        Linear: a quantity n at price P is worth n * P * multiplier of the settlement currency. Inverse: -n * multiplier / P.
+    multiplier : number
+        Default 1.
+    tiers : None, a rate, or rows (floor, cap, initial rate, maintenance rate[, maintenance amount])
+        Margin tiers by notional in the settlement currency; None means no maintenance margin. The last cap may be None or inf.
+    taker_fee, maker_fee : number
+        Fractions of notional; negative is a rebate.
+    liquidation_fee : number
+        Fraction of the notional that a liquidation closes, taken from what equity is left.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        The message names the field, its value and the rule.
+
+    Examples
+    --------
+    >>> import cascade as cs
+    >>> btc = cs.Instrument("BTCUSDT", tick_size="0.1", lot_size="0.001", tiers=0.005)
+    >>> btc.to_ticks(61628.1), btc.to_lots("0.25")
+    (616281, 250)
+    """
+
+    __slots__ = (
+        "contract", "liquidation_fee", "lot_size", "maker_fee", "multiplier", "symbol", "taker_fee", "tick_size", "tiers",
+    )  # fmt: skip
+
+    symbol: str
+    tick_size: Fraction
+    lot_size: Fraction
+    contract: str
+    multiplier: Fraction
+    tiers: tuple[Tier, ...]
+    taker_fee: Fraction
+    maker_fee: Fraction
+    liquidation_fee: Fraction
+
+    def __init__(
+        self, symbol: str, *, tick_size: Any, lot_size: Any, contract: str = "linear", multiplier: Any = 1, tiers: Any = None,
+        taker_fee: Any = 0, maker_fee: Any = 0, liquidation_fee: Any = 0,
+    ) -> None:  # fmt: skip
+        if not isinstance(symbol, str):
+            raise InputTypeError(f"instrument.symbol = {symbol!r}: must be a string")
+        if not symbol:
+            raise InputError("instrument.symbol = '': must not be empty")
+        if contract not in ("linear", "inverse"):
+            raise InputError(f"instrument[{symbol!r}].contract = {contract!r}: must be 'linear' or 'inverse'")
+        name = f"instrument[{symbol!r}]"
+        fields = {
+            "symbol": symbol,
+            "tick_size": positive(tick_size, f"{name}.tick_size"),
+            "lot_size": positive(lot_size, f"{name}.lot_size"),
+            "contract": contract,
+            "multiplier": positive(multiplier, f"{name}.multiplier"),
+            "tiers": read_tiers(tiers, f"{name}.tiers"),
+            "taker_fee": rate(taker_fee, f"{name}.taker_fee"),
+            "maker_fee": rate(maker_fee, f"{name}.maker_fee"),
+            "liquidation_fee": rate(liquidation_fee, f"{name}.liquidation_fee", 0),
+        }
+        for field, value in fields.items():
+            object.__setattr__(self, field, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"Instrument is immutable; make a new one to change {name!r}")
+
+    def __reduce__(self):
+        return _rebuild, ({name: getattr(self, name) for name in self.__slots__},)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Instrument):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+
+    def __hash__(self) -> int:
+        return hash((self.symbol, self.tick_size, self.lot_size, self.contract))
+
+    def __repr__(self) -> str:
+        parts = [f"{self.symbol!r}", f"tick_size={decimal_text(self.tick_size)}", f"lot_size={decimal_text(self.lot_size)}"]
+        if self.contract != "linear":
+            parts.append(f"contract={self.contract!r}")
+        if self.multiplier != 1:
+            parts.append(f"multiplier={decimal_text(self.multiplier)}")
+        if self.tiers:
+            parts.append(f"tiers=<{len(self.tiers)} from {float(self.tiers[0].maintenance_rate):.3%}>")
+        for field in ("taker_fee", "maker_fee", "liquidation_fee"):
+            if getattr(self, field):
+                parts.append(f"{field}={decimal_text(getattr(self, field))}")
+        return f"Instrument({', '.join(parts)})"
+
+    # -- units -------------------------------------------------------------------------------------------------------
+    def to_ticks(self, price: Any):
+        """Price(s) to whole ticks: int for a scalar, int64 array for an array. Raises InputError when off the grid."""
+        return self._to_whole(price, self.tick_size, "price", "tick")
+
+    def to_lots(self, size: Any):
+        """Quantity (or quantities, signed) to whole lots: int for a scalar, int64 array for an array."""
+        return self._to_whole(size, self.lot_size, "size", "lot")
+
+    def to_price(self, ticks: Any):
+        """Ticks to price(s): float for a scalar, float64 array for an array. None stays None."""
+        return None if ticks is None else _scaled(ticks, self.tick_size)
+
+    def to_size(self, lots: Any):
+        """Lots to quantity (or quantities): float for a scalar, float64 array for an array."""
+        return _scaled(lots, self.lot_size)
+
+    def _to_whole(self, values: Any, step: Fraction, what: str, unit: str):
+        if isinstance(values, list | tuple | np.ndarray) and np.ndim(values) > 0:
+            return np.array([self._to_whole(v, step, what, unit) for v in values], np.int64)
+        steps = exact(values, f"instrument[{self.symbol!r}]: {what}") / step
+        whole = round(steps)
+        near = NEAR_WHOLE if isinstance(values, float | np.floating) else 0
+        if abs(steps - whole) > near:
+            raise InputError(
+                f"instrument[{self.symbol!r}]: {what} = {values!r}: must be a whole number of {unit}s of {decimal_text(step)}"
+            )
+        if abs(whole) >= 2**63:
+            raise InputError(f"instrument[{self.symbol!r}]: {what} = {values!r}: does not fit in 64 bits")
+        return whole
+
+
+def _rebuild(fields: dict[str, Any]) -> Instrument:
+    symbol = fields.pop("symbol")
+    fields["tiers"] = [tuple(t) for t in fields["tiers"]] or None
+    return Instrument(symbol, **fields)
+
+
+def _scaled(values: Any, step: Fraction):
+    """values * step, rounded once: the float nearest to the exact product where both factors are exact in a float."""
+    if np.ndim(values) == 0:
+        return float(Fraction(int(values)) * step)
+    return np.asarray(values, np.float64) * step.numerator / step.denominator
+
+
+def decimal_text(x: Fraction) -> str:
+    """A rational as a plain decimal where it is one."""
+    text = format(Decimal(x.numerator) / Decimal(x.denominator), "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,0 +1,401 @@
+"""The reference engine's loop: shock, marks, margin check, queue, turn - one step after another until nothing changes."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from .._state import EXTERNAL, KNOWN_TO_INFINITY, KNOWN_TO_ZERO, NEVER_LIQUIDATED, SYSTEM
+from ..records import EventKind, LiquidationStatus, Reason, ShockPart, Status
+from .book import Book
+from .ledger import Account
+from .money import MARK_ONE, half_even, value_at_mark
+from .orders import OrderEntry
+from .waterfall import Waterfall
+
+BUY, SELL = 1, -1
+GAP_ONE = 10**9
+"""Gaps, factors and distances of shocks are integers of 1e-9."""
+
+
+class Engine(OrderEntry, Waterfall):
+    """Run one market in plain Python.
+
+    Subclass it to try rules that the core does not have: `queue_key`, `mark_of`, `position_order` and the waterfall's
+    stages are methods of their own.
+
+    Parameters
+    ----------
+    state : the exact columns of a loaded market (`Market` builds them)
+    rules : VenueRules
+    max_waves : int or None, the caller's cap on waves
+    """
+
+    def __init__(self, state, rules, max_waves: int | None = None):
+        super().__init__(state)
+        self.rules = rules
+        self.max_waves = max_waves
+        n = len(self.terms)
+        self.books = [Book() for _ in range(n)]
+        for i in range(n):
+            for order_id, side, price, lots, owner, external in state.resting_orders(i):
+                self.books[i].add(side, price, lots, owner, order_id, external=external)
+        self.last = [int(x) for x in state.last]
+        self.index = [int(x) for x in state.index_1024]
+        self.known_bid = [int(x) for x in state.known_bid]
+        self.known_ask = [int(x) for x in state.known_ask]
+        self.known_until: dict[int, int] = {}
+        self.shadow = [self.mark_of(i) or 0 for i in range(n)]
+        self.marks = list(self.shadow)
+        self.previous_marks = list(self.shadow)
+        self.mark_history: list[list[tuple[int, int]]] = [[(-1, m)] for m in self.shadow]
+        self.mark_rows: list[tuple] = []
+        self.start_marks = list(self.shadow)
+        self.low_marks = list(self.shadow)
+        self.high_marks = list(self.shadow)
+
+        self.step_number = 0
+        self.step_wave = 0
+        self.settled = True
+        self.queue: list[tuple] = []  # (key, account, sequence number of QUEUED, wave)
+        self.queued: set[int] = set()
+        self.turned: set[int] = set()
+        # Accounts whose last turn left lots: what kept them open, and who need not be queued again until touched.
+        self.left: dict[int, LiquidationStatus] = {}
+        self.stuck: set[int] = set()
+        self.cause: dict[int, int] = {}  # of accounts unhealthy since that cause, whether or not liquidated since
+        self.last_wave: dict[int, int] = {}
+        self.healthy_at = [-1] * len(self.accounts)  # seq of the last check that found the account healthy
+        self.contexts: list[tuple[int, int, int]] = []  # (first seq, wave, row of liquidations): who was acting when
+        self.limit_hit = False
+        self.shock_left = Reason.NONE
+        self.dropped_levels = 0
+        self.liquidations: list[dict] = []
+        self.waves: dict[tuple[int, int], list[int]] = {(0, i): [0, 0, 0, m] for i, m in enumerate(self.shadow)}
+        self.initially_unhealthy = {a.index for a in self.accounts if self.liquidatable(a, self.shadow)}
+        self.totals = {"notional": 0, "first": 0, "higher": 0, "initial": 0, "adl": 0, "socialised": 0, "takeover": 0}
+        self.turn_accounts: set[int] = set()
+        self.recovered = 0
+        self.status = Status.RUNNING
+
+    # -- marks -------------------------------------------------------------------------------------------------------
+    def mark_of(self, i: int) -> int | None:
+        """The mark of instrument i as if set now, in 1/1024 ticks; None while an input is missing."""
+        bid, ask = self.books[i].best(BUY), self.books[i].best(SELL)
+        last = self.last[i] or None
+        if self.rules.mark == "last":
+            return None if last is None else last * MARK_ONE
+        if self.rules.mark == "index":
+            return self.index[i] or None
+        if bid is None or ask is None:
+            return None
+        if self.rules.mark == "mid":
+            return (bid + ask) * MARK_ONE // 2
+        return None if last is None else sorted((bid, ask, last))[1] * MARK_ONE  # book_median
+
+    def update_shadow(self, i: int, cause: int) -> None:
+        """Record a changed shadow mark, moved by event `cause`."""
+        mark = self.mark_of(i)
+        if mark is None or mark == self.shadow[i]:
+            return
+        self.shadow[i] = mark
+        self.low_marks[i] = min(self.low_marks[i], mark)
+        self.high_marks[i] = max(self.high_marks[i], mark)
+        seq = self.emit(EventKind.MARK, instrument=i, price_1024=mark, cause=cause)
+        self.mark_history[i].append((seq, mark))
+        self.mark_rows.append((seq, self.time_ns, self.wave, i, mark))
+        self.changes += 1
+
+    # -- what happens from outside -----------------------------------------------------------------------------------
+    def outside(self) -> None:
+        """What follows comes from outside the cascade: it is wave 0."""
+        self.wave = 0
+        self.contexts.append((self.seq + 1, 0, -1))
+
+    def apply(self, ops) -> None:
+        """Apply the compiled operations of a shock, in order."""
+        for op in ops:
+            self.outside()
+            getattr(self, "shock_" + ShockPart(int(op["part"])).name.lower())(op)
+            for i, mark in enumerate(self.shadow):
+                self.waves[0, i][3] = mark
+
+    def shock_gap(self, op) -> None:
+        """Market makers re-quote: last, index, knowledge and external levels move by 1 + g; what then crosses trades."""
+        i, factor = int(op["instrument"]), GAP_ONE + int(op["rate"])
+        if self.last[i]:
+            self.last[i] = max(1, half_even(self.last[i] * factor, GAP_ONE))
+        if self.index[i]:
+            self.index[i] = max(1, half_even(self.index[i] * factor, GAP_ONE))
+        levels, dropped = [], 0
+        for side in (BUY, SELL):
+            moved: dict[int, int] = {}
+            for order in [o for o in self.books[i].orders(side) if o.owner == EXTERNAL]:
+                self.books[i].remove(order)
+                price = order.price * factor // GAP_ONE if side == BUY else -(-order.price * factor // GAP_ONE)
+                if price >= 1:
+                    moved[price] = moved.get(price, 0) + order.lots
+                else:
+                    dropped += 1
+            levels += [(side, price, lots) for price, lots in moved.items()]
+        if self.known_bid[i] != KNOWN_TO_ZERO:
+            self.known_bid[i] = max(1, self.known_bid[i] * factor // GAP_ONE)
+        if self.known_ask[i] != KNOWN_TO_INFINITY:
+            self.known_ask[i] = -(-self.known_ask[i] * factor // GAP_ONE)
+        self.dropped_levels += dropped
+        shock = self.emit(
+            EventKind.SHOCK, instrument=i, price_1024=self.last[i] * MARK_ONE, quantity=dropped, flags=ShockPart.GAP
+        )
+        for side, price, lots in levels:
+            self.enter_external(i, side, price, lots)
+        self.update_shadow(i, shock)
+
+    def enter_external(self, i: int, side: int, price: int, lots: int) -> None:
+        """Enter one external level; it trades with the internal orders that it crosses, marks set when all are in."""
+        book, order_seq = self.books[i], -1
+        while lots and (maker := book.front(-side)) and side * (price - maker.price) >= 0:
+            if order_seq < 0:
+                order_seq = self.emit(
+                    EventKind.ORDER, instrument=i, a=EXTERNAL, quantity=side * lots, price_1024=price * MARK_ONE
+                )
+            k = min(lots, maker.lots)
+            value = self.fill(i, self.accounts[EXTERNAL], 0, maker, side * k, order_seq, -1, quiet=True)
+            self.count_wave(0, i, k, abs(value), accounts=0)
+            lots -= k
+        if lots:
+            book.add(side, price, lots, EXTERNAL, 0, external=True)
+
+    def shock_index(self, op) -> None:
+        """The index alone moves by 1 + g."""
+        i = int(op["instrument"])
+        self.index[i] = max(1, half_even(self.index[i] * (GAP_ONE + int(op["rate"])), GAP_ONE))
+        shock = self.emit(EventKind.SHOCK, instrument=i, price_1024=self.index[i], flags=ShockPart.INDEX)
+        self.update_shadow(i, shock)
+
+    def shock_depth(self, op) -> None:
+        """External levels of a side, within a range of distances from the mid, keep floor(lots * factor)."""
+        i, only, factor = int(op["instrument"]), int(op["side"]), int(op["rate"])
+        book = self.books[i]
+        bid, ask = book.best(BUY), book.best(SELL)
+        # Twice the reference price: the mid, or the only side there is.
+        twice = (bid or ask or 0) + (ask or bid or 0)
+        shock = self.emit(EventKind.SHOCK, instrument=i, flags=ShockPart.DEPTH)
+        for side in (BUY, SELL) if only == 0 else (only,):
+            for order in [o for o in book.orders(side) if o.owner == EXTERNAL]:
+                distance = abs(2 * order.price - twice) * GAP_ONE
+                if int(op["low"]) * twice <= distance < int(op["high"]) * twice:
+                    lots = order.lots * factor // GAP_ONE
+                    if lots:
+                        book.reduce(order, lots)
+                    else:
+                        book.remove(order)
+        self.update_shadow(i, shock)
+
+    def shock_cash(self, op) -> None:
+        """A deposit or withdrawal."""
+        account, amount = self.accounts[int(op["account"])], int(op["quantity"])
+        self.touch(account)
+        self.emit(EventKind.SHOCK, a=account.index, value=amount, flags=ShockPart.CASH)
+        account.balance += amount
+        self.sum_money += amount
+        self.deposits += amount
+        self.changes += 1
+        self.remember(account)
+        self.audit()
+
+    def shock_orders(self, op) -> None:
+        """A market order of the external account."""
+        i, signed = int(op["instrument"]), int(op["quantity"])
+        order = self.emit(EventKind.ORDER, instrument=i, a=EXTERNAL, quantity=signed)
+        left, value, beyond = self.walk(i, self.accounts[EXTERNAL], 0, signed, None, order, -1)
+        self.count_wave(0, i, abs(signed) - left, abs(value), accounts=0)
+        if left:
+            reason = Reason.BEYOND_DATA if beyond else Reason.IOC
+            self.emit(
+                EventKind.CANCEL, instrument=i, a=EXTERNAL, quantity=left if signed > 0 else -left, cause=order, flags=reason
+            )
+            if self.shock_left != Reason.BEYOND_DATA:
+                self.shock_left = reason
+
+    def advance_ns(self, dt: int) -> None:
+        """Let time pass; nothing of the basic model happens by itself."""
+        self.time_ns += dt
+
+    def remember(self, account: Account) -> None:
+        super().remember(account)
+        self.stuck.discard(account.index)
+
+    # -- health ------------------------------------------------------------------------------------------------------
+    def liquidatable(self, account: Account, marks: list[int]) -> bool:
+        """Whether the venue may act on the account: a flat one only when it owes money."""
+        if account.mode == SYSTEM or account.flags & NEVER_LIQUIDATED:
+            return False
+        if account.flat:
+            return account.balance < 0
+        equity, needed = self.equity(account, marks), self.account_maintenance(account, marks)
+        return equity <= needed if self.rules.trigger == "le" else equity < needed
+
+    def liquidatable_after(self, index: int, seq: int) -> bool:
+        """The same just after event `seq`, at the shadow marks of that moment."""
+        marks = []
+        for past in self.mark_history:
+            marks.append(next(mark for when, mark in reversed(past) if when <= seq))
+        return self.liquidatable(self.account_after(index, seq), marks)
+
+    def crossing_event(self, index: int, lo: int, hi: int) -> int:
+        """The event after which the account is unhealthy and before which it was not, by bisection over (lo, hi]."""
+        while hi - lo > 1:
+            mid = (lo + hi) // 2
+            if self.liquidatable_after(index, mid):
+                hi = mid
+            else:
+                lo = mid
+        return hi
+
+    def context_of(self, seq: int) -> tuple[int, int]:
+        """(wave, row of liquidations) of whoever was acting at event `seq`."""
+        wave, row = 0, -1
+        for first, w, r in self.contexts:
+            if first > seq:
+                break
+            wave, row = w, r
+        return wave, row
+
+    # -- queue -------------------------------------------------------------------------------------------------------
+    def queue_key(self, account: Account, arrival: int):
+        """Sort key of an unhealthy account, fixed on entry; the smallest goes first, ties by account index."""
+        equity = self.equity(account, self.marks)
+        needed = self.account_maintenance(account, self.marks)
+        if self.rules.queue == "fifo":
+            return (arrival, account.index)
+        if self.rules.queue == "largest":
+            notional = sum(
+                abs(value_at_mark(self.terms[i], p.lots, self.marks[i])) for (i, _), p in account.positions.items()
+            )
+            return (-notional, account.index)
+        if self.rules.queue == "trigger_price":
+            return (-self.distance_past_trigger(account), account.index)
+        if needed == 0:
+            return (0, 0, account.index)
+        return (1, Fraction(equity, needed), account.index)
+
+    def distance_past_trigger(self, account: Account) -> Fraction:
+        """How far the mark lies past the trigger price of the first position to be taken, relative to the mark.
+
+        All else fixed, on the grid of 1/1024 tick, looking no further than twice the mark or down to nothing; 0 for an
+        account without positions.
+        """
+        rows = self.position_order(account)
+        if not rows:
+            return Fraction(0)
+        i, slot = rows[0]
+        mark = self.marks[i]
+        unhealthy, healthy = mark, (2 * mark if account.positions[i, slot].lots > 0 else 0)
+        marks = list(self.marks)
+        while abs(healthy - unhealthy) > 1:
+            marks[i] = (healthy + unhealthy) // 2
+            if self.liquidatable(account, marks):
+                unhealthy = marks[i]
+            else:
+                healthy = marks[i]
+        return Fraction(abs(unhealthy - mark), mark)
+
+    def check(self) -> None:
+        """Find every account that is unhealthy and not yet served in this step, and queue it."""
+        now, found = self.seq, []
+        for account in self.accounts:
+            index = account.index
+            if index in self.queued or index in self.turned:
+                continue
+            if not self.liquidatable(account, self.marks):
+                self.healthy_at[index] = now
+                self.cause.pop(index, None)
+            elif index not in self.stuck:
+                found.append((self.queue_key(account, now), index))
+        for key, index in sorted(found):
+            if index in self.cause:
+                cause, generation = self.cause[index], self.last_wave[index] + 1
+            else:
+                cause, generation = self.find_cause(index, now)
+            wave = self.step_wave if self.rules.clearing == "wave" else generation
+            if self.max_waves is not None and wave > self.max_waves:
+                self.limit_hit = True
+                continue
+            self.cause[index], self.wave = cause, wave
+            seq = self.emit(EventKind.QUEUED, a=index, value=self.equity(self.accounts[index], self.marks), cause=cause)
+            self.queued.add(index)
+            self.queue.append((key, index, seq, wave))
+        self.queue.sort()
+
+    def find_cause(self, index: int, now: int) -> tuple[int, int]:
+        """(cause, generation) of an account that the check after event `now` found unhealthy."""
+        if self.healthy_at[index] == -1 and index in self.initially_unhealthy:
+            return -2, 1
+        event = self.crossing_event(index, self.healthy_at[index], now)
+        wave, _ = self.context_of(event)
+        return (event if wave else -1), wave + 1
+
+    # -- steps -------------------------------------------------------------------------------------------------------
+    def step(self) -> bool:
+        """One step: marks, check, queue, turns. False when it changed nothing and left nobody waiting."""
+        self.step_number += 1
+        self.turned.clear()
+        before = self.changes
+        if self.settled:  # a new cascade begins: whoever is unhealthy still was so before it
+            self.step_wave = 0
+            self.cause = dict.fromkeys(self.cause, -2)
+            self.last_wave = dict.fromkeys(self.cause, 0)
+        self.step_wave += 1
+        self.set_marks()
+        self.check()
+        waves_left = self.max_waves is None or self.step_wave <= self.max_waves or self.rules.clearing == "continuous"
+        if self.queue and not waves_left:
+            self.limit_hit = True
+        budget = len(self.accounts) + 1 if self.rules.capacity is None else self.rules.capacity
+        while self.queue and budget and waves_left:
+            budget -= 1
+            _, index, seq, wave = self.queue.pop(0)
+            self.queued.discard(index)
+            self.turned.add(index)
+            self.wave = self.step_wave if self.rules.clearing == "wave" else wave
+            self.last_wave[index] = self.wave
+            self.turn(self.accounts[index], seq)
+            if self.rules.clearing == "continuous":
+                self.set_marks()
+                self.check()
+        more = waves_left and (self.changes != before or bool(self.queue))
+        self.settled = not more
+        return more
+
+    def set_marks(self) -> None:
+        self.previous_marks, self.marks = self.marks, list(self.shadow)
+
+    def run(self) -> Status:
+        """Step until nothing changes; name the end."""
+        while self.step():
+            pass
+        return self.finish()
+
+    def finish(self) -> Status:
+        """Name how it stands now, and record it as the last event."""
+        left = {why for a, why in self.left.items() if self.liquidatable(self.accounts[a], self.shadow)}
+        if self.limit_hit:
+            self.status = Status.LIMIT
+        elif LiquidationStatus.BEYOND_DATA in left or self.shock_left == Reason.BEYOND_DATA:
+            self.status = Status.OUT_OF_DATA
+        elif left or self.shock_left:
+            self.status = Status.STRANDED
+        else:
+            self.status = Status.SETTLED
+        if self.seq >= 0:
+            self.emit(EventKind.END, flags=self.status)
+        self.recount()
+        return self.status
+
+    # -- counting ----------------------------------------------------------------------------------------------------
+    def count_wave(self, wave: int, i: int, lots: int, notional: int, *, accounts: int) -> None:
+        """Add to the totals of (wave, instrument); its price is the mark after the last addition."""
+        row = self.waves.setdefault((wave, i), [0, 0, 0, 0])
+        row[0] += accounts
+        row[1] += lots
+        row[2] += notional
+        row[3] = self.shadow[i]

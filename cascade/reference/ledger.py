@@ -1,0 +1,237 @@
+"""The ledger: accounts, positions, the event log, every movement of money and contracts, and the audit that watches them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .._state import EXTERNAL, FEES, FUND, SETTLEMENT, SYSTEM, VAULT
+from ..errors import AuditError
+from ..records import NO_INSTRUMENT, EventKind, Why
+from .money import MARK_ONE, fee, maintenance, released_basis, sign, trade_value, value_at_mark
+
+@dataclass(slots=True)
+class Position:
+    """Signed lots and signed basis (quanta) of one account in one instrument and slot."""
+
+    lots: int = 0
+    basis: int = 0
+
+
+@dataclass(slots=True)
+class Account:
+    """A margin account: its balance in quanta and its positions by (instrument, slot)."""
+
+    index: int
+    mode: int
+    parent: int
+    flags: int
+    balance: int
+    positions: dict[tuple[int, int], Position] = field(default_factory=dict)
+
+    def open_rows(self) -> list[tuple[int, int]]:
+        return [row for row, p in sorted(self.positions.items()) if p.lots]
+
+    @property
+    def flat(self) -> bool:
+        return not any(p.lots for p in self.positions.values())
+
+    def copy(self) -> Account:
+        rows = {row: Position(p.lots, p.basis) for row, p in self.positions.items()}
+        return Account(self.index, self.mode, self.parent, self.flags, self.balance, rows)
+
+
+class Ledger:
+    """Accounts and positions under double entry: a change is an event, and every event leaves the totals as they were.
+
+    Contracts and basis of each instrument sum to zero over all accounts; balances sum to `deposits`.
+    """
+
+    def __init__(self, state):
+        self.state = state
+        self.terms = state.terms
+        n = len(self.terms)
+        self.accounts = [
+            Account(i, int(mode), int(parent), int(flags), int(balance))
+            for i, (mode, parent, flags, balance) in enumerate(
+                zip(state.account_mode, state.account_parent, state.account_flags, state.account_balance, strict=True)
+            )
+        ]
+        self.accounts[FUND].balance = state.fund
+        self.accounts[VAULT].balance = state.vault
+        external = self.accounts[EXTERNAL].positions
+        for i in range(n):
+            external[i, 0] = Position()
+        rows = zip(state.row_account, state.row_instrument, state.row_slot, state.row_lots, state.row_basis, strict=True)
+        for a, i, slot, lots, basis in rows:
+            self.accounts[a].positions[int(i), int(slot)] = Position(int(lots), int(basis))
+            external[int(i), 0].lots -= int(lots)
+            external[int(i), 0].basis -= int(basis)
+        for i in range(n):
+            self.accounts[SETTLEMENT + i].positions[i, 0] = Position()
+        self.deposits = sum(a.balance for a in self.accounts)
+        self.seq = -1
+        self.wave = 0
+        self.time_ns = 0
+        self.events: list[tuple] = []
+        self.sum_lots = [0] * n
+        self.sum_basis = [0] * n
+        self.sum_money = self.deposits
+        self.changes = 0
+        # What every account was after each event that touched it, oldest first: the cause of a liquidation is found in it.
+        self.history: dict[int, list[tuple[int, Account]]] = {}
+        self.original: dict[int, Account] = {}
+        self.taker_fees = 0
+
+    # -- events ------------------------------------------------------------------------------------------------------
+    def emit(self, kind, *, instrument=NO_INSTRUMENT, a=-1, b=-1, quantity=0, price_1024=0, value=0, cause=-1, flags=0):
+        """Append an event and return its sequence number."""
+        self.seq += 1
+        self.events.append(
+            (self.seq, self.time_ns, cause, quantity, price_1024, value, a, b, self.wave, instrument, int(kind), int(flags))
+        )
+        return self.seq
+
+    def remember(self, account: Account) -> None:
+        """Record the account as it is now, after the latest event."""
+        if account.mode == SYSTEM:
+            return
+        self.history.setdefault(account.index, []).append((self.seq, account.copy()))
+
+    def touch(self, account: Account) -> None:
+        """Keep the account as it was before its first change."""
+        if account.index not in self.original:
+            self.original[account.index] = account.copy()
+
+    def account_after(self, index: int, seq: int) -> Account:
+        """The account as it was just after event `seq` (-1: before any)."""
+        past = self.original.get(index, self.accounts[index])
+        for when, snapshot in self.history.get(index, ()):
+            if when > seq:
+                break
+            past = snapshot
+        return past
+
+    # -- movements ---------------------------------------------------------------------------------------------------
+    def move_position(self, account: Account, row: tuple[int, int], lots: int, value: int) -> None:
+        """Add signed lots and signed value to a position."""
+        p = account.positions.setdefault(row, Position())
+        p.lots += lots
+        p.basis += value
+        self.sum_lots[row[0]] += lots
+        self.sum_basis[row[0]] += value
+
+    def transfer(self, source: int, target: int, amount: int, why: Why, cause: int, instrument: int = NO_INSTRUMENT) -> None:
+        """Move `amount` > 0 quanta between two accounts; nothing else ever changes a balance inside a run."""
+        if amount == 0:
+            return
+        assert amount > 0
+        payer, payee = self.accounts[source], self.accounts[target]
+        self.touch(payer)
+        self.touch(payee)
+        self.emit(
+            EventKind.TRANSFER, a=source, b=target, value=amount, cause=cause, flags=why, instrument=instrument
+        )
+        payer.balance -= amount
+        self.sum_money -= amount
+        payee.balance += amount
+        self.sum_money += amount
+        self.changes += 1
+        self.remember(payer)
+        self.remember(payee)
+        self.audit()
+
+    def realised(self, account: Account, row: tuple[int, int], lots: int, value: int, price: int | None) -> int:
+        """Profit that a trade of signed lots and value realises; 0 where it only adds.
+
+        A flip is a close, then an open: at a price the close is worth its value there, without one its share of `value`.
+        """
+        p = account.positions.get(row)
+        realises = account.mode != SYSTEM or account.index == VAULT
+        if not realises or p is None or sign(p.lots) * sign(lots) >= 0:
+            return 0
+        closed = min(abs(lots), abs(p.lots))
+        if closed < abs(lots):
+            if price is None:
+                value = value * closed // abs(lots)
+            else:
+                value = trade_value(self.terms[row[0]], sign(lots) * closed, price)
+        return -(value + released_basis(p.basis, closed, abs(p.lots)))
+
+    def settle_realised(self, account: Account, row: tuple[int, int], profit: int, cause: int) -> None:
+        """Move realised profit between the account and the instrument's settlement account, basis with it."""
+        if profit == 0:
+            return
+        i = row[0]
+        settlement = SETTLEMENT + i
+        self.move_position(account, row, 0, profit)
+        self.move_position(self.accounts[settlement], (i, 0), 0, -profit)
+        ends = (settlement, account.index) if profit > 0 else (account.index, settlement)
+        self.transfer(*ends, abs(profit), Why.REALISED, cause, i)
+
+    def trade(self, kind, taker, row, maker, maker_row, lots, value, price, *, event_cause, money_cause, flags=0) -> int:
+        """Exchange `lots` (the taker's, signed) at signed `value` between two accounts, then settle what each realised.
+
+        Returns the sequence number of the trade's event. `price` is None where the value was agreed as a whole.
+        """
+        i = row[0]
+        self.touch(taker)
+        self.touch(maker)
+        price_1024 = 0 if price is None else price * MARK_ONE
+        seq = self.emit(
+            kind, instrument=i, a=taker.index, b=maker.index, quantity=lots, price_1024=price_1024, value=value,
+            cause=event_cause, flags=flags,
+        )  # fmt: skip
+        taker_profit = self.realised(taker, row, lots, value, price)
+        self.move_position(taker, row, lots, value)
+        maker_profit = self.realised(maker, maker_row, -lots, -value, price)
+        self.move_position(maker, maker_row, -lots, -value)
+        self.changes += 1
+        self.remember(taker)
+        self.remember(maker)
+        self.audit()
+        self.settle_realised(taker, row, taker_profit, money_cause)
+        self.settle_realised(maker, maker_row, maker_profit, money_cause)
+        return seq
+
+    def charge(self, account: Account, rate: int, value: int, instrument: int, cause: int) -> int:
+        """Charge (or rebate) a trading fee on a trade of this value; the external account pays none."""
+        if account.index == EXTERNAL:
+            return 0
+        amount = fee(rate, abs(value))
+        ends = (account.index, FEES) if amount > 0 else (FEES, account.index)
+        self.transfer(*ends, abs(amount), Why.FEE, cause, instrument)
+        return amount
+
+    # -- valuation ---------------------------------------------------------------------------------------------------
+    def equity(self, account: Account, marks: list[int]) -> int:
+        return account.balance + sum(
+            value_at_mark(self.terms[i], p.lots, marks[i]) - p.basis for (i, _), p in account.positions.items() if p.lots
+        )
+
+    def row_maintenance(self, row: tuple[int, int], p: Position, marks: list[int]) -> int:
+        terms = self.terms[row[0]]
+        return maintenance(terms, abs(value_at_mark(terms, p.lots, marks[row[0]])))
+
+    def account_maintenance(self, account: Account, marks: list[int]) -> int:
+        return sum(self.row_maintenance(row, p, marks) for row, p in account.positions.items() if p.lots)
+
+    # -- audit -------------------------------------------------------------------------------------------------------
+    def audit(self) -> None:
+        """After every event: contracts and basis sum to zero, money to what was put in, the fund is not overdrawn."""
+        if any(self.sum_lots) or any(self.sum_basis) or self.sum_money != self.deposits or self.accounts[FUND].balance < 0:
+            raise AuditError(
+                f"event {self.seq}: lots {self.sum_lots}, basis {self.sum_basis}, "
+                f"money {self.sum_money} of {self.deposits}, fund {self.accounts[FUND].balance}"
+            )
+
+    def recount(self) -> None:
+        """The same from scratch, over every account."""
+        for i in range(len(self.terms)):
+            rows = [p for a in self.accounts for (j, _), p in a.positions.items() if j == i]
+            if sum(p.lots for p in rows) or sum(p.basis for p in rows):
+                raise AuditError(f"event {self.seq}: instrument {i} does not sum to zero")
+        if sum(a.balance for a in self.accounts) != self.deposits:
+            raise AuditError(f"event {self.seq}: balances do not sum to the deposits")
+        for a in self.accounts[SETTLEMENT + len(self.terms) :]:
+            if any(p.lots == 0 and p.basis for p in a.positions.values()):
+                raise AuditError(f"event {self.seq}: account {a.index} is flat with a basis")

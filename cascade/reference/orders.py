@@ -1,0 +1,149 @@
+"""Orders from outside: messages of users and harnesses to the books of a running market, and new external levels."""
+
+from __future__ import annotations
+
+from .._state import CROSS, EXTERNAL, KNOWN_TO_INFINITY, KNOWN_TO_ZERO
+from ..instruments import PRICE_LIMIT
+from ..records import Action, EventKind, OrderType, Reason, ReportKind, ShockPart, TimeInForce
+from .money import MARK_ONE
+from .waterfall import Waterfall
+
+
+class OrderEntry(Waterfall):
+    """The message interface of the books, with accounts behind the owners."""
+
+    def submit(self, i: int, messages: list[dict[str, int]]) -> list[dict[str, int]]:
+        """Deal with messages (fields of ORDER_DTYPE) to instrument i, in order; the reports (fields of REPORT_DTYPE)."""
+        reports: list[dict[str, int]] = []
+        for row, m in enumerate(messages):
+            self.outside()
+            start = len(reports)
+            reason = self.refusal(i, m)
+            if reason is not None:
+                reports.append(
+                    {"kind": ReportKind.REJECTED, "order_id": m["order_id"], "action": m["action"], "reason": reason}
+                )
+            elif m["action"] == Action.NEW:
+                self.new_order(i, m, reports)
+            elif m["action"] == Action.CANCEL:
+                order = self.books[i].find(m["order_id"])
+                reports.append(
+                    {
+                        "kind": ReportKind.CANCELLED, "order_id": order.id, "owner": order.owner, "side": order.side,
+                        "price": order.price, "quantity": order.lots, "reason": Reason.USER,
+                    }
+                )  # fmt: skip
+                self.cancel(i, order, -1, Reason.USER)
+            else:
+                self.modify_order(i, m, reports)
+            for report in reports[start:]:
+                report["message"] = row
+        return reports
+
+    def refusal(self, i: int, m: dict[str, int]) -> Reason | None:
+        """Why a message is refused: what the book alone would say, then owner and price, then what is known of the book."""
+        reason = self.books[i].refusal(m)
+        if reason is not None or m["action"] == Action.CANCEL:
+            return reason
+        new = m["action"] == Action.NEW
+        if new and m["owner"] != EXTERNAL:
+            if not 0 <= m["owner"] < len(self.accounts) or self.accounts[m["owner"]].mode != CROSS:
+                return Reason.BAD_OWNER
+        market_order = new and m["type"] == OrderType.MARKET
+        if not market_order and not 1 <= m["price"] < PRICE_LIMIT:
+            return Reason.BAD_PRICE
+        if m["quantity"] >= 2**61:
+            return Reason.BAD_QUANTITY
+        if new and m["tif"] == TimeInForce.FOK:
+            side = m["side"]
+            bound = self.bound(i, side, self.limit_of(m))
+            within = (o.lots for o in self.books[i].orders(-side) if side * (bound - o.price) >= 0)
+            if sum(within) < m["quantity"]:
+                return Reason.FOK_UNFILLABLE
+        return None
+
+    def limit_of(self, m: dict[str, int]) -> int:
+        if m["type"] == OrderType.MARKET:
+            return PRICE_LIMIT - 1 if m["side"] > 0 else 1
+        return m["price"]
+
+    def new_order(self, i: int, m: dict[str, int], reports: list[dict[str, int]]) -> None:
+        """Acknowledge, trade, then rest or take off what is left."""
+        side, limit = m["side"], self.limit_of(m)
+        sent = {"order_id": m["order_id"], "owner": m["owner"], "side": side, "price": m["price"]}
+        reports.append({"kind": ReportKind.ACK, "quantity": m["quantity"], **sent})
+        shown = 0 if m["type"] == OrderType.MARKET else limit * MARK_ONE
+        order = self.emit(EventKind.ORDER, instrument=i, a=m["owner"], quantity=side * m["quantity"], price_1024=shown)
+        left = self.take_from_book(i, m["owner"], m["order_id"], side, limit, m["quantity"], order, reports)
+        rests = m["type"] == OrderType.LIMIT and m["tif"] in (TimeInForce.GTC, TimeInForce.POST_ONLY)
+        if left and rests:
+            self.books[i].add(side, limit, left, m["owner"], m["order_id"])
+            self.update_shadow(i, order)
+        elif left:
+            reason = Reason.BEYOND_DATA if self.meets_the_unknown(i, side, limit) else Reason.IOC
+            self.emit(
+                EventKind.CANCEL, instrument=i, a=m["owner"], quantity=side * left, cause=order, flags=reason
+            )
+            reports.append({"kind": ReportKind.CANCELLED, "quantity": left, "reason": reason, **sent})
+
+    def modify_order(self, i: int, m: dict[str, int], reports: list[dict[str, int]]) -> None:
+        """Less at the same price keeps its place; anything else leaves it, trades as a taker and rests last."""
+        resting = self.books[i].find(m["order_id"])
+        side, owner, order_id = resting.side, resting.owner, resting.id
+        if m["price"] == resting.price and m["quantity"] < resting.lots:
+            self.emit(
+                EventKind.CANCEL, instrument=i, a=owner, quantity=side * (resting.lots - m["quantity"]), flags=Reason.USER
+            )
+            self.books[i].reduce(resting, m["quantity"])
+        else:
+            self.cancel(i, resting, -1, Reason.USER)
+            order = self.emit(
+                EventKind.ORDER, instrument=i, a=owner, quantity=side * m["quantity"], price_1024=m["price"] * MARK_ONE
+            )
+            left = self.take_from_book(i, owner, order_id, side, m["price"], m["quantity"], order, reports)
+            if left:
+                self.books[i].add(side, m["price"], left, owner, order_id)
+                self.update_shadow(i, order)
+        reports.append(
+            {
+                "kind": ReportKind.MODIFIED, "order_id": order_id, "owner": owner, "price": m["price"],
+                "quantity": m["quantity"],
+            }
+        )  # fmt: skip
+
+    def take_from_book(self, i, owner, order_id, side, limit, lots, order, reports) -> int:
+        """Trade within the limit and the knowledge of the book, a report a fill; the lots left."""
+        while lots and (maker := self.next_maker(i, side, limit)):
+            k = min(lots, maker.lots)
+            lots -= k
+            reports.append(
+                {
+                    "kind": ReportKind.TRADE, "order_id": order_id, "owner": owner, "maker_id": maker.id,
+                    "maker_owner": maker.owner, "side": side, "price": maker.price, "quantity": k, "leaves": lots,
+                }
+            )  # fmt: skip
+            self.fill(i, self.accounts[owner], 0, maker, side * k, order, -1)
+        return lots
+
+    def set_levels(self, i: int, side: int, levels: list[tuple[int, int]]) -> None:
+        """Set external levels (price, lots) absolutely; 0 lots take one off. A level that stays keeps its place.
+
+        A new level trades with the internal orders that it crosses. What is known of the book grows with it.
+        """
+        self.outside()
+        book = self.books[i]
+        shock = self.emit(EventKind.SHOCK, instrument=i, flags=ShockPart.LEVELS)
+        for price, lots in levels:
+            resting = next((o for o in book.orders(side) if o.external and o.price == price), None)
+            if resting is not None and lots:
+                book.reduce(resting, lots)
+            elif resting is not None:
+                book.remove(resting)
+            elif lots:
+                self.enter_external(i, side, price, lots)
+            if lots and side > 0 and self.known_bid[i] != KNOWN_TO_ZERO:
+                self.known_bid[i] = min(self.known_bid[i], price)
+            if lots and side < 0 and self.known_ask[i] != KNOWN_TO_INFINITY:
+                self.known_ask[i] = max(self.known_ask[i], price)
+        self.stuck.clear()
+        self.update_shadow(i, shock)

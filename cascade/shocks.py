@@ -1,0 +1,206 @@
+"""Shocks: what hits the market, as the user says it and as the engines' integer operations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .errors import InputError, InputTypeError, RangeError
+from .instruments import exact
+from .records import ShockPart, Side
+
+RATE_ONE = 10**9
+"""Gaps, factors and distances are integers of 1e-9."""
+LARGEST_FACTOR = 10**6
+
+OP_DTYPE = np.dtype(
+    [
+        ("part", "<i4"), ("instrument", "<i4"), ("account", "<i4"), ("side", "<i4"), ("rate", "<i8"), ("low", "<i8"),
+        ("high", "<i8"), ("quantity", "<i8"),
+    ]
+)  # fmt: skip
+"""One operation of a shock, in the order in which it happens."""
+
+_SIDES = {"both": 0, "bid": int(Side.BUY), "ask": int(Side.SELL)}
+_EVERYWHERE = 2**62
+
+
+class Shock:
+    """What happens to the market at one instant, before anybody is liquidated.
+
+    Within one shock the parts happen in this order: price, index, depth, cash, orders. `a + b` is all of a, then all of b.
+
+    Parameters
+    ----------
+    price : number or {symbol: number}
+        Relative gap: last, index and the external orders' prices move by 1 + g (bids round down to a tick, asks up), as if
+        market makers had re-quoted. A plain number moves every instrument.
+    index : number or {symbol: number}
+        Relative move of the index alone.
+    depth : number or {symbol: number or rows}
+        External orders keep floor(lots * factor). Rows (side, low, high, factor) restrict a factor to a side ("bid", "ask",
+        "both") and to distances from the mid in [low, high), relative to it; high may be None.
+    cash : {account: number}
+        Deposits (positive) and withdrawals (negative), in the settlement currency.
+    orders : {symbol: number}
+        Signed quantities of market orders by the external account.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        Here for a malformed value; when run for an unknown symbol or account.
+
+    Examples
+    --------
+    >>> import cascade as cs
+    >>> shock = cs.Shock(price={"BTCUSDT": -0.08}, depth={"BTCUSDT": 0.5}) + cs.Shock(orders={"BTCUSDT": -100})
+    >>> len(shock)
+    2
+    """
+
+    __slots__ = ("_parts",)
+
+    def __init__(
+        self, price: Any = None, *, index: Any = None, depth: Any = None, cash: Mapping | None = None,
+        orders: Mapping | None = None,
+    ) -> None:  # fmt: skip
+        part = {
+            "price": _moves(price, "shock.price", -1, open_below=True),
+            "index": _moves(index, "shock.index", -1, open_below=True),
+            "depth": _depths(depth),
+            "cash": _amounts(cash, "shock.cash"),
+            "orders": _amounts(orders, "shock.orders"),
+        }
+        self._parts: tuple[dict[str, dict], ...] = (part,)
+
+    def __add__(self, other: Shock) -> Shock:
+        if not isinstance(other, Shock):
+            return NotImplemented
+        both = Shock()
+        both._parts = self._parts + other._parts
+        return both
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Shock) and self._parts == other._parts
+
+    def __hash__(self) -> int:
+        return hash(repr(self._parts))
+
+    def __repr__(self) -> str:
+        texts = []
+        for part in self._parts:
+            fields = (f"{name}={_readable(value)}" for name, value in part.items() if value)
+            texts.append(f"Shock({', '.join(fields)})")
+        return " + ".join(texts)
+
+    def compile(self, market: Any) -> np.ndarray:
+        """The shock as OP_DTYPE rows for a market (its `instrument_index`, `instruments`, `owner` and `to_quanta`)."""
+        ops: list[tuple] = []
+        for part in self._parts:
+            for name, kind in (("price", ShockPart.GAP), ("index", ShockPart.INDEX)):
+                for i, g in _by_instrument(part[name], market, f"shock.{name}"):
+                    if g:
+                        ops.append((kind, i, -1, 0, g, 0, 0, 0))
+            for i, rows in _by_instrument(part["depth"], market, "shock.depth"):
+                for side, low, high, factor in rows:
+                    ops.append((ShockPart.DEPTH, i, -1, side, factor, low, high, 0))
+            cash = sorted((market.owner(account), amount) for account, amount in part["cash"].items())
+            for owner, amount in cash:
+                quanta = market.to_quanta(amount, f"shock.cash[{market.account_name(owner)!r}]")
+                if quanta:
+                    ops.append((ShockPart.CASH, -1, owner, 0, 0, 0, 0, quanta))
+            for i, size in _by_instrument(part["orders"], market, "shock.orders"):
+                lots = market.instruments[i].to_lots(size)
+                if abs(lots) >= 2**61:
+                    raise RangeError(f"shock.orders[{market.instruments[i].symbol!r}] = {size!r}: must be below 2**61 lots")
+                if lots:
+                    ops.append((ShockPart.ORDERS, i, -1, 0, 0, 0, 0, lots))
+        return np.array(ops, OP_DTYPE)
+
+
+def as_shock(shock: Any) -> Shock:
+    if shock is None:
+        return Shock()
+    if not isinstance(shock, Shock):
+        raise InputTypeError(f"shock = {shock!r}: must be a Shock")
+    return shock
+
+
+def _scaled(value: Any, what: str, lowest: int, *, open_below: bool = False) -> int:
+    """A number as an integer of 1e-9, rounded half-even."""
+    number = exact(value, what)
+    scaled = round(number * RATE_ONE)
+    if number > LARGEST_FACTOR or scaled < lowest * RATE_ONE or (open_below and scaled == lowest * RATE_ONE):
+        raise InputError(f"{what} = {value!r}: must be {'>' if open_below else '>='} {lowest} and <= {LARGEST_FACTOR}")
+    return scaled
+
+
+def _keyed(value: Any, what: str) -> dict:
+    """{symbol: value}; a plain number stands for every instrument under the key None."""
+    if value is None:
+        return {}
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, str | bytes):
+        raise InputTypeError(f"{what} = {value!r}: must be a number or a mapping of symbols to numbers")
+    return {None: value}
+
+
+def _moves(value: Any, what: str, lowest: int, *, open_below: bool) -> dict:
+    return {k: _scaled(v, f"{what}[{k!r}]", lowest, open_below=open_below) for k, v in _keyed(value, what).items()}
+
+
+def _depths(value: Any) -> dict:
+    read = {}
+    for symbol, rows in _keyed(value, "shock.depth").items():
+        where = f"shock.depth[{symbol!r}]"
+        if isinstance(rows, str) or not isinstance(rows, Sequence):
+            read[symbol] = [(0, 0, _EVERYWHERE, _scaled(rows, where, 0))]
+            continue
+        read[symbol] = []
+        for k, row in enumerate(rows):
+            if isinstance(row, str) or not isinstance(row, Sequence) or len(row) != 4:
+                raise InputError(f"{where}[{k}] = {row!r}: must be (side, low, high, factor)")
+            side, low, high, factor = row
+            if side not in _SIDES:
+                raise InputError(f"{where}[{k}].side = {side!r}: must be one of {', '.join(_SIDES)}")
+            low = _scaled(low, f"{where}[{k}].low", 0)
+            high = _EVERYWHERE if high is None else _scaled(high, f"{where}[{k}].high", 0)
+            if high <= low:
+                raise InputError(f"{where}[{k}].high = {row[2]!r}: must exceed low = {row[1]!r}")
+            read[symbol].append((_SIDES[side], low, high, _scaled(factor, f"{where}[{k}].factor", 0)))
+    return read
+
+
+def _amounts(value: Any, what: str) -> dict:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise InputTypeError(f"{what} = {value!r}: must be a mapping")
+    for key, amount in value.items():
+        exact(amount, f"{what}[{key!r}]")
+    return dict(value)
+
+
+def _by_instrument(values: dict, market: Any, what: str):
+    """(instrument index, value) in instrument order; None stands for all that are not named."""
+    named = {market.instrument_index(symbol, what): v for symbol, v in values.items() if symbol is not None}
+    for i in range(len(market.instruments)):
+        if i in named:
+            yield i, named[i]
+        elif None in values:
+            yield i, values[None]
+
+
+def _readable(values: dict) -> str:
+    def number(v: Any) -> Any:
+        return v / RATE_ONE if isinstance(v, int) else v
+
+    if set(values) == {None}:
+        return repr(number(values[None]))
+    return "{" + ", ".join(f"{k!r}: {number(v)!r}" for k, v in values.items()) + "}"
