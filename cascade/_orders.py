@@ -155,3 +155,21 @@ def check_out(out: Any, orders: np.ndarray) -> None:
         raise InputError("out: is read-only")
     if np.may_share_memory(out, orders):
         raise InputError("out: shares memory with orders")
+
+
+def check_levels(prices: np.ndarray, quantities: np.ndarray) -> None:
+    """Are these levels that one call may set?"""
+    if prices.size != quantities.size:
+        raise InputError(f"quantities: has {quantities.size} rows, prices has {prices.size}")
+    bad = (quantities < 0) | (quantities > 2**62)
+    if bad.any():
+        row = int(bad.argmax())
+        raise InputError(
+            f"quantities[{row}] = {quantities[row]}: must be in 0..2**62 ({np.count_nonzero(bad)} bad rows)"
+        )
+    distinct, first = np.unique(prices, return_index=True)
+    if distinct.size != prices.size:
+        repeated = np.ones(prices.size, bool)
+        repeated[first] = False
+        row = int(repeated.argmax())
+        raise InputError(f"prices[{row}] = {prices[row]}: each price once ({prices.size - distinct.size} bad rows)")
