@@ -158,7 +158,7 @@ class Book:
         return array
 
     def _message(self, m: dict[str, int], reports: list[dict[str, int]]) -> None:
-        reason = self._refusal(m)
+        reason = self.refusal(m)
         if reason is not None:
             reports.append(
                 {"kind": ReportKind.REJECTED, "order_id": m["order_id"], "action": m["action"], "reason": reason}
@@ -172,7 +172,7 @@ class Book:
         else:
             self._modify(m, reports)
 
-    def _refusal(self, m: dict[str, int]) -> Reason | None:
+    def refusal(self, m: dict[str, int]) -> Reason | None:
         """Why a message is refused: its fields, then what this book does not support, then the book's state."""
         action, order_id = m["action"], m["order_id"]
         if action == Action.CANCEL:

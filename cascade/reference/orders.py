@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .._state import CROSS, EXTERNAL, KNOWN_TO_INFINITY, KNOWN_TO_ZERO
+from ..errors import InputError
 from ..instruments import PRICE_LIMIT
 from ..records import Action, EventKind, OrderType, Reason, ReportKind, ShockPart, TimeInForce
 from .money import MARK_ONE
@@ -130,8 +131,14 @@ class OrderEntry(Waterfall):
 
         A new level trades with the internal orders that it crosses. What is known of the book grows with it.
         """
-        self.outside()
         book = self.books[i]
+        facing = [o.price for o in book.orders(-side) if o.owner == EXTERNAL]
+        for price, lots in levels:
+            if lots and facing and side * (price - facing[0]) >= 0:
+                raise InputError(
+                    f"levels['price'] = {price}: must not cross the external levels of the other side (best {facing[0]} ticks)"
+                )
+        self.outside()
         shock = self.emit(EventKind.SHOCK, instrument=i, flags=ShockPart.LEVELS)
         for price, lots in levels:
             resting = next((o for o in book.orders(side) if o.external and o.price == price), None)
