@@ -13,6 +13,8 @@ from cascade.records import ORDER_DTYPE, REPORT_DTYPE, Reason, Side
 
 ORDER_FIELDS = tuple(name for name in ORDER_DTYPE.names if name != "_pad")
 
+_NO_INTEGERS = (bool, np.bool_, float, np.floating, str, bytes)
+
 
 class Level(NamedTuple):
     """One price level: the sum of its open quantities (lots) and the number of its orders; zeros where there is none."""
@@ -23,12 +25,15 @@ class Level(NamedTuple):
 
 def exact_int(value: Any, name: str, low: int = -(2**63), high: int = 2**63 - 1) -> int:
     """`value` as an int in low..high. Floats, bools, strings and None are type errors: nothing is rounded in silence."""
-    if isinstance(value, bool | np.bool_ | float | np.floating | str | bytes) or value is None:
+    if type(value) is int:
+        number = value
+    elif value is None or isinstance(value, _NO_INTEGERS):
         raise InputTypeError(f"{name} = {value!r}: must be an integer, not {type(value).__name__}")
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise InputTypeError(f"{name}: must be an integer, not {type(value).__name__}") from None
+    else:
+        try:
+            number = operator.index(value)
+        except TypeError:
+            raise InputTypeError(f"{name}: must be an integer, not {type(value).__name__}") from None
     if not low <= number <= high:
         raise RangeError(f"{name} = {number}: must be in {low}..{high}")
     return number
