@@ -24,7 +24,14 @@ class OrderBook:
         self, orders: Any, *, out: npt.NDArray[np.void], reports: Literal["all", "trades", "none"] = "all"
     ) -> tuple[int, int]: ...
     def limit(
-        self, side: int, price: int, quantity: int, *, order_id: int | None = None, owner: int = 0, tif: int = 0
+        self,
+        side: int,
+        price: int,
+        quantity: int,
+        *,
+        order_id: int | None = None,
+        owner: int = 0,
+        tif: int = 0,
     ) -> int: ...
     def market(self, side: int, quantity: int, *, order_id: int | None = None, owner: int = 0) -> int: ...
     def cancel(self, order_id: int) -> None: ...

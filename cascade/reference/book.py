@@ -1,4 +1,5 @@
-"""The order book in plain Python: for any array of messages it gives the compiled book's reports, bit for bit."""
+"""The order book in plain Python: for any array of messages it gives the compiled book's reports, bit for
+bit."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ _LARGEST_SUM = 2**63 - 1
 
 
 class Order:
-    """A resting order: ticks, lots (open), side +1 or -1; `external` marks an anonymous level's order, which no id finds."""
+    """A resting order: ticks, lots (open), side +1 or -1; `external` marks an anonymous level's order, which
+    no id finds."""
 
     __slots__ = ("external", "id", "lots", "owner", "price", "side")
 
@@ -136,7 +138,9 @@ class Book:
         reports: list[dict[str, int]] = []
         for row, message in enumerate(as_orders(orders)):
             start = len(reports)
-            self._message({name: int(message[name]) for name in message.dtype.names if name != "_pad"}, reports)
+            self._message(
+                {name: int(message[name]) for name in message.dtype.names if name != "_pad"}, reports
+            )
             for report in reports[start:]:
                 report["message"] = row
         array = np.zeros(len(reports), REPORT_DTYPE)
@@ -161,7 +165,12 @@ class Book:
         reason = self._refusal(m)
         if reason is not None:
             reports.append(
-                {"kind": ReportKind.REJECTED, "order_id": m["order_id"], "action": m["action"], "reason": reason}
+                {
+                    "kind": ReportKind.REJECTED,
+                    "order_id": m["order_id"],
+                    "action": m["action"],
+                    "reason": reason,
+                }
             )
         elif m["action"] == Action.NEW:
             self._new(m, reports)
@@ -173,7 +182,8 @@ class Book:
             self._modify(m, reports)
 
     def _refusal(self, m: dict[str, int]) -> Reason | None:
-        """Why a message is refused: its fields, then what this book does not support, then the book's state."""
+        """Why a message is refused: its fields, then what this book does not support, then the book's
+        state."""
         action, order_id = m["action"], m["order_id"]
         if action == Action.CANCEL:
             return None if order_id in self._by_id else Reason.UNKNOWN_ID
@@ -249,7 +259,13 @@ class Book:
         )
 
     def _walk(
-        self, side: int, limit: int | None, lots: int, owner: int, order_id: int, reports: list[dict[str, int]]
+        self,
+        side: int,
+        limit: int | None,
+        lots: int,
+        owner: int,
+        order_id: int,
+        reports: list[dict[str, int]],
     ) -> int:
         """Trade, best price first, then oldest, at the makers' prices; the lots left."""
         while lots > 0 and self._crosses(side, limit):
