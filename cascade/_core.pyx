@@ -68,7 +68,7 @@ from cascade.records import REPORT_DTYPE
 cdef extern from *:
     """
     /* A flag that one thread holds; acquire and release, so that the next holder sees what this one wrote. */
-    static inline int cascade_flag_take(int *flag) { return __atomic_exchange_n(flag, 1, __ATOMIC_ACQUIRE) == 0; }
+    static inline int cascade_flag_take(int *flag) { return !__atomic_exchange_n(flag, 1, __ATOMIC_ACQUIRE); }
     static inline void cascade_flag_give(int *flag) { __atomic_store_n(flag, 0, __ATOMIC_RELEASE); }
     """
     bint cascade_flag_take(int* flag) noexcept nogil
@@ -225,7 +225,8 @@ cdef class OrderBook:
                 try:
                     buffer.resize(2 * sink.cap + needed, refcheck=False)
                 except MemoryError:
-                    raise CapacityError(f"reports: out of memory, rows before {done} are dealt with") from None
+                    message = f"reports: out of memory, rows before {done} are dealt with"
+                    raise CapacityError(message) from None
                 self.rebind(&sink, buffer)
         finally:
             self.leave()
