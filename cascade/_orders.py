@@ -12,7 +12,7 @@ import numpy as np
 from cascade.errors import InputError, InputTypeError, RangeError
 from cascade.records import ORDER_DTYPE, REPORT_DTYPE, Reason, Side
 
-ORDER_FIELDS = tuple(name for name in ORDER_DTYPE.names if name != "_pad")
+ORDER_FIELDS = tuple(name for name in ORDER_DTYPE.names or () if name != "_pad")
 
 _NO_INTEGERS = (bool, np.bool_, float, np.floating, str, bytes)
 
@@ -56,9 +56,8 @@ def rejection(order_id: int, reason: int) -> InputError:
 
 
 def _masked(label: str, array: np.ma.MaskedArray) -> InputTypeError:
-    flags = np.ma.getmaskarray(array)
-    fields = [flags[name] for name in flags.dtype.names] if flags.dtype.names else [flags]
-    count = sum(int(np.count_nonzero(field)) for field in fields)
+    # A structured mask is bools side by side.
+    count = np.count_nonzero(np.ascontiguousarray(np.ma.getmaskarray(array)).view(bool))
     return InputTypeError(f"{label}: masked arrays are refused, {count} values are masked")
 
 

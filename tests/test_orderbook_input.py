@@ -88,8 +88,16 @@ def read_only():
     return orders
 
 
+def swapped():
+    return exact_orders().astype(cs.ORDER_DTYPE.newbyteorder())
+
+
+def records():
+    return exact_orders().view(np.recarray)
+
+
 @pytest.mark.fast
-@pytest.mark.parametrize("make", [exact_orders, subset, misaligned, strided, read_only])
+@pytest.mark.parametrize("make", [swapped, records, exact_orders, subset, misaligned, strided, read_only])
 def test_structured_arrays_that_are_right(make):
     book = cs.OrderBook()
     orders = make()
@@ -102,8 +110,19 @@ def test_structured_arrays_that_are_right(make):
 def test_data_frames():
     pandas = pytest.importorskip("pandas")
     book = cs.OrderBook()
-    book.process(pandas.DataFrame(columns()))
+    book.process(pandas.DataFrame(columns(), index=[5, 6]))
     assert book.orders()["price"].tolist() == [5, 200]
+    with pytest.raises(cs.InputTypeError, match="'price'"):
+        book.process(pandas.DataFrame(columns(price=pandas.array([5, None], dtype="Int64"))))
+
+
+def test_polars_frames():
+    polars = pytest.importorskip("polars")
+    book = cs.OrderBook()
+    book.process(polars.DataFrame(columns()))
+    assert book.orders()["price"].tolist() == [5, 200]
+    with pytest.raises(cs.InputTypeError, match="1 values are null"):
+        book.process(polars.DataFrame(columns(price=[5, None])))
 
 
 def test_arrow_tables():
