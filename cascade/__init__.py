@@ -1,7 +1,25 @@
-"""Liquidation cascades on real order books."""
+"""Liquidation cascades on real order books: given these positions and these books, what happens when the price is hit?
 
-from cascade._core import OrderBook
-from cascade.errors import (
+>>> import cascade as cs
+
+`cs.Market` loads instruments, books, accounts and positions; `market.run(cs.Shock(...))` gives a `Result`. `cs.OrderBook` is the
+matching engine alone. See the README for a first example.
+"""
+
+try:
+    from . import _core
+except ImportError as error:  # the source tree before it is built
+    if getattr(error, "name", None) not in ("cascade._core", None):
+        raise
+    raise ImportError(
+        "cascade is not built here: run `pip install .`, and start Python outside the source tree "
+        "(or build in place with `python setup.py build_ext --inplace`)"
+    ) from error
+
+from . import datasets, io, reference, venues
+from ._core import OrderBook
+from .errors import (
+    AuditError,
     CapacityError,
     CascadeError,
     EngineStateError,
@@ -9,37 +27,74 @@ from cascade.errors import (
     InputTypeError,
     RangeError,
 )
-from cascade.records import (
+from .instruments import Instrument, Tier
+from .market import Market
+from .records import (
+    EVENT_DTYPE,
     FORMAT_VERSION,
+    NO_INSTRUMENT,
     ORDER_DTYPE,
     REPORT_DTYPE,
     Action,
+    EventKind,
+    LiquidationStatus,
     OrderFlags,
     OrderType,
     Reason,
     ReportKind,
+    ShockPart,
     Side,
+    Status,
     Stp,
     TimeInForce,
+    Why,
 )
+from .result import Result
+from .rules import Venue, VenueRules
+from .shocks import Shock
+from .simulation import Simulation
+from .tables import Table
+
+__version__ = "0.1.0"
 
 __all__ = [
+    "EVENT_DTYPE",
     "FORMAT_VERSION",
+    "NO_INSTRUMENT",
     "ORDER_DTYPE",
     "REPORT_DTYPE",
     "Action",
+    "AuditError",
     "CapacityError",
     "CascadeError",
     "EngineStateError",
+    "EventKind",
     "InputError",
     "InputTypeError",
+    "Instrument",
+    "LiquidationStatus",
+    "Market",
     "OrderBook",
     "OrderFlags",
     "OrderType",
     "RangeError",
     "Reason",
     "ReportKind",
+    "Result",
+    "Shock",
+    "ShockPart",
     "Side",
+    "Simulation",
+    "Status",
     "Stp",
+    "Table",
     "TimeInForce",
+    "Tier",
+    "Venue",
+    "VenueRules",
+    "Why",
+    "datasets",
+    "io",
+    "reference",
+    "venues",
 ]

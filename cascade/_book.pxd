@@ -1,4 +1,5 @@
-"""The order book: price levels and their queues, the orders' ids and owners. Primitives only; _match.pxd trades."""
+"""The order book: price levels and their queues, the orders' ids and owners. Primitives only; _match.pxd
+trades."""
 
 from cpython.mem cimport PyMem_RawFree
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint64_t
@@ -28,8 +29,9 @@ cdef enum:
     ORDER_EXTERNAL = 1      # flag: an anonymous L2 level's order, not in the id map
 
 
-# A resting order. Invariant: quantity_lots > 0 exactly while it rests (0 marks a cell of the free chain, linked by `next`); it is
-# linked in the queue of the level (side, price_ticks) and, when owner > 0, in its owner's list.
+# A resting order. Invariant: quantity_lots > 0 exactly while it rests (0 marks a cell of the free chain,
+# linked by `next`); it is linked in the queue of the level (side, price_ticks) and, when owner > 0, in its
+# owner's list.
 ctypedef struct order_t:
     uint64_t id             # unique among the orders that are not external
     int64_t price_ticks     # any int64
@@ -43,7 +45,8 @@ ctypedef struct order_t:
     uint8_t flags           # ORDER_EXTERNAL
 
 
-# A price level. Invariant: never empty; quantity_lots and count are the sum and the number of its queue's orders.
+# A price level. Invariant: never empty; quantity_lots and count are the sum and the number of its queue's
+# orders.
 ctypedef struct level_t:
     int64_t price_ticks
     int64_t quantity_lots   # <= INT64_MAX, checked when an order joins
@@ -52,8 +55,8 @@ ctypedef struct level_t:
     int32_t count
 
 
-# One side. Invariant: prices strictly better from one level to the next, so that the best is levels[n - 1] and an insertion
-# near the best moves little.
+# One side. Invariant: prices strictly better from one level to the next, so that the best is levels[n - 1]
+# and an insertion near the best moves little.
 ctypedef struct side_t:
     level_t* levels
     int32_t n
@@ -61,14 +64,15 @@ ctypedef struct side_t:
     int32_t orders          # orders on this side
 
 
-# The orders of one owner, oldest first. Invariant: never empty while the owner is in the map; a free cell is linked by `head`.
+# The orders of one owner, oldest first. Invariant: never empty while the owner is in the map; a free cell is
+# linked by `head`.
 ctypedef struct owner_list_t:
     int32_t head
     int32_t tail
 
 
-# A book. Invariant: the best bid is below the best ask, once a message has been dealt with; every live order that is not external is in
-# `ids` under its id, and nothing else is.
+# A book. Invariant: the best bid is below the best ask, once a message has been dealt with; every live order
+# that is not external is in `ids` under its id, and nothing else is.
 ctypedef struct book_t:
     side_t side[2]          # BID, ASK
     order_t* orders
@@ -143,8 +147,9 @@ cdef inline int book_grow_owners(book_t* b, int64_t owners) noexcept nogil:
 
 
 cdef inline int book_reserve(book_t* b, int side, int64_t orders, bint owned) noexcept nogil:
-    """Room for `orders` more orders on `side`, each on a level (if `owned`: with an owner) of its own: book_add cannot
-    lack memory for them. O(1) when the room is there. ERR_MEMORY leaves the content as it was."""
+    """Room for `orders` more orders on `side`, each on a level (if `owned`: with an owner) of its own:
+    book_add cannot lack memory for them. O(1) when the room is there. ERR_MEMORY leaves the content as it
+    was."""
     if book_grow_orders(b, orders + b.orders_live) != OK:
         return ERR_MEMORY
     if book_grow_side(&b.side[side], orders + b.side[side].n) != OK:
@@ -160,8 +165,8 @@ cdef inline int book_reserve(book_t* b, int side, int64_t orders, bint owned) no
 
 
 cdef inline int book_copy(book_t* dst, const book_t* src) noexcept nogil:
-    """Make `dst` (initialised) equal to `src`, handles included. Reuses dst's memory where it is large enough; then it is a few
-    memcpy. ERR_MEMORY leaves dst's content as it was."""
+    """Make `dst` (initialised) equal to `src`, handles included. Reuses dst's memory where it is large
+    enough; then it is a few memcpy. ERR_MEMORY leaves dst's content as it was."""
     cdef int k
     for k in range(2):
         if book_grow_side(&dst.side[k], src.side[k].n) != OK:
@@ -227,7 +232,8 @@ cdef inline int64_t book_rank(int side, int64_t price) noexcept nogil:
 
 
 cdef inline int32_t book_seat(const book_t* b, int side, int64_t price) noexcept nogil:
-    """Where the level of `price` is, or would have to be inserted: the first one not worse. O(1) at or above the best."""
+    """Where the level of `price` is, or would have to be inserted: the first one not worse. O(1) at or above
+    the best."""
     cdef const side_t* s = &b.side[side]
     cdef int64_t rank = book_rank(side, price)
     cdef int32_t low = 0, high = s.n, middle
@@ -305,7 +311,8 @@ cdef inline bint book_fits(const book_t* b, int side, int64_t price, int64_t lot
 cdef inline int32_t book_place(
     book_t* b, int side, int64_t price, int64_t lots, int32_t owner, uint64_t id, uint8_t flags
 ) noexcept nogil:
-    """book_add without the owner's list and the allocation: the caller has reserved, and appends to the list itself."""
+    """book_add without the owner's list and the allocation: the caller has reserved, and appends to the list
+    itself."""
     cdef side_t* s = &b.side[side]
     cdef int32_t i = book_seat(b, side, price)
     cdef int32_t h
@@ -360,8 +367,9 @@ cdef inline int32_t book_place(
 cdef inline int32_t book_add(
     book_t* b, int side, int64_t price, int64_t lots, int32_t owner, uint64_t id, uint8_t flags
 ) noexcept nogil:
-    """Append an order at its level's tail: its handle, or a negative status with the book unchanged. `lots` is in 1..2**62; an id
-    that is not external is not live. O(log levels) to find the level, and a new level moves the better ones."""
+    """Append an order at its level's tail: its handle, or a negative status with the book unchanged. `lots`
+    is in 1..2**62; an id that is not external is not live. O(log levels) to find the level, and a new level
+    moves the better ones."""
     cdef int32_t h
     if book_reserve(b, side, 1, owner > 0) != OK:
         return ERR_MEMORY
@@ -415,8 +423,8 @@ cdef inline void book_remove(book_t* b, int32_t h) noexcept nogil:
 
 
 cdef inline void book_reduce(book_t* b, int32_t h, int64_t new_lots) noexcept nogil:
-    """Set the open quantity to `new_lots` >= 1 and keep the place. A larger one is for external levels; the caller has made
-    sure that the level's sum stays an int64."""
+    """Set the open quantity to `new_lots` >= 1 and keep the place. A larger one is for external levels; the
+    caller has made sure that the level's sum stays an int64."""
     cdef order_t* o = &b.orders[h]
     cdef int32_t i = book_level_at(b, o.side, o.price_ticks)
     b.side[o.side].levels[i].quantity_lots += new_lots - o.quantity_lots
@@ -508,16 +516,20 @@ cdef inline bint book_check_free(const book_t* b) noexcept nogil:
 
 
 cdef inline bint book_check(const book_t* b) noexcept nogil:
-    """Re-derive every level, link, count, index and id from the orders: is every invariant of this file true? O(book)."""
+    """Re-derive every level, link, count, index and id from the orders: is every invariant of this file true?
+    O(book)."""
     cdef const side_t* s
     cdef int32_t i, h, live = 0, named = 0, owned = 0, on_side
+    cdef int64_t rank, before = 0
     cdef int side
     for side in range(2):
         s = &b.side[side]
         on_side = 0
         for i in range(s.n):
-            if i > 0 and book_rank(side, s.levels[i - 1].price_ticks) >= book_rank(side, s.levels[i].price_ticks):
+            rank = book_rank(side, s.levels[i].price_ticks)
+            if i > 0 and before >= rank:
                 return False
+            before = rank
             if not book_check_level(b, side, i):
                 return False
             on_side += s.levels[i].count

@@ -1,7 +1,8 @@
-"""The bytes of an order book's dump: header, one record an order in canonical order, BLAKE2b-128 over all before it.
+"""The bytes of an order book's dump: header, one record an order in canonical order, BLAKE2b-128 over all
+before it.
 
-Canonical order is bids first, best price first, oldest first. The header is magic, format version, a zero, the largest id accepted
-and the number of records.
+Canonical order is bids first, best price first, oldest first. The header is magic, format version, a zero,
+the largest id accepted and the number of records.
 """
 
 from __future__ import annotations
@@ -39,12 +40,14 @@ def pack(records: np.ndarray, last_id: int) -> bytes:
 
 
 def digest(records: np.ndarray) -> str:
-    """32 hex digits over the resting orders. The largest id is left out: an order that came and went leaves no trace."""
+    """32 hex digits over the resting orders. The largest id is left out: an order that came and went leaves
+    no trace."""
     return _checksum(_HEADER.pack(_MAGIC, FORMAT_VERSION, 0, 0, records.size) + records.tobytes()).hex()
 
 
 def unpack(blob: Any) -> tuple[np.ndarray, int]:
-    """Records and largest id of a dump whose frame and single values are right; raises InputError for any other bytes.
+    """Records and largest id of a dump whose frame and single values are right; raises InputError for any
+    other bytes.
 
     The lengths are compared before anything is allocated.
     """
@@ -80,8 +83,8 @@ def unpack(blob: Any) -> tuple[np.ndarray, int]:
 
 
 def load_order(records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows in the order in which to place them (each side's worst price first, so that every new level is the best one; oldest first
-    within a price) and the rows with an owner, each owner's oldest first."""
+    """Rows in the order in which to place them (each side's worst price first, so that every new level is the
+    best one; oldest first within a price) and the rows with an owner, each owner's oldest first."""
     rank = np.where(records["side"] == 1, records["price"], ~records["price"])
     owned = np.flatnonzero(records["owner"])
     owned = owned[np.lexsort((records["owner_rank"][owned], records["owner"][owned]))]

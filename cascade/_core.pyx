@@ -1,4 +1,5 @@
-"""The compiled core: allocation, loading, the loops without the GIL, errors, export. The work is in the .pxd units."""
+"""The compiled core: allocation, loading, the loops without the GIL, errors, export. The work is in the .pxd
+units."""
 
 from libc.stdint cimport INT64_MAX, int8_t, int32_t, int64_t, uint8_t, uint64_t
 from libc.string cimport memset
@@ -66,8 +67,8 @@ from cascade.records import REPORT_DTYPE
 
 cdef extern from *:
     """
-    /* One flag that a single thread holds; acquire and release, so that what one holder wrote the next one sees. */
-    static inline int cascade_flag_take(int *flag) { return __atomic_exchange_n(flag, 1, __ATOMIC_ACQUIRE) == 0; }
+    /* A flag that one thread holds; acquire and release, so that the next holder sees what this one wrote. */
+    static inline int cascade_flag_take(int *flag) { return !__atomic_exchange_n(flag, 1, __ATOMIC_ACQUIRE); }
     static inline void cascade_flag_give(int *flag) { __atomic_store_n(flag, 0, __ATOMIC_RELEASE); }
     """
     bint cascade_flag_take(int* flag) noexcept nogil
@@ -75,7 +76,7 @@ cdef extern from *:
 
 
 cdef int raise_status(int status) except -1:
-    """The exception of a unit's status; OK returns."""
+    """The exception of a status; OK returns."""
     if status == OK:
         return 0
     if status == ERR_RANGE:
@@ -120,7 +121,8 @@ cdef class OrderBook:
 
     Notes
     -----
-    One thread at a time: a second concurrent caller gets an EngineStateError at once. `process` releases the GIL.
+    One thread at a time: a second concurrent caller gets an EngineStateError at once. `process` releases the
+    GIL.
 
     Examples
     --------
@@ -162,8 +164,8 @@ cdef class OrderBook:
         Parameters
         ----------
         orders : table
-            Array of ORDER_DTYPE, or any table (dict of arrays, structured array, data frame) with `order_id` and a subset of the
-            other fields; what is missing is 0.
+            Array of ORDER_DTYPE, or any table (dict of arrays, structured array, data frame) with `order_id`
+            and a subset of the other fields; what is missing is 0.
         out : ndarray of REPORT_DTYPE, optional
             A buffer to write the reports to.
         reports : {"all", "trades", "none"}, optional
@@ -174,17 +176,18 @@ cdef class OrderBook:
         ndarray of REPORT_DTYPE, shape (reports,)
             The reports in event order; `message` is the row that caused it. Without `out` only.
         tuple of int
-            (reports written, rows dealt with), with `out`. A message is dealt with only when all its reports fit the rest of the
-            buffer: go on with ``orders[rows:]`` and nothing is lost.
+            (reports written, rows dealt with), with `out`. A message is dealt with only when all its reports
+            fit the rest of the buffer: go on with ``orders[rows:]`` and nothing is lost.
 
         Raises
         ------
         InputError, InputTypeError, RangeError
-            If `orders` is no table of integers, or `out` no such buffer. A bad *row* raises nothing: it is refused with a REJECTED
-            report.
+            If `orders` is no table of integers, or `out` no such buffer. A bad *row* raises nothing: it is
+            refused with a REJECTED report.
         CapacityError
-            If the first row alone has more reports than `out` holds (the message says how many; nothing has changed), or if
-            memory for the reports runs out (the message says how many rows have been dealt with).
+            If the first row alone has more reports than `out` holds (the message says how many; nothing has
+            changed), or if memory for the reports runs out (the message says how many rows have been dealt
+            with).
         EngineStateError
             If another thread is inside.
         """
@@ -222,7 +225,8 @@ cdef class OrderBook:
                 try:
                     buffer.resize(2 * sink.cap + needed, refcheck=False)
                 except MemoryError:
-                    raise CapacityError(f"reports: out of memory, rows before {done} have been dealt with") from None
+                    message = f"reports: out of memory, rows before {done} are dealt with"
+                    raise CapacityError(message) from None
                 self.rebind(&sink, buffer)
         finally:
             self.leave()
@@ -370,7 +374,8 @@ cdef class OrderBook:
             self.leave()
 
     def modify(self, order_id, price, quantity):
-        """Change one resting order. Less at the same price keeps its place; anything else leaves it, trades if it crosses and rests last.
+        """Change one resting order. Less at the same price keeps its place; anything else leaves it, trades
+        if it crosses and rests last.
 
         Parameters
         ----------
@@ -439,14 +444,14 @@ cdef class OrderBook:
         prices : array of int, shape (n,)
             Ticks, each price once.
         quantities : array of int, shape (n,)
-            Lots of the external order at that price: 0 takes it off, another quantity replaces it in its place in the queue, and a
-            new one joins at the end. Other orders at the price are not touched.
+            Lots of the external order at that price: 0 takes it off, another quantity replaces it in its
+            place in the queue, and a new one joins at the end. Other orders at the price are not touched.
 
         Raises
         ------
         InputError
-            For unequal lengths, a repeated price, a quantity outside 0..2**62, or a price at or through the other side's best.
-            Nothing has changed.
+            For unequal lengths, a repeated price, a quantity outside 0..2**62, or a price at or through the
+            other side's best. Nothing has changed.
         RangeError
             If a level's sum would not fit 64 bits.
         """
@@ -462,8 +467,10 @@ cdef class OrderBook:
         cdef int32_t h
         self.enter()
         try:
-            for i in range(n):
-                self.check_level(s, price[i], lots[i])
+            if book_has(&self.book, 1 - s):
+                far = book_best(&self.book, 1 - s)
+                _orders.check_uncrossed(price_column, lots_column, s == BID, far)
+            self.check_levels(s, price, lots)
             raise_status(book_reserve(&self.book, s, n, False))
             for i in range(n):
                 h = book_external_at(&self.book, s, price[i])
@@ -476,18 +483,15 @@ cdef class OrderBook:
         finally:
             self.leave()
 
-    cdef int check_level(self, int s, int64_t price, int64_t lots) except -1:
-        """Could the external order at `price` have `lots`?"""
+    cdef int check_levels(self, int s, const int64_t[::1] price, const int64_t[::1] lots) except -1:
+        """Would the sums of these levels stay 64-bit integers?"""
+        cdef int64_t i, more
         cdef int32_t h
-        if lots == 0:
-            return 0
-        if book_has(&self.book, 1 - s) and match_crosses(s, False, price, book_best(&self.book, 1 - s)):
-            raise InputError(f"prices: {price} is at or through the other side's best, {book_best(&self.book, 1 - s)}")
-        h = book_external_at(&self.book, s, price)
-        if h >= 0:
-            lots -= self.book.orders[h].quantity_lots
-        if lots > 0 and not book_fits(&self.book, s, price, lots):
-            raise_status(ERR_RANGE)
+        for i in range(price.shape[0]):
+            h = book_external_at(&self.book, s, price[i])
+            more = lots[i] - self.book.orders[h].quantity_lots if h >= 0 else lots[i]
+            if more > 0 and not book_fits(&self.book, s, price[i], more):
+                raise RangeError(f"quantities: the sum of the level {price[i]} does not fit 64 bits")
         return 0
 
     # What the book holds
@@ -573,7 +577,8 @@ cdef class OrderBook:
         Returns
         -------
         Level
-            A named tuple (quantity, orders): the sum of the open lots and the number of orders, zeros where there is no level.
+            A named tuple (quantity, orders): the sum of the open lots and the number of orders, zeros where
+            there is no level.
         """
         cdef int s = side_index(side)
         cdef int64_t ticks = exact_i64(price, "price")
@@ -625,8 +630,8 @@ cdef class OrderBook:
         Returns
         -------
         Table
-            order_id, owner, side (int8), price (ticks), quantity (open lots), external (bool: an anonymous level's); bids first,
-            best price first, oldest first.
+            order_id, owner, side (int8), price (ticks), quantity (open lots), external (bool: an anonymous
+            level's); bids first, best price first, oldest first.
         """
         from cascade.tables import Table
 
@@ -787,7 +792,7 @@ cdef class OrderBook:
         """
         cdef OrderBook made = OrderBook()
         cdef int32_t h
-        cdef int64_t i
+        cdef int64_t i, row
         cdef int s
         records, last_id = _bookdump.unpack(blob)
         place, owned = _bookdump.load_order(records)
@@ -802,14 +807,13 @@ cdef class OrderBook:
         cdef const int64_t[::1] linked = owned
         cdef int32_t[::1] handle = np.empty(n, np.int32)
         for i in range(n):
-            s = BID if side[placed[i]] == 1 else ASK
-            raise_status(book_reserve(&made.book, s, 1, owner[placed[i]] > 0))
-            h = book_place(
-                &made.book, s, price[placed[i]], quantity[placed[i]], owner[placed[i]], ids[placed[i]], external[placed[i]]
-            )
+            row = placed[i]
+            s = BID if side[row] == 1 else ASK
+            raise_status(book_reserve(&made.book, s, 1, owner[row] > 0))
+            h = book_place(&made.book, s, price[row], quantity[row], owner[row], ids[row], external[row])
             if h < 0:
                 raise InputError("dump: holds what no book can hold")
-            handle[placed[i]] = h
+            handle[row] = h
         for i in range(linked.shape[0]):
             raise_status(book_reserve(&made.book, BID, 1, True))
             book_owner_append(&made.book, handle[linked[i]])
@@ -834,8 +838,8 @@ cdef class OrderBook:
 
     @property
     def digest(self):
-        """32 hex digits: BLAKE2b-128 over the resting orders in canonical order. Books that behave alike have equal digests; the ids
-        that automatic numbering would give next are not part of it."""
+        """32 hex digits: BLAKE2b-128 over the resting orders in canonical order. Books that behave alike have
+        equal digests; the ids that automatic numbering would give next are not part of it."""
         return _bookdump.digest(self.resting()[0])
 
     def _check(self):

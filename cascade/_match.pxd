@@ -1,7 +1,8 @@
 """Matching: the taker's walk over a book's primitives, and messages in, reports out.
 
-A message is dealt with in three steps: prepare (every check, nothing changed), count (its reports, only when the buffer might be too
-small), commit (cannot fail). So a message is never half done, and a buffer that is full loses nothing.
+A message is dealt with in three steps: prepare (every check, nothing changed), count (its reports, only when
+the buffer might be too small), commit (cannot fail). So a message is never half done, and a buffer that is
+full loses nothing.
 """
 
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint64_t
@@ -107,7 +108,9 @@ cdef inline int8_t match_side_code(int side) noexcept nogil:
     return SIDE_BUY if side == BID else SIDE_SELL
 
 
-cdef inline bint match_crosses(int side, bint any_price, int64_t limit_ticks, int64_t maker_ticks) noexcept nogil:
+cdef inline bint match_crosses(
+    int side, bint any_price, int64_t limit_ticks, int64_t maker_ticks
+) noexcept nogil:
     """Would a taker of `side` trade at a maker's price?"""
     if any_price:
         return True
@@ -118,7 +121,8 @@ cdef inline bint match_crosses(int side, bint any_price, int64_t limit_ticks, in
 
 cdef inline bint match_open(const book_t* b, const taker_t* t) noexcept nogil:
     """Is there something for the taker to trade with now?"""
-    return book_has(b, 1 - t.side) and match_crosses(t.side, t.any_price, t.limit_ticks, book_best(b, 1 - t.side))
+    cdef int far = 1 - t.side
+    return book_has(b, far) and match_crosses(t.side, t.any_price, t.limit_ticks, book_best(b, far))
 
 
 cdef inline int64_t match_unfilled(const book_t* b, const taker_t* t) noexcept nogil:
@@ -135,8 +139,8 @@ cdef inline int64_t match_unfilled(const book_t* b, const taker_t* t) noexcept n
 
 
 cdef inline int64_t match_trades(const book_t* b, const taker_t* t, int64_t* left) noexcept nogil:
-    """How many trades the taker would do, and the lots that would be left of it. Changes nothing. O(levels it would empty +
-    orders of the last one)."""
+    """How many trades the taker would do, and the lots that would be left of it. Changes nothing. O(levels it
+    would empty + orders of the last one)."""
     cdef const side_t* s = &b.side[1 - t.side]
     cdef const level_t* v
     cdef int64_t n = 0
@@ -159,7 +163,9 @@ cdef inline int64_t match_trades(const book_t* b, const taker_t* t, int64_t* lef
     return n
 
 
-cdef inline report_t* sink_next(sink_t* sink, int kind, uint64_t id, int32_t owner, int64_t message) noexcept nogil:
+cdef inline report_t* sink_next(
+    sink_t* sink, int kind, uint64_t id, int32_t owner, int64_t message
+) noexcept nogil:
     """The next report, zero but for what every kind has; the caller has made sure that it fits."""
     cdef report_t* r = &sink.reports[sink.n]
     sink.n += 1
@@ -199,7 +205,8 @@ cdef inline bint match_lots_valid(int64_t lots) noexcept nogil:
 
 
 cdef inline int prepare_new(book_t* b, const order_msg_t* m, plan_t* p) noexcept nogil:
-    """The checks of a NEW, in the order in which a reason wins: fields, then support, then the book's state."""
+    """The checks of a NEW, in the order in which a reason wins: fields, then support, then the book's
+    state."""
     cdef taker_t* t = &p.taker
     if m.type > TYPE_STOP_LIMIT or m.tif > TIF_POST_ONLY or m.stp > STP_LAST or m.flags & ~FLAGS_KNOWN:
         return REASON_BAD_FIELD
@@ -226,8 +233,9 @@ cdef inline int prepare_new(book_t* b, const order_msg_t* m, plan_t* p) noexcept
     if m.tif == TIF_FOK and match_unfilled(b, t) > 0:
         return REASON_FOK_UNFILLABLE
     # Where its level exists already nothing crosses, so that the whole order would join it.
-    if p.rests and (not book_fits(b, t.side, m.price, m.quantity) or book_reserve(b, t.side, 1, m.owner > 0) != OK):
-        return REASON_CAPACITY
+    if p.rests:
+        if not book_fits(b, t.side, m.price, m.quantity) or book_reserve(b, t.side, 1, m.owner > 0) != OK:
+            return REASON_CAPACITY
     return REASON_NONE
 
 
@@ -357,8 +365,8 @@ cdef inline int64_t match_cancel_owner(book_t* b, int32_t owner, sink_t* sink) n
 cdef inline int64_t book_process(
     book_t* b, const order_msg_t* messages, int64_t n, int64_t first_row, sink_t* sink, int64_t* needed
 ) noexcept nogil:
-    """Deal with messages in turn until the first whose reports do not all fit: the number of messages dealt with. `needed` is the
-    number of reports of the message that did not fit, 0 if there was none."""
+    """Deal with messages in turn until the first whose reports do not all fit: the number of messages dealt
+    with. `needed` is the number of reports of the message that did not fit, 0 if there was none."""
     cdef order_msg_t m
     cdef plan_t p
     cdef int64_t i, room
@@ -368,7 +376,8 @@ cdef inline int64_t book_process(
         match_prepare(b, &m, first_row + i, &p)
         if sink.mode != SINK_NONE:
             room = sink.cap - sink.n
-            # Every maker on the far side, an ACK and a CANCELLED is the most there can be; count only when that is too much.
+            # Every maker on the far side, an ACK and a CANCELLED is the most there can be; count only when
+            # that is too much.
             if room < <int64_t>b.side[1 - p.taker.side].orders + 2:
                 needed[0] = match_reports(b, &p, sink.mode)
                 if needed[0] > room:

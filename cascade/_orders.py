@@ -1,4 +1,5 @@
-"""What callers hand to an order book, made exact: tables of orders to ORDER_DTYPE, Python numbers to integers."""
+"""What callers hand to an order book, made exact: tables of orders to ORDER_DTYPE, Python numbers to
+integers."""
 
 from __future__ import annotations
 
@@ -11,24 +12,31 @@ import numpy as np
 from cascade.errors import InputError, InputTypeError, RangeError
 from cascade.records import ORDER_DTYPE, REPORT_DTYPE, Reason, Side
 
-ORDER_FIELDS = tuple(name for name in ORDER_DTYPE.names if name != "_pad")
+ORDER_FIELDS = tuple(name for name in ORDER_DTYPE.names or () if name != "_pad")
+
+_NO_INTEGERS = (bool, np.bool_, float, np.floating, str, bytes)
 
 
 class Level(NamedTuple):
-    """One price level: the sum of its open quantities (lots) and the number of its orders; zeros where there is none."""
+    """One price level: the sum of its open quantities (lots) and the number of its orders; zeros where there
+    is none."""
 
     quantity: int
     orders: int
 
 
 def exact_int(value: Any, name: str, low: int = -(2**63), high: int = 2**63 - 1) -> int:
-    """`value` as an int in low..high. Floats, bools, strings and None are type errors: nothing is rounded in silence."""
-    if isinstance(value, bool | np.bool_ | float | np.floating | str | bytes) or value is None:
+    """`value` as an int in low..high. Floats, bools, strings and None are type errors: nothing is rounded in
+    silence."""
+    if type(value) is int:
+        number = value
+    elif value is None or isinstance(value, _NO_INTEGERS):
         raise InputTypeError(f"{name} = {value!r}: must be an integer, not {type(value).__name__}")
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise InputTypeError(f"{name}: must be an integer, not {type(value).__name__}") from None
+    else:
+        try:
+            number = operator.index(value)
+        except TypeError:
+            raise InputTypeError(f"{name}: must be an integer, not {type(value).__name__}") from None
     if not low <= number <= high:
         raise RangeError(f"{name} = {number}: must be in {low}..{high}")
     return number
@@ -47,17 +55,25 @@ def rejection(order_id: int, reason: int) -> InputError:
     return InputError(f"order {order_id}: refused, {Reason(reason).name}")
 
 
+def _masked(label: str, array: np.ma.MaskedArray) -> InputTypeError:
+    # A structured mask is bools side by side.
+    count = np.count_nonzero(np.ascontiguousarray(np.ma.getmaskarray(array)).view(bool))
+    return InputTypeError(f"{label}: masked arrays are refused, {count} values are masked")
+
+
 def integer_column(values: Any, dtype: np.dtype, label: str) -> np.ndarray:
     """`values` as a 1-D array of the integer type `dtype`, or an error that names the first bad row."""
     if values is None:
         raise InputTypeError(f"{label} = None: must be a 1-D array of integers")
     if isinstance(values, np.ma.MaskedArray):
-        raise InputTypeError(f"{label}: masked arrays are refused, {np.ma.count_masked(values)} values are masked")
-    if isinstance(values, str | bytes | Mapping) or (np.ndim(values) == 0 and not hasattr(values, "__array__")):
+        raise _masked(label, values)
+    if isinstance(values, str | bytes | Mapping) or (
+        np.ndim(values) == 0 and not hasattr(values, "__array__")
+    ):
         raise InputTypeError(f"{label}: must be a 1-D array of integers, not {type(values).__name__}")
     if isinstance(values, Sequence):
         return _from_sequence(values, dtype, label)
-    null_count = getattr(values, "null_count", 0)   # pyarrow columns, and polars' by a method
+    null_count = getattr(values, "null_count", 0)  # pyarrow columns, and polars' by a method
     nulls = null_count() if callable(null_count) else null_count
     if nulls:
         raise InputTypeError(f"{label}: nulls are refused, {nulls} values are null")
@@ -91,9 +107,8 @@ def _from_sequence(values: Sequence, dtype: np.dtype, label: str) -> np.ndarray:
 def _raise_bad_rows(bad: np.ndarray, array: np.ndarray, label: str, limits: np.iinfo) -> None:
     if bad.any():
         row = int(bad.argmax())
-        raise RangeError(
-            f"{label}[{row}] = {array[row]}: must be in {limits.min}..{limits.max} ({np.count_nonzero(bad)} bad rows)"
-        )
+        rule = f"must be in {limits.min}..{limits.max} ({np.count_nonzero(bad)} bad rows)"
+        raise RangeError(f"{label}[{row}] = {array[row]}: {rule}")
 
 
 def _columns(table: Any) -> Iterable[tuple[str, Any]]:
@@ -106,19 +121,22 @@ def _columns(table: Any) -> Iterable[tuple[str, Any]]:
     if names is None:
         names = getattr(table, "columns", None)
     if names is None or callable(names):
-        raise InputTypeError(f"orders: must be a structured array or a table of columns, not {type(table).__name__}")
+        raise InputTypeError(
+            f"orders: must be a structured array or a table of columns, not {type(table).__name__}"
+        )
     return [(name, table[name]) for name in names]
 
 
 def as_orders(table: Any) -> np.ndarray:
-    """Any table of orders as a contiguous 1-D array of ORDER_DTYPE; the caller's own array when it is one already.
+    """Any table of orders as a contiguous 1-D array of ORDER_DTYPE; the caller's own array when it is one
+    already.
 
-    `order_id` must be there; other fields that are missing are 0. Raises InputTypeError for what are no integers, RangeError for
-    integers that do not fit the field, InputError for shapes, lengths and unknown columns. The values themselves are the
-    book's to judge: it refuses a bad row with a REJECTED report.
+    `order_id` must be there; other fields that are missing are 0. Raises InputTypeError for what are no
+    integers, RangeError for integers that do not fit the field, InputError for shapes, lengths and unknown
+    columns. The values themselves are the book's to judge: it refuses a bad row with a REJECTED report.
     """
     if isinstance(table, np.ma.MaskedArray):
-        raise InputTypeError(f"orders: masked arrays are refused, {np.ma.count_masked(table)} values are masked")
+        raise _masked("orders", table)
     if isinstance(table, np.ndarray):
         if table.dtype.names is None:
             raise InputTypeError(f"orders: must be a structured array, has dtype {table.dtype}")
@@ -172,4 +190,15 @@ def check_levels(prices: np.ndarray, quantities: np.ndarray) -> None:
         repeated = np.ones(prices.size, bool)
         repeated[first] = False
         row = int(repeated.argmax())
-        raise InputError(f"prices[{row}] = {prices[row]}: each price once ({prices.size - distinct.size} bad rows)")
+        raise InputError(
+            f"prices[{row}] = {prices[row]}: each price once ({prices.size - distinct.size} bad rows)"
+        )
+
+
+def check_uncrossed(prices: np.ndarray, quantities: np.ndarray, bids: bool, far: int) -> None:
+    """Does no new level lie at or through `far`, the other side's best price?"""
+    bad = (quantities > 0) & (prices >= far if bids else prices <= far)
+    if bad.any():
+        row = int(bad.argmax())
+        rule = f"must not reach the other side's best, {far} ({np.count_nonzero(bad)} bad rows)"
+        raise InputError(f"prices[{row}] = {prices[row]}: {rule}")

@@ -8,7 +8,8 @@ from cascade._types cimport ERR_MEMORY, MAX_HANDLES, OK
 
 
 cdef inline void* array_grow(void* items, int32_t* cap, int64_t want, size_t size) noexcept nogil:
-    """Room for `want` >= 1 items of `size` bytes: `items` itself, its moved successor, or NULL with nothing changed."""
+    """Room for `want` >= 1 items of `size` bytes: `items` itself, its moved successor, or NULL with nothing
+    changed."""
     cdef int64_t room = cap[0]
     cdef void* grown
     if want <= room:
@@ -33,8 +34,8 @@ ctypedef struct idslot_t:
     int32_t value           # a handle >= 0; -1: the slot is empty
 
 
-# Open addressing, linear probing, no tombstones. Invariant: 2 * n <= cap, so that a probe always meets an empty slot, and
-# every key is found from its home slot without crossing an empty one.
+# Open addressing, linear probing, no tombstones. Invariant: 2 * n <= cap, so that a probe always meets an
+# empty slot, and every key is found from its home slot without crossing an empty one.
 ctypedef struct idmap_t:
     idslot_t* slots
     int64_t cap             # slots in use as table, 0 or a power of two

@@ -1,4 +1,5 @@
-"""The order book in plain Python: for any array of messages it gives the compiled book's reports, bit for bit."""
+"""The order book in plain Python: for any array of messages it gives the compiled book's reports, bit for
+bit."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ _LARGEST_SUM = 2**63 - 1
 
 
 class Order:
-    """A resting order: ticks, lots (open), side +1 or -1; `external` marks an anonymous level's order, which no id finds."""
+    """A resting order: ticks, lots (open), side +1 or -1; `external` marks an anonymous level's order, which
+    no id finds."""
 
     __slots__ = ("external", "id", "lots", "owner", "price", "side")
 
@@ -136,14 +138,12 @@ class Book:
         reports: list[dict[str, int]] = []
         for row, message in enumerate(as_orders(orders)):
             start = len(reports)
-            self._message({name: int(message[name]) for name in message.dtype.names if name != "_pad"}, reports)
+            self._message(
+                {name: int(message[name]) for name in message.dtype.names if name != "_pad"}, reports
+            )
             for report in reports[start:]:
                 report["message"] = row
-        array = np.zeros(len(reports), REPORT_DTYPE)
-        for row, report in enumerate(reports):
-            for name, value in report.items():
-                array[name][row] = value
-        return array
+        return _as_array(reports)
 
     def cancel_owner(self, owner: int) -> np.ndarray:
         """Take all orders of an owner off, oldest first; their CANCELLED reports."""
@@ -151,17 +151,18 @@ class Book:
         for order in self.owner_orders(owner):
             reports.append(_cancelled(order, Reason.OWNER))
             self.remove(order)
-        array = np.zeros(len(reports), REPORT_DTYPE)
-        for row, report in enumerate(reports):
-            for name, value in report.items():
-                array[name][row] = value
-        return array
+        return _as_array(reports)
 
     def _message(self, m: dict[str, int], reports: list[dict[str, int]]) -> None:
         reason = self.refusal(m)
         if reason is not None:
             reports.append(
-                {"kind": ReportKind.REJECTED, "order_id": m["order_id"], "action": m["action"], "reason": reason}
+                {
+                    "kind": ReportKind.REJECTED,
+                    "order_id": m["order_id"],
+                    "action": m["action"],
+                    "reason": reason,
+                }
             )
         elif m["action"] == Action.NEW:
             self._new(m, reports)
@@ -173,7 +174,8 @@ class Book:
             self._modify(m, reports)
 
     def refusal(self, m: dict[str, int]) -> Reason | None:
-        """Why a message is refused: its fields, then what this book does not support, then the book's state."""
+        """Why a message is refused: its fields, then what this book does not support, then the book's
+        state."""
         action, order_id = m["action"], m["order_id"]
         if action == Action.CANCEL:
             return None if order_id in self._by_id else Reason.UNKNOWN_ID
@@ -249,11 +251,17 @@ class Book:
         )
 
     def _walk(
-        self, side: int, limit: int | None, lots: int, owner: int, order_id: int, reports: list[dict[str, int]]
+        self,
+        side: int,
+        limit: int | None,
+        lots: int,
+        owner: int,
+        order_id: int,
+        reports: list[dict[str, int]],
     ) -> int:
         """Trade, best price first, then oldest, at the makers' prices; the lots left."""
-        while lots > 0 and self._crosses(side, limit):
-            maker = self.front(-side)
+        maker = self.front(-side)
+        while lots > 0 and maker is not None and _accepts(side, limit, maker.price):
             traded = min(lots, maker.lots)
             lots -= traded
             reports.append(
@@ -270,27 +278,36 @@ class Book:
                 }
             )
             self.take(maker, traded)
+            maker = self.front(-side)
         return lots
 
     def _crosses(self, side: int, limit: int | None) -> bool:
-        """Would a taker trade with the best price of the other side? A limit of None takes any price."""
+        """Would a taker trade with the best price of the other side?"""
         best = self.best(-side)
-        if best is None:
-            return False
-        return limit is None or (best <= limit if side == Side.BUY else best >= limit)
+        return best is not None and _accepts(side, limit, best)
 
     def _reachable(self, side: int, limit: int | None) -> int:
         """The lots that a taker could get."""
-        return sum(
-            order.lots
-            for order in self.orders(-side)
-            if limit is None or (order.price <= limit if side == Side.BUY else order.price >= limit)
-        )
+        return sum(order.lots for order in self.orders(-side) if _accepts(side, limit, order.price))
+
+
+def _accepts(side: int, limit: int | None, price: int) -> bool:
+    """Does a taker accept a maker's price? A limit of None takes any."""
+    return limit is None or (price <= limit if side == Side.BUY else price >= limit)
 
 
 def _rests(m: dict[str, int]) -> bool:
     """Does a remainder stay on the book?"""
     return m["type"] == OrderType.LIMIT and m["tif"] in (TimeInForce.GTC, TimeInForce.POST_ONLY)
+
+
+def _as_array(reports: list[dict[str, int]]) -> np.ndarray:
+    """Reports as an array of REPORT_DTYPE; fields that a report does not name are 0."""
+    array = np.zeros(len(reports), REPORT_DTYPE)
+    for row, report in enumerate(reports):
+        for name, value in report.items():
+            array[name][row] = value
+    return array
 
 
 def _cancelled(order: Order, reason: Reason) -> dict[str, int]:

@@ -1,0 +1,651 @@
+"""Market: load instruments, books, accounts and positions; shock them; ask what stands where."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from . import _load
+from ._state import (
+    CROSS,
+    EXTERNAL,
+    ISOLATED,
+    KNOWN_TO_INFINITY,
+    KNOWN_TO_ZERO,
+    SETTLEMENT,
+    SLOTS,
+    SYSTEM,
+    Orders,
+    State,
+    pick_quantum,
+    terms_of,
+)
+from .errors import InputError, InputTypeError, RangeError
+from .instruments import PRICE_LIMIT, Instrument, exact
+from .margin import solve
+from .records import FORMAT_VERSION
+from .result import ROW_DTYPE, Result, RunData, account_sums, accounts_table
+from .rules import Venue, VenueRules, as_rules
+from .shocks import Shock, as_shock
+from .simulation import Simulation
+from .tables import Table
+
+RECORDS = ("summary", "liquidations", "all")
+ENGINES = ("core", "reference")
+SYSTEM_NAMES = ("external", "fund", "fees", "dust", "deficit", "vault")
+
+
+class Market:
+    """Instruments, order books, accounts and positions of one venue with one settlement currency.
+
+    Every `load_*` adds, and is all-or-nothing: a refused call leaves the market as it was. A run does not change the market.
+
+    Parameters
+    ----------
+    instruments : Instrument or sequence of Instrument
+    rules : VenueRules or Venue, optional
+        Default rules of a run.
+    fund : number
+        Balance of the insurance fund, in the settlement currency.
+    vault : number
+        Balance of the venue's vault, which takes positions where the rules say so.
+    cash_quantum : number, optional
+        Smallest unit of money; by default the largest power of ten <= 1e-6 (1e-10 where an instrument is inverse) that makes a
+        lot's value a tick whole.
+
+    Examples
+    --------
+    >>> import cascade as cs
+    >>> btc = cs.Instrument("BTCUSDT", tick_size="0.1", lot_size="0.001", tiers=0.005)
+    >>> market = cs.Market(btc, fund=1_000)
+    >>> market.load_book("BTCUSDT", {"price": [100.0, 99.9], "quantity": [2, 3]}, {"price": [100.1], "quantity": [5]})
+    >>> market.load_accounts({"account": ["alice"], "balance": [3.0]})
+    >>> market.load_positions({"account": ["alice"], "instrument": ["BTCUSDT"], "size": [1.0], "entry_price": [102.0]})
+    >>> market.run(cs.Shock(price=-0.05)).status
+    'settled'
+    """
+
+    def __init__(
+        self, instruments: Instrument | Iterable[Instrument], *, rules: VenueRules | Venue | None = None, fund: Any = 0,
+        vault: Any = 0, cash_quantum: Any = None,
+    ) -> None:  # fmt: skip
+        self.instruments: tuple[Instrument, ...] = _as_instruments(instruments)
+        self.rules = as_rules(rules)
+        quantum = pick_quantum(self.instruments) if cash_quantum is None else cash_quantum
+        self.quantum = exact(quantum, "market.cash_quantum")
+        if self.quantum <= 0:
+            raise InputError(f"market.cash_quantum = {cash_quantum!r}: must be > 0")
+        self._terms = tuple(terms_of(i, self.quantum) for i in self.instruments)
+        self._index = {instrument.symbol: k for k, instrument in enumerate(self.instruments)}
+        n = len(self.instruments)
+        self._fund = self._reserve(fund, "market.fund")
+        self._vault = self._reserve(vault, "market.vault")
+        self._last = np.zeros(n, np.int64)
+        self._index_1024 = np.zeros(n, np.int64)
+        self._last_given = np.zeros(n, bool)
+        self._index_given = np.zeros(n, bool)
+        self._orders = [Orders.empty() for _ in range(n)]
+        self._known: list[tuple[int, int] | None] = [None] * n
+        self._mode = np.full(SETTLEMENT + n, SYSTEM, np.uint8)
+        self._parent = np.full(SETTLEMENT + n, -1, np.int32)
+        self._balance = np.zeros(SETTLEMENT + n, np.int64)
+        self._owner_row = np.full(SETTLEMENT + n, -1, np.int32)  # row of `_ids` per account
+        self._ids = _load.Ids()
+        self._rows = np.zeros(0, ROW_DTYPE)
+        self._compiled: State | None = None
+        self._engines: dict[Any, Any] = {}
+
+    def _reserve(self, amount: Any, what: str) -> int:
+        quanta = self.to_quanta(amount, what)
+        if quanta < 0:
+            raise InputError(f"{what} = {amount!r}: must be >= 0")
+        return quanta
+
+    # -- names and units ---------------------------------------------------------------------------------------------
+    def instrument_index(self, symbol: Any, what: str = "instrument") -> int:
+        """Position of an instrument by its symbol."""
+        if isinstance(symbol, Instrument):
+            symbol = symbol.symbol
+        if not isinstance(symbol, str):
+            raise InputTypeError(f"{what} = {symbol!r}: must be a symbol")
+        try:
+            return self._index[symbol]
+        except KeyError:
+            raise InputError(f"{what} = {symbol!r}: unknown instrument; the market has {', '.join(self._index)}") from None
+
+    def owner(self, account: Any) -> int:
+        """The owner number of an account, as order books and harnesses use it. Raises InputError if it is not loaded."""
+        k = self._ids.find_one(account)
+        if k < 0:
+            raise InputError(f"account = {account!r}: not loaded")
+        return int(self._cross_accounts[k])
+
+    @property
+    def _cross_accounts(self) -> np.ndarray:
+        """Account index per row of `_ids`."""
+        cross = np.flatnonzero(self._mode == CROSS).astype(np.int32)
+        out = np.empty(len(self._ids), np.int32)
+        out[self._owner_row[cross]] = cross
+        return out
+
+    def account_name(self, index: int) -> Any:
+        """The id of an account by its index; system accounts have names of their own."""
+        return self.account_names(np.array([index]))[0]
+
+    def account_names(self, index: np.ndarray) -> np.ndarray:
+        """Ids per account index; isolated accounts carry their owner's. With system accounts among them, objects or strings."""
+        index = np.asarray(index, np.int64)
+        system = index < SETTLEMENT + len(self.instruments)
+        if not system.any():
+            return self._ids.values(self._owner_row[index])
+        names = np.empty(len(index), object)
+        words = [*SYSTEM_NAMES, *(f"settlement:{i.symbol}" for i in self.instruments)]
+        names[system] = [words[k] if k >= 0 else "" for k in index[system]]
+        names[~system] = [str(x) for x in self._ids.values(self._owner_row[index[~system]]).tolist()]
+        return names.astype(str) if len(names) else np.empty(0, "U1")
+
+    def to_quanta(self, amount: Any, what: str = "amount") -> int:
+        """An amount of the settlement currency as whole cash quanta, half-even."""
+        return round(exact(amount, what) / self.quantum)
+
+    def to_money(self, quanta: int) -> float:
+        """Cash quanta as an amount of the settlement currency."""
+        return float(quanta * self.quantum)
+
+    # -- loading -----------------------------------------------------------------------------------------------------
+    def load_book(
+        self, instrument: str, bids: Any, asks: Any, *, complete: bool = False, columns: Mapping[str, str] | None = None,
+        on_bad: str = "raise",
+    ) -> Table | None:  # fmt: skip
+        """Load an L2 book: external orders, one a level.
+
+        Parameters
+        ----------
+        instrument : str
+        bids, asks : tables with columns price, quantity, best price first; either may be empty
+        complete : bool
+            False: what lies beyond the last level of a side is unknown, and lots that would go there stay open, flagged.
+            True: the book is all there is.
+        columns : mapping of our column names to the table's
+        on_bad : {"raise", "drop"}
+
+        Returns
+        -------
+        Table of the dropped rows and why with on_bad="drop", else None.
+
+        Raises
+        ------
+        InputError
+            A bad value, a repeated or unsorted level, a crossed book.
+        """
+        i = self.instrument_index(instrument)
+        ins = self.instruments[i]
+        bad = {1: _load.bad_rows("bids", on_bad), -1: _load.bad_rows("asks", on_bad)}
+        sides = {side: _load.levels(table, ins, side, columns, bad[side]) for side, table in ((1, bids), (-1, asks))}
+        prices = np.concatenate([sides[1][0], sides[-1][0]])
+        lots = np.concatenate([sides[1][1], sides[-1][1]])
+        side = np.repeat(np.array([1, -1], np.int8), [len(sides[1][0]), len(sides[-1][0])])
+        added = Orders(
+            np.zeros(len(prices), np.uint64), side, prices, lots, np.full(len(prices), EXTERNAL, np.int32)
+        )
+        orders = self._checked_book(i, added, "book")
+        external = orders.price[(orders.owner == EXTERNAL) & (orders.side == 1)]
+        external_asks = orders.price[(orders.owner == EXTERNAL) & (orders.side == -1)]
+        if complete:
+            known = (KNOWN_TO_ZERO, KNOWN_TO_INFINITY)
+        else:
+            known = (int(external.min(initial=PRICE_LIMIT)), int(external_asks.max(initial=0)))
+        self._orders[i], self._known[i] = orders, known
+        self._changed()
+        return _load.dropped(bad[1], bad[-1])
+
+    def load_orders(
+        self, instrument: str, orders: Any, *, columns: Mapping[str, str] | None = None, on_bad: str = "raise"
+    ) -> Table | None:
+        """Load resting limit orders with owners.
+
+        Parameters
+        ----------
+        orders : table with columns order_id (unique in the instrument), side (+1/-1, "buy"/"sell"), price, quantity and
+            optionally account (loaded before; without it, or null, the order is the external account's). Older orders first.
+
+        Returns, raises
+        ---------------
+        As `load_book`.
+        """
+        i = self.instrument_index(instrument)
+        bad = _load.bad_rows("orders", on_bad)
+        taken = self._orders[i].order_id[self._orders[i].owner != EXTERNAL]
+        order_id, side, price, lots, owner_row = _load.orders(
+            orders, self.instruments[i], self._ids, taken, columns, bad
+        )
+        owner = np.where(owner_row < 0, EXTERNAL, self._cross_accounts[owner_row] if len(self._ids) else EXTERNAL)
+        order_id = np.where(owner == EXTERNAL, 0, order_id).astype(np.uint64)
+        added = Orders(order_id, side, price, lots, owner.astype(np.int32))
+        self._orders[i] = self._checked_book(i, added, "orders")
+        self._changed()
+        return _load.dropped(bad)
+
+    def _checked_book(self, i: int, added: Orders, table: str) -> Orders:
+        """The book with some orders added; refused if it is crossed or its sums do not fit."""
+        orders = self._orders[i].extended(added)
+        best_bid, best_ask = orders.prices(1).max(initial=0), orders.prices(-1).min(initial=PRICE_LIMIT)
+        ins = self.instruments[i]
+        if best_bid >= best_ask:
+            raise InputError(
+                f"{table}[{ins.symbol!r}]: best bid {ins.to_price(best_bid)} >= best ask {ins.to_price(best_ask)}: "
+                "must not be crossed"
+            )
+        if orders.lots.astype(np.float64).sum() >= 2**61:
+            raise RangeError(f"{table}[{ins.symbol!r}]['quantity']: the sum must be below 2**61 lots")
+        return orders
+
+    def load_accounts(
+        self, accounts: Any, *, columns: Mapping[str, str] | None = None, on_bad: str = "raise"
+    ) -> Table | None:
+        """Load cross-margin accounts.
+
+        Parameters
+        ----------
+        accounts : table with columns account (int or str, new), balance (any finite number) in the settlement currency
+
+        Returns, raises
+        ---------------
+        As `load_book`.
+        """
+        bad = _load.bad_rows("accounts", on_bad)
+        ids, balance = _load.accounts(accounts, self._ids, self.quantum, columns, bad)
+        self._add_cross(ids, balance)
+        self._changed()
+        return _load.dropped(bad)
+
+    def _add_cross(self, ids: np.ndarray, balance: np.ndarray) -> None:
+        first, n = len(self._ids), len(ids)
+        self._ids = self._ids.extended(ids)
+        self._mode = np.concatenate([self._mode, np.full(n, CROSS, np.uint8)])
+        self._parent = np.concatenate([self._parent, np.full(n, -1, np.int32)])
+        self._balance = np.concatenate([self._balance, balance])
+        self._owner_row = np.concatenate([self._owner_row, np.arange(first, first + n, dtype=np.int32)])
+
+    def load_positions(
+        self, positions: Any, *, columns: Mapping[str, str] | None = None, on_bad: str = "raise"
+    ) -> Table | None:
+        """Load open positions; the external account is their counterparty.
+
+        Parameters
+        ----------
+        positions : table with columns account, instrument, size (signed, not 0), entry_price (an average: any finite positive
+            number) and optionally margin (posted margin of an isolated position, in addition to the account's balance; NaN or
+            null means cross), position_side ("both", "long", "short"), margin_mode ("cross", "isolated"). A cross position's
+            account must be loaded; an isolated one's is created with balance 0 if absent. The key (account, instrument,
+            position_side, margin_mode) must be new.
+
+        Returns, raises
+        ---------------
+        As `load_book`.
+        """
+        bad = _load.bad_rows("positions", on_bad)
+        rows, account = self._rows, self._rows["account"]
+        isolated = self._mode[account] == ISOLATED
+        held = _load.position_keys(self._owner_row[account], rows["instrument"], rows["slot"], isolated)
+        loaded = _load.positions(
+            positions, self.instruments, self._terms, self._ids, self.quantum, held, columns, bad
+        )
+        self._add_positions(loaded)
+        self._changed()
+        return _load.dropped(bad)
+
+    def _add_positions(self, x: _load.Positions) -> None:
+        """Create absent owners and the isolated accounts in row order, then the rows."""
+        n_new, first_row = len(x.new_ids), len(self._ids)
+        isolated = np.flatnonzero(x.isolated)
+        # Each isolated position is an account; an owner that is new comes just before its first one.
+        owner_first = np.full(n_new, len(x.owner_row), np.int64)
+        np.minimum.at(owner_first, x.owner_row[x.owner_row >= first_row] - first_row, np.flatnonzero(x.owner_row >= first_row))
+        at = np.concatenate([owner_first * 2, isolated * 2 + 1])
+        order = np.argsort(at, kind="stable")
+        index = np.empty(len(at), np.int64)
+        index[order] = np.arange(len(at)) + len(self._mode)
+        new_cross, new_isolated = index[:n_new], index[n_new:]
+        total = len(self._mode) + len(at)
+        mode, parent = np.full(total, CROSS, np.uint8), np.full(total, -1, np.int32)
+        balance, owner_row = np.zeros(total, np.int64), np.zeros(total, np.int32)
+        old = len(self._mode)
+        mode[:old], parent[:old], balance[:old], owner_row[:old] = self._mode, self._parent, self._balance, self._owner_row
+        owner_row[new_cross] = np.arange(first_row, first_row + n_new)
+        cross = np.empty(first_row + n_new, np.int64)
+        cross[:first_row], cross[first_row:] = self._cross_accounts, new_cross
+        mode[new_isolated] = ISOLATED
+        parent[new_isolated] = cross[x.owner_row[isolated]]
+        balance[new_isolated] = x.margin[isolated]
+        owner_row[new_isolated] = x.owner_row[isolated]
+        rows = np.zeros(len(x.owner_row), ROW_DTYPE)
+        rows["account"] = cross[x.owner_row] if len(x.owner_row) else 0
+        rows["account"][isolated] = new_isolated
+        rows["instrument"], rows["slot"], rows["lots"], rows["basis"] = x.instrument, x.slot, x.lots, x.basis
+        self._ids = self._ids.extended(x.new_ids)
+        self._mode, self._parent, self._balance, self._owner_row = mode, parent, balance, owner_row
+        self._rows = np.concatenate([self._rows, rows])
+
+    def set_prices(self, *, index: Mapping[str, Any] | None = None, last: Mapping[str, Any] | None = None) -> None:
+        """Override index prices (any positive number) and last prices (whole ticks); by default both come from the mid.
+
+        Parameters
+        ----------
+        index, last : {symbol: price}
+        """
+        new_index, new_last = {}, {}
+        for symbol, price in dict(index or {}).items():
+            i = self.instrument_index(symbol, "prices.index")
+            value = round(_positive_price(price, f"prices.index[{symbol!r}]") / self.instruments[i].tick_size * 1024)
+            new_index[i] = _in_domain(value, 1024, price, f"prices.index[{symbol!r}]")
+        for symbol, price in dict(last or {}).items():
+            i = self.instrument_index(symbol, "prices.last")
+            _positive_price(price, f"prices.last[{symbol!r}]")
+            new_last[i] = _in_domain(self.instruments[i].to_ticks(price), 1, price, f"prices.last[{symbol!r}]")
+        for i, value in new_index.items():
+            self._index_1024[i], self._index_given[i] = value, True
+        for i, value in new_last.items():
+            self._last[i], self._last_given[i] = value, True
+        self._changed()
+
+    def _changed(self) -> None:
+        self._compiled = None
+        self._engines.clear()
+        self.__dict__.pop("digest", None)
+
+    # -- the exact state ---------------------------------------------------------------------------------------------
+    def state(self) -> State:
+        """The market as exact integer columns, built once and kept until the next load."""
+        if self._compiled is None:
+            self._compiled = self._compile()
+        return self._compiled
+
+    def _compile(self) -> State:
+        n = len(self.instruments)
+        last, index = self._last.copy(), self._index_1024.copy()
+        known_bid, known_ask = np.zeros(n, np.int64), np.zeros(n, np.int64)
+        owners = []
+        for i, orders in enumerate(self._orders):
+            bids, asks = orders.prices(1), orders.prices(-1)
+            if bids.size and asks.size:
+                twice_mid = int(bids.max()) + int(asks.min())
+                if not self._last_given[i]:
+                    last[i] = round(Fraction(twice_mid, 2))
+                if not self._index_given[i]:
+                    index[i] = twice_mid * 512
+            known = self._known[i]
+            if known is None:  # only orders were loaded: they are what is known
+                known = (int(bids.min(initial=PRICE_LIMIT)), int(asks.max(initial=0)))
+            known_bid[i], known_ask[i] = known
+            owners += [(int(a), i, 0, 0, 0) for a in np.unique(orders.owner[orders.owner != EXTERNAL])]
+        rows = self._rows
+        held = set(zip(rows["account"].tolist(), rows["instrument"].tolist(), rows["slot"].tolist(), strict=True)) if owners else ()
+        # An owner of orders gets a row for what they may trade.
+        flat = [row for row in owners if row[:3] not in held]
+        if flat:
+            rows = np.concatenate([rows, np.array(flat, ROW_DTYPE)])
+        rows = rows[np.lexsort((rows["slot"], rows["instrument"], rows["account"]))]
+        return State(
+            instruments=self.instruments,
+            quantum=self.quantum,
+            fund=self._fund,
+            vault=self._vault,
+            last=last,
+            index_1024=index,
+            orders=tuple(self._orders),
+            known_bid=known_bid,
+            known_ask=known_ask,
+            account_mode=self._mode,
+            account_parent=self._parent,
+            account_flags=np.zeros(len(self._mode), np.uint8),
+            account_balance=self._balance,
+            row_account=np.ascontiguousarray(rows["account"], np.int32),
+            row_instrument=np.ascontiguousarray(rows["instrument"], np.uint16),
+            row_slot=np.ascontiguousarray(rows["slot"], np.uint8),
+            row_lots=np.ascontiguousarray(rows["lots"]),
+            row_basis=np.ascontiguousarray(rows["basis"]),
+        )
+
+    @cached_property
+    def digest(self) -> str:
+        """BLAKE2b-128 of everything loaded, 32 hex digits: equal digests give equal runs."""
+        h = hashlib.blake2b(f"cascade {FORMAT_VERSION}".encode(), digest_size=16)
+        h.update(repr((self.instruments, [i.tiers for i in self.instruments], self.quantum, self._fund, self._vault)).encode())
+        h.update(repr(self._known).encode())
+        h.update(repr(self.rules).encode())
+        for given, prices in ((self._last_given, self._last), (self._index_given, self._index_1024)):
+            h.update(given.tobytes() + prices.tobytes())
+        for orders in self._orders:
+            for column in orders.columns():
+                h.update(column.size.to_bytes(8, "little") + column.tobytes())
+        for column in (self._mode, self._parent, self._balance, self._owner_row):
+            h.update(column.size.to_bytes(8, "little") + column.tobytes())
+        h.update(self._rows.tobytes())
+        h.update(self._ids.digest_bytes())
+        return h.hexdigest()
+
+    # -- running -----------------------------------------------------------------------------------------------------
+    def run(
+        self, shock: Shock | None = None, *, rules: VenueRules | Venue | None = None, engine: str = "core", record: str = "all",
+        audit: str = "delta", max_waves: int | None = None,
+    ) -> Result:  # fmt: skip
+        """Apply a shock and follow the cascade to its end. The market is not changed.
+
+        Parameters
+        ----------
+        shock : Shock, optional
+            None: only what is unhealthy already is liquidated.
+        rules : VenueRules or Venue, optional
+            Default: the market's.
+        engine : {"core", "reference"}
+            The compiled engine, or the plain-Python one that it is checked against; both give the same events.
+        record : {"all", "liquidations", "summary"}
+            How much to keep: every event; liquidations and marks; totals only.
+        audit : {"delta", "full"}
+            "delta": conservation is checked after every event. "full": everything is also recounted from scratch at the end.
+        max_waves : int, optional
+            Stop with status "limit" rather than begin a wave after this one.
+
+        Raises
+        ------
+        InputError
+            An instrument without a mark, a shock of an unknown instrument or account.
+        RangeError
+            Something could exceed the engines' integers: refused before the run.
+        """
+        shock = as_shock(shock)
+        started, ops = self._prepare(shock, rules, engine, record, audit, max_waves)
+        started.apply(ops)
+        started.run()
+        return self._result(started.export(), started.rules, shock, record)
+
+    def start(
+        self, shock: Shock | None = None, *, rules: VenueRules | Venue | None = None, engine: str = "core", record: str = "all",
+        audit: str = "delta", max_waves: int | None = None,
+    ) -> Simulation:  # fmt: skip
+        """The same, step by step, with orders and market data from outside in between: see `Simulation`."""
+        shock = as_shock(shock)
+        started, ops = self._prepare(shock, rules, engine, record, audit, max_waves)
+        started.apply(ops)
+        return Simulation(self, started, shock, record)
+
+    def _prepare(self, shock: Shock, rules, engine: str, record: str, audit: str, max_waves: int | None):
+        for name, value, choices in (("engine", engine, ENGINES), ("record", record, RECORDS), ("audit", audit, ("delta", "full"))):
+            if value not in choices:
+                raise InputError(f"run: {name} = {value!r}: must be one of {', '.join(choices)}")
+        if max_waves is not None and (isinstance(max_waves, bool) or not isinstance(max_waves, int | np.integer)):
+            raise InputTypeError(f"run: max_waves = {max_waves!r}: must be an int or None")
+        if max_waves is not None and max_waves < 0:
+            raise InputError(f"run: max_waves = {max_waves!r}: must be >= 0")
+        chosen = as_rules(rules, self.rules)
+        state, ops = self.state(), shock.compile(self)
+        state.check_range(ops, chosen)
+        self.marks(chosen)
+        cap = None if max_waves is None else int(max_waves)
+        if engine == "reference":
+            from .reference.adapter import ReferenceEngine
+
+            return ReferenceEngine(state, chosen, record, audit, cap), ops
+        from ._engine import CoreEngine
+
+        return CoreEngine(self, state, chosen, record, audit, cap), ops
+
+    def _result(self, data: RunData, rules: VenueRules, shock: Shock, record: str) -> Result:
+        return Result(self.snapshot(), self.state(), data, rules, repr(shock), record)
+
+    def snapshot(self) -> Names:
+        """What a result needs of the market, unaffected by later loads."""
+        return Names(self)
+
+    # -- questions ---------------------------------------------------------------------------------------------------
+    def marks(self, rules: VenueRules | Venue | None = None) -> list[int]:
+        """Marks per instrument in 1/1024 ticks, before any shock. Raises InputError for an instrument without one."""
+        chosen, state = as_rules(rules, self.rules), self.state()
+        marks = []
+        for i, instrument in enumerate(self.instruments):
+            mark = _mark(state, i, chosen.mark)
+            if mark is None:
+                raise InputError(
+                    f"market[{instrument.symbol!r}]: no mark under rules.mark={chosen.mark!r}: "
+                    "load both sides of its book, or call set_prices"
+                )
+            marks.append(mark)
+        return marks
+
+    def _valued(self, rules):
+        state, marks = self.state(), self.marks(rules)
+        rows = np.zeros(len(state.row_lots), ROW_DTYPE)
+        for name, column in (
+            ("account", state.row_account), ("instrument", state.row_instrument), ("slot", state.row_slot),
+            ("lots", state.row_lots), ("basis", state.row_basis),
+        ):  # fmt: skip
+            rows[name] = column
+        rows = rows[rows["lots"] != 0]
+        return state, marks, rows, account_sums(state, state.account_balance, rows, marks)
+
+    def liquidation_prices(self, rules: VenueRules | Venue | None = None) -> Table:
+        """Where each position would be liquidated and where its account's equity would be zero, all else fixed.
+
+        Returns
+        -------
+        Table : account, instrument, position_side, margin_mode, size, mark, liquidation_price, bankruptcy_price; float64 prices,
+            solved unrounded in the tier that holds at the answer, NaN where there is none.
+        """
+        state, marks, rows, (equity, needed, value, row_needed) = self._valued(rules)
+        prices = np.full((2, len(rows)), np.nan)
+        mark = np.empty(len(rows))
+        for i, (ins, terms) in enumerate(zip(self.instruments, self._terms, strict=True)):
+            mine = np.flatnonzero(rows["instrument"] == i)
+            a = rows["account"][mine]
+            solved = solve(terms, rows["lots"][mine], equity[a], needed[a], value[mine], row_needed[mine])
+            prices[:, mine] = np.array(solved) * float(ins.tick_size)
+            mark[mine] = float(marks[i] * ins.tick_size / 1024)
+        size = np.empty(len(rows))
+        for i, ins in enumerate(self.instruments):
+            mine = rows["instrument"] == i
+            size[mine] = ins.to_size(rows["lots"][mine])
+        return Table(
+            {
+                "account": self.account_names(rows["account"]),
+                "instrument": np.array([i.symbol for i in self.instruments])[rows["instrument"]],
+                "position_side": np.array(list(SLOTS))[rows["slot"]],
+                "margin_mode": np.where(state.account_mode[rows["account"]] == ISOLATED, "isolated", "cross"),
+                "size": size, "mark": mark, "liquidation_price": prices[0], "bankruptcy_price": prices[1],
+            }
+        )  # fmt: skip
+
+    def margin(self, rules: VenueRules | Venue | None = None) -> Table:
+        """account, margin_mode, instrument, position_side, balance, equity, maintenance, ratio (equity / maintenance, NaN where
+        nothing is needed) of every margin account at the marks."""
+        state, marks, rows, _ = self._valued(rules)
+        return accounts_table(self, state, state.account_balance, rows, marks)
+
+    def liquidation_map(self, instrument: str, rules: VenueRules | Venue | None = None) -> Table:
+        """Quantity that would be liquidated by trigger price.
+
+        Returns
+        -------
+        Table : price (float64, ascending), quantity (float64), side ("sell" where a fall to the price liquidates longs, "buy"
+            where a rise liquidates shorts). Positions without a liquidation price are left out.
+        """
+        symbol = self.instruments[self.instrument_index(instrument)].symbol
+        prices = self.liquidation_prices(rules)
+        mine = (prices["instrument"] == symbol) & ~np.isnan(prices["liquidation_price"])
+        price, size = prices["liquidation_price"][mine], prices["size"][mine]
+        side = np.where(size > 0, "sell", "buy")
+        order = np.lexsort((side, price))
+        keys = np.rec.fromarrays([price[order], side[order]], names=["price", "side"])
+        _, first = np.unique(keys, return_index=True) if len(keys) else (keys, np.zeros(0, np.intp))
+        quantity = np.add.reduceat(np.abs(size[order]), first) if len(first) else np.zeros(0)
+        return Table({"price": price[order][first], "quantity": quantity, "side": side[order][first]})
+
+    def __str__(self) -> str:
+        from ._report import market_report
+
+        return market_report(self)
+
+    def __repr__(self) -> str:
+        return (
+            f"<cascade.Market {', '.join(self._index)}: {len(self._ids):,} accounts, {len(self._rows):,} positions>"
+        )
+
+
+class Names:
+    """Account ids of a market at one moment, for results."""
+
+    def __init__(self, market: Market):
+        self.instruments, self._ids, self._owner_row = market.instruments, market._ids, market._owner_row
+
+    account_names = Market.account_names
+
+
+def _as_instruments(instruments: Any) -> tuple[Instrument, ...]:
+    if isinstance(instruments, Instrument):
+        instruments = (instruments,)
+    if isinstance(instruments, str | Mapping) or not isinstance(instruments, Iterable):
+        raise InputTypeError(f"market.instruments = {instruments!r}: must be Instruments")
+    found = tuple(instruments)
+    for k, instrument in enumerate(found):
+        if not isinstance(instrument, Instrument):
+            raise InputTypeError(f"market.instruments[{k}] = {instrument!r}: must be an Instrument")
+        if any(instrument.symbol == other.symbol for other in found[:k]):
+            raise InputError(f"market.instruments[{k}] = {instrument.symbol!r}: must not stand twice")
+    if not 1 <= len(found) < 2**15:
+        raise InputError(f"market.instruments: {len(found)} given, must be 1 to {2**15 - 1}")
+    return found
+
+
+def _positive_price(price: Any, what: str) -> Fraction:
+    number = exact(price, what)
+    if number <= 0:
+        raise InputError(f"{what} = {price!r}: must be > 0")
+    return number
+
+
+def _in_domain(value: int, unit: int, price: Any, what: str) -> int:
+    if not 1 <= value < PRICE_LIMIT * unit:
+        raise RangeError(f"{what} = {price!r}: must be at least 1/{unit} and less than 2**53 ticks")
+    return value
+
+
+def _mark(state: State, i: int, rule: str) -> int | None:
+    """The mark of an instrument as loaded, in 1/1024 ticks."""
+    bids, asks = state.orders[i].prices(1), state.orders[i].prices(-1)
+    last, index = int(state.last[i]), int(state.index_1024[i])
+    if rule == "last":
+        return last * 1024 or None
+    if rule == "index":
+        return index or None
+    if not (bids.size and asks.size):
+        return None
+    bid, ask = int(bids.max()), int(asks.min())
+    if rule == "mid":
+        return (bid + ask) * 512
+    return sorted((bid, ask, last))[1] * 1024 if last else None
+

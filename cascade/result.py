@@ -1,0 +1,492 @@
+"""Result: what a run did, as scalars and tables; everything is made from the engine's integers when first asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ._state import DEFICIT, FUND, ISOLATED, SETTLEMENT, SLOTS, State
+from .errors import EngineStateError
+from .margin import maintenance, solve, value_at_mark
+from .records import EVENT_DTYPE, EventKind, LiquidationStatus, Side, Status, Why
+from .tables import Table
+
+MARK_ONE = 1024
+SIDE_NAMES = {name: code for name, code in SLOTS.items()}
+
+LIQUIDATION_DTYPE = np.dtype(
+    [
+        (name, "<i8")
+        for name in (
+            "seq", "time_ns", "cause", "quantity", "filled", "left", "adl", "takeover", "mark", "equity", "maintenance",
+            "value", "row_maintenance", "bankruptcy_value", "filled_value", "closed_value", "fee", "surplus", "shortfall",
+            "fund", "vault", "socialised", "deficit",
+        )
+    ]
+    + [(name, "<i4") for name in ("cause_row", "account", "instrument", "step", "wave", "slot", "status", "pad")]
+)  # fmt: skip
+"""One liquidation as the engines record it, 216 bytes: lots (signed: the order's), 1/1024 ticks and quanta."""
+
+MARK_DTYPE = np.dtype(
+    [("seq", "<i8"), ("time_ns", "<i8"), ("mark", "<i8"), ("wave", "<i4"), ("instrument", "<i4")]
+)
+"""One change of a shadow mark."""
+
+WAVE_DTYPE = np.dtype([("wave", "<i4"), ("instrument", "<i4"), ("accounts", "<i8"), ("lots", "<i8"), ("mark", "<i8")])
+
+
+@dataclass
+class RunData:
+    """What an engine hands over at the end of a run: integers and integer arrays only."""
+
+    status: int
+    steps: int
+    seq: int
+    """number of events"""
+    time_ns: int
+    events: np.ndarray | None
+    liquidations: np.ndarray | None
+    mark_changes: np.ndarray | None
+    waves: np.ndarray
+    wave_notional: list[int]
+    """quanta, one a row of `waves`"""
+    start_marks: list[int]
+    low_marks: list[int]
+    high_marks: list[int]
+    final_marks: list[int]
+    last: list[int]
+    index_1024: list[int]
+    known_until: dict[int, int]
+    system_balances: list[int]
+    external: list[tuple[int, int]]
+    """(lots, basis) of the external account per instrument"""
+    settlement: list[int]
+    """basis of each settlement account (its balance is in system_balances)"""
+    deposits: int
+    totals: dict[str, int]
+    touched_accounts: np.ndarray
+    """int32 indices of accounts whose balance changed"""
+    touched_balances: np.ndarray
+    """int64"""
+    touched_rows: np.ndarray
+    """structured: account, instrument, slot, lots, basis; rows that changed or came to be"""
+
+
+ROW_DTYPE = np.dtype([("account", "<i4"), ("instrument", "<i4"), ("slot", "<i4"), ("lots", "<i8"), ("basis", "<i8")])
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The outcome of one run. Frozen; tables are made when first asked for.
+
+    Attributes
+    ----------
+    status : str
+        "settled", "stranded", "out_of_data" or "limit" (later also "halted", "horizon").
+    """
+
+    _market: Any = field(repr=False)
+    _state: State = field(repr=False)
+    _data: RunData = field(repr=False)
+    _rules: Any = field(repr=False)
+    _shock: str
+    _record: str
+
+    # -- scalars -----------------------------------------------------------------------------------------------------
+    @property
+    def status(self) -> str:
+        return Status(self._data.status).name.lower()
+
+    @property
+    def known_until(self) -> dict[str, float]:
+        """{symbol: price} at which the knowledge of a book ended while lots were still to be traded."""
+        return {
+            self._state.instruments[i].symbol: self._state.instruments[i].to_price(ticks)
+            if 0 < ticks < 2**53 else float("nan")
+            for i, ticks in self._data.known_until.items()
+        }  # fmt: skip
+
+    def _money(self, quanta: Any) -> Any:
+        """Quanta to the settlement currency, float64."""
+        q = self._state.quantum
+        if np.ndim(quanta) == 0:
+            return float(int(quanta) * q)
+        return np.asarray(quanta, np.float64) * q.numerator / q.denominator
+
+    def _price(self, i: int, mark_1024: int) -> float:
+        return float(mark_1024 * self._state.instruments[i].tick_size / MARK_ONE)
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """Scalars of the run: see `docs/model.md`, section 7, for first and higher order and amplification."""
+        data, totals, symbols = self._data, self._data.totals, [i.symbol for i in self._state.instruments]
+        shocked = sum(n for w, n in zip(data.waves["wave"], data.wave_notional, strict=True) if w == 0)
+        caused = totals["first"] + totals["higher"]
+        base, whole = (shocked, shocked + caused) if shocked else (totals["first"], caused)
+        return {
+            "status": self.status,
+            "waves": int(data.waves["wave"].max(initial=0)),
+            "steps": data.steps,
+            "events": data.seq,
+            "liquidated_accounts": totals["accounts"],
+            "recovered_accounts": totals["recovered"],
+            "liquidated_notional": self._money(totals["notional"]),
+            "first_order_notional": self._money(totals["first"]),
+            "higher_order_notional": self._money(totals["higher"]),
+            "initially_unhealthy_notional": self._money(totals["initial"]),
+            "shock_notional": self._money(shocked),
+            "amplification": whole / base if base else float("nan"),
+            "price": {
+                symbol: {
+                    "start": self._price(i, data.start_marks[i]),
+                    "low": self._price(i, data.low_marks[i]),
+                    "high": self._price(i, data.high_marks[i]),
+                    "final": self._price(i, data.final_marks[i]),
+                }
+                for i, symbol in enumerate(symbols)
+            },
+            "fund_start": self._money(self._state.fund),
+            "fund_end": self._money(data.system_balances[FUND]),
+            "adl_notional": self._money(totals["adl"]),
+            "takeover_notional": self._money(totals["takeover"]),
+            "socialised": self._money(totals["socialised"]),
+            "deficit": self._money(-data.system_balances[DEFICIT]),
+            "initially_unhealthy": totals["initially_unhealthy"],
+            "unfilled_accounts": totals["left_accounts"],
+            "dropped_levels": totals["dropped_levels"],
+            "known_until": self.known_until,
+        }
+
+    @cached_property
+    def audit(self) -> dict[str, Any]:
+        """The integer totals before and after: contracts and basis per instrument are 0, money is what was put in."""
+        data = self._data
+        balances = self._final_balances()
+        rows = self._final_rows()
+        lots, basis = [], []
+        for i, (external_lots, external_basis) in enumerate(data.external):
+            mine = rows["instrument"] == i
+            lots.append(int(rows["lots"][mine].sum(dtype=object) or 0) + external_lots)
+            basis.append(int(rows["basis"][mine].sum(dtype=object) or 0) + external_basis + data.settlement[i])
+        first_user = SETTLEMENT + len(self._state.instruments)
+        money = sum(data.system_balances) + int(balances[first_user:].sum(dtype=object) or 0)
+        before = self._state.fund + self._state.vault + int(self._state.account_balance.sum(dtype=object))
+        return {
+            "contracts": dict(zip((i.symbol for i in self._state.instruments), lots, strict=True)),
+            "basis": dict(zip((i.symbol for i in self._state.instruments), basis, strict=True)),
+            "money_before": before,
+            "deposited": data.deposits - before,
+            "money_after": money,
+            "cash_quantum": float(self._state.quantum),
+            "conserved": not any(lots) and not any(basis) and money == data.deposits,
+        }
+
+    @cached_property
+    def digest(self) -> str:
+        """BLAKE2b-128 over all events and the final state, 32 hex digits; the same in both engines. Needs record="all"."""
+        data = self._data
+        h = hashlib.blake2b(self.events_array().tobytes(), digest_size=16)
+        for x in (*data.system_balances, *data.settlement, *(v for pair in data.external for v in pair)):
+            h.update(int(x).to_bytes(17, "little", signed=True))
+        rows = self._final_rows()
+        for array in (self._final_balances(), *(rows[name] for name in rows.dtype.names), data.last, data.index_1024):
+            h.update(np.ascontiguousarray(array, "<i8").tobytes())
+        return h.hexdigest()
+
+    # -- final state -------------------------------------------------------------------------------------------------
+    def _final_balances(self) -> np.ndarray:
+        balances = self._state.account_balance.copy()
+        balances[self._data.touched_accounts] = self._data.touched_balances
+        return balances
+
+    def _final_rows(self) -> np.ndarray:
+        """All position rows, sorted by account, instrument, slot; rows that are flat and were never held are left out."""
+        state, touched = self._state, self._data.touched_rows
+        rows = np.empty(len(state.row_lots) + len(touched), ROW_DTYPE)
+        n = len(state.row_lots)
+        for name, column in zip(
+            ROW_DTYPE.names or (), (state.row_account, state.row_instrument, state.row_slot, state.row_lots, state.row_basis),
+            strict=True,
+        ):  # fmt: skip
+            rows[name][:n] = column
+        rows[n:] = touched
+        order = np.lexsort((np.arange(len(rows)), rows["slot"], rows["instrument"], rows["account"]))
+        rows = rows[order]
+        key = rows[["account", "instrument", "slot"]]
+        latest = np.ones(len(rows), bool)
+        latest[:-1] = key[1:] != key[:-1]  # of two rows with one key the touched one, which sorts last, counts
+        return rows[latest]
+
+    # -- tables ------------------------------------------------------------------------------------------------------
+    def _need(self, what: str, *levels: str) -> None:
+        if self._record not in levels:
+            raise EngineStateError(f"result.{what}: the run was made with record={self._record!r}; needs {' or '.join(levels)}")
+
+    def events_array(self) -> np.ndarray:
+        """All events, an array of EVENT_DTYPE. Needs record="all"."""
+        self._need("events", "all")
+        assert self._data.events is not None
+        return self._data.events
+
+    @property
+    def events(self) -> np.ndarray:
+        """All events, an array of EVENT_DTYPE: ticks, lots and quanta. Needs record="all"."""
+        return self.events_array()
+
+    def _accounts(self, index: np.ndarray) -> np.ndarray:
+        return self._market.account_names(index)
+
+    def _symbols(self, index: np.ndarray) -> np.ndarray:
+        names = np.array([*(i.symbol for i in self._state.instruments), ""])
+        return names[np.where((index < 0) | (index >= len(names)), len(names) - 1, index)]
+
+    def _modes(self, accounts: np.ndarray) -> np.ndarray:
+        return np.where(self._state.account_mode[accounts] == ISOLATED, "isolated", "cross")
+
+    def _sizes(self, instrument: np.ndarray, lots: np.ndarray) -> np.ndarray:
+        return _per_instrument(self._state, instrument, lots, lambda ins: ins.lot_size)
+
+    def _prices(self, instrument: np.ndarray, ticks: np.ndarray) -> np.ndarray:
+        return _per_instrument(self._state, instrument, ticks, lambda ins: ins.tick_size)
+
+    @cached_property
+    def liquidations(self) -> Table:
+        """One row a position closed (or a flat account's debt served), in order. Needs record="liquidations" or "all".
+
+        `cause` is the event that made the account unhealthy, -1 the shock, -2 it was so before; `cause_liquidation` is the row
+        of this table that this event belongs to, -1 if none. `side` is the order's.
+        """
+        self._need("liquidations", "all", "liquidations")
+        x = self._data.liquidations
+        assert x is not None
+        instrument, account = x["instrument"], x["account"]
+        liquidation, bankruptcy = np.full(len(x), np.nan), np.full(len(x), np.nan)
+        for i, terms in enumerate(self._state.terms):
+            mine = np.flatnonzero(instrument == i)
+            y = x[mine]
+            liquidation[mine], bankruptcy[mine] = solve(
+                terms, -y["quantity"], y["equity"], y["maintenance"], y["value"], y["row_maintenance"]
+            )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            average = self._average_price(instrument, x["filled"], x["filled_value"])
+        statuses = np.array([s.name.lower() for s in LiquidationStatus])
+        sides = np.array(["sell", "", "buy"])
+        columns = {
+            "seq": x["seq"], "step": x["step"], "time_ns": x["time_ns"], "wave": x["wave"], "cause": x["cause"],
+            "cause_liquidation": x["cause_row"], "account": self._accounts(account),
+            "instrument": self._symbols(instrument), "position_side": _slot_names(x["slot"]),
+            "margin_mode": self._modes(account), "side": sides[np.sign(x["quantity"]) + 1],
+            "mark": self._prices(instrument, x["mark"] / MARK_ONE),
+            "liquidation_price": self._prices(instrument, liquidation),
+            "bankruptcy_price": self._prices(instrument, bankruptcy),
+            "quantity": self._sizes(instrument, np.abs(x["quantity"])), "filled": self._sizes(instrument, x["filled"]),
+            "average_price": average, "notional": self._money(x["closed_value"]), "fee": self._money(x["fee"]),
+            "surplus": self._money(x["surplus"]), "shortfall": self._money(x["shortfall"]), "fund": self._money(x["fund"]),
+            "vault": self._money(x["vault"]), "adl": self._sizes(instrument, x["adl"]),
+            "takeover": self._sizes(instrument, x["takeover"]), "socialised": self._money(x["socialised"]),
+            "deficit": self._money(x["deficit"]), "left": self._sizes(instrument, x["left"]),
+            "equity": self._money(x["equity"]), "maintenance": self._money(x["maintenance"]), "status": statuses[x["status"]],
+        }  # fmt: skip
+        return Table(columns)
+
+    def _average_price(self, instrument: np.ndarray, lots: np.ndarray, value: np.ndarray) -> np.ndarray:
+        """Average price of trades of these lots with this total signed value; NaN without lots."""
+        ticks = np.full(len(lots), np.nan)
+        for i, terms in enumerate(self._state.terms):
+            mine = instrument == i
+            size = np.abs(lots[mine]).astype(np.float64) * terms.coef_num / terms.coef_den
+            total = np.abs(value[mine]).astype(np.float64)
+            price = total / size if terms.contract == 0 else size / total
+            ticks[mine] = np.where(lots[mine] != 0, price, np.nan)
+        return self._prices(instrument, ticks)
+
+    @cached_property
+    def waves(self) -> Table:
+        """Per wave and instrument: turns that closed lots, quantity, notional and the mark after them; wave 0 is the shock's."""
+        x = self._data.waves
+        return Table(
+            {
+                "wave": x["wave"], "instrument": self._symbols(x["instrument"]), "accounts": x["accounts"],
+                "quantity": self._sizes(x["instrument"], x["lots"]),
+                "notional": np.array([self._money(n) for n in self._data.wave_notional], np.float64),
+                "price": self._prices(x["instrument"], x["mark"] / MARK_ONE),
+            }
+        )  # fmt: skip
+
+    def _of_kind(self, what: str, *kinds: EventKind) -> np.ndarray:
+        self._need(what, "all")
+        events = self.events_array()
+        return events[np.isin(events["kind"], [int(k) for k in kinds])]
+
+    @cached_property
+    def fills(self) -> Table:
+        """Every trade in a book: taker, maker, side of the taker. Needs record="all"."""
+        x = self._of_kind("fills", EventKind.FILL)
+        instrument = x["instrument"].astype(np.int32)
+        return Table(
+            {
+                "seq": x["seq"], "time_ns": x["time_ns"], "wave": x["wave"], "order": x["cause"],
+                "instrument": self._symbols(instrument), "taker": self._accounts(x["a"]), "maker": self._accounts(x["b"]),
+                "side": np.where(x["quantity"] > 0, "buy", "sell"),
+                "price": self._prices(instrument, x["price_1024"] / MARK_ONE),
+                "quantity": self._sizes(instrument, np.abs(x["quantity"])), "notional": self._money(np.abs(x["value"])),
+            }
+        )  # fmt: skip
+
+    @cached_property
+    def adl(self) -> Table:
+        """Every deleveraging: who was bankrupt, who was closed against. Needs record="all"."""
+        x = self._of_kind("adl", EventKind.ADL)
+        instrument = x["instrument"].astype(np.int32)
+        return Table(
+            {
+                "seq": x["seq"], "time_ns": x["time_ns"], "wave": x["wave"], "turn": x["cause"],
+                "instrument": self._symbols(instrument), "bankrupt": self._accounts(x["a"]),
+                "counterparty": self._accounts(x["b"]), "side": np.where(x["quantity"] > 0, "buy", "sell"),
+                "quantity": self._sizes(instrument, np.abs(x["quantity"])),
+                "price": self._average_price(instrument, x["quantity"], x["value"]),
+                "notional": self._money(np.abs(x["value"])),
+            }
+        )  # fmt: skip
+
+    @cached_property
+    def flows(self) -> Table:
+        """Every transfer of money: from, to, amount, why. Nothing else changes a balance in a run. Needs record="all"."""
+        x = self._of_kind("flows", EventKind.TRANSFER)
+        why = np.array(["", *(w.name.lower() for w in Why)])
+        return Table(
+            {
+                "seq": x["seq"], "time_ns": x["time_ns"], "wave": x["wave"], "turn": x["cause"],
+                "from": self._accounts(x["a"]), "to": self._accounts(x["b"]), "amount": self._money(x["value"]),
+                "why": why[x["flags"]], "instrument": self._symbols(x["instrument"].astype(np.int32)),
+                "from_margin_mode": self._modes(x["a"]), "to_margin_mode": self._modes(x["b"]),
+            }
+        )  # fmt: skip
+
+    @cached_property
+    def prices(self) -> Table:
+        """Every change of a mark, as if set at that moment. Needs record="liquidations" or "all"."""
+        self._need("prices", "all", "liquidations")
+        x = self._data.mark_changes
+        assert x is not None
+        return Table(
+            {
+                "seq": x["seq"], "time_ns": x["time_ns"], "wave": x["wave"], "instrument": self._symbols(x["instrument"]),
+                "mark": self._prices(x["instrument"], x["mark"] / MARK_ONE),
+            }
+        )  # fmt: skip
+
+    @cached_property
+    def accounts(self) -> Table:
+        """Every margin account at the end; an isolated position is an account of its own."""
+        return accounts_table(self._market, self._state, self._final_balances(), self._final_rows(), self._data.final_marks)
+
+    @cached_property
+    def positions(self) -> Table:
+        """Every open position at the end."""
+        return positions_table(self._market, self._state, self._final_rows())
+
+    def __str__(self) -> str:
+        from ._report import report
+
+        return report(self)
+
+    def __repr__(self) -> str:
+        s = self.summary
+        return (
+            f"<cascade.Result {s['status']}: {s['waves']} waves, {s['liquidated_accounts']} accounts, "
+            f"notional {s['liquidated_notional']:,.0f}>"
+        )
+
+
+def _slot_names(slots: np.ndarray) -> np.ndarray:
+    return np.array(list(SLOTS))[slots]
+
+
+def _per_instrument(state: State, instrument: np.ndarray, values: np.ndarray, step: Any) -> np.ndarray:
+    """values * the instrument's step, row by row; NaN where there is no instrument."""
+    values = np.asarray(values, np.float64)
+    out = np.full(len(values), np.nan)
+    for i, ins in enumerate(state.instruments):
+        mine = instrument == i
+        out[mine] = values[mine] * step(ins).numerator / step(ins).denominator
+    return out
+
+
+def valued_rows(state: State, rows: np.ndarray, marks: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """(value, maintenance) of position rows at marks, int64 quanta."""
+    value, needed = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
+    for i, terms in enumerate(state.terms):
+        mine = np.flatnonzero((rows["instrument"] == i) & (rows["lots"] != 0))
+        if mine.size:
+            value[mine] = value_at_mark(terms, rows["lots"][mine], int(marks[i]))
+            needed[mine] = maintenance(terms, np.abs(value[mine]))
+    return value, needed
+
+
+def account_sums(state: State, balances: np.ndarray, rows: np.ndarray, marks: list[int]):
+    """(equity, maintenance) per account and (value, maintenance) per row, int64 quanta."""
+    value, needed = valued_rows(state, rows, marks)
+    equity, maintenance_sum = balances.copy(), np.zeros(len(balances), np.int64)
+    np.add.at(equity, rows["account"], value - rows["basis"])
+    np.add.at(maintenance_sum, rows["account"], needed)
+    return equity, maintenance_sum, value, needed
+
+
+def accounts_table(market: Any, state: State, balances: np.ndarray, rows: np.ndarray, marks: list[int]) -> Table:
+    """account, margin_mode, instrument, position_side, balance, equity, maintenance, ratio of every margin account."""
+    equity, needed, _, _ = account_sums(state, balances, rows, marks)
+    users = np.arange(SETTLEMENT + len(state.instruments), len(balances))
+    instrument, slot = np.full(len(balances), -1), np.zeros(len(balances), np.int64)
+    isolated = state.account_mode[rows["account"]] == ISOLATED
+    instrument[rows["account"][isolated]] = rows["instrument"][isolated]
+    slot[rows["account"][isolated]] = rows["slot"][isolated]
+
+    def money(quanta: np.ndarray) -> np.ndarray:
+        return quanta[users].astype(np.float64) * state.quantum.numerator / state.quantum.denominator
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(needed[users] > 0, equity[users] / needed[users], np.nan)
+    names = np.array([*(i.symbol for i in state.instruments), ""])
+    return Table(
+        {
+            "account": market.account_names(users),
+            "margin_mode": np.where(state.account_mode[users] == ISOLATED, "isolated", "cross"),
+            "instrument": names[instrument[users]],
+            "position_side": np.where(instrument[users] >= 0, _slot_names(slot[users]), ""),
+            "balance": money(balances), "equity": money(equity), "maintenance": money(needed), "ratio": ratio,
+        }
+    )  # fmt: skip
+
+
+def positions_table(market: Any, state: State, rows: np.ndarray) -> Table:
+    """account, instrument, position_side, margin_mode, size, entry_price of every open position."""
+    rows = rows[rows["lots"] != 0]
+    entry = np.full(len(rows), np.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for i, terms in enumerate(state.terms):
+            mine = rows["instrument"] == i
+            size = np.abs(rows["lots"][mine]).astype(np.float64) * terms.coef_num / terms.coef_den
+            basis = np.abs(rows["basis"][mine]).astype(np.float64)
+            entry[mine] = basis / size if terms.contract == 0 else size / basis
+    symbols = np.array([i.symbol for i in state.instruments])
+    return Table(
+        {
+            "account": market.account_names(rows["account"]), "instrument": symbols[rows["instrument"]],
+            "position_side": _slot_names(rows["slot"]),
+            "margin_mode": np.where(state.account_mode[rows["account"]] == ISOLATED, "isolated", "cross"),
+            "size": _per_instrument(state, rows["instrument"], rows["lots"], lambda ins: ins.lot_size),
+            "entry_price": _per_instrument(state, rows["instrument"], entry, lambda ins: ins.tick_size),
+        }
+    )  # fmt: skip
+
+
+def side_name(side: int) -> str:
+    return "buy" if side == Side.BUY else "sell"
+
+
+__all__ = ["EVENT_DTYPE", "LIQUIDATION_DTYPE", "MARK_DTYPE", "ROW_DTYPE", "WAVE_DTYPE", "Result", "RunData"]
