@@ -179,7 +179,7 @@ def _import_stream(table: Any, name: str) -> Any:
 
 
 def _library(value: Any, names: tuple[str, ...]) -> str | None:
-    """pandas, polars or pyarrow, if `value` is an instance of one of its classes `names`; nothing is imported."""
+    """pandas, polars or pyarrow, if `value` is an instance of one of its classes; nothing is imported."""
     for cls in type(value).__mro__:
         root = cls.__module__.partition(".")[0]
         if root in ("pandas", "polars", "pyarrow") and cls.__name__ in names:

@@ -200,8 +200,9 @@ def basis_inverse(lots: np.ndarray, entry: np.ndarray, coefficient: Fraction, wh
     return -_basis(lots, entry, coefficient, where, inverse=True)
 
 
-def _basis(lots: np.ndarray, entry: np.ndarray, factor: Fraction, where: Where, *, inverse: bool) ->
-np.ndarray:
+def _basis(
+    lots: np.ndarray, entry: np.ndarray, factor: Fraction, where: Where, *, inverse: bool
+) -> np.ndarray:
     numbers = _Numbers(entry, where)
     numbers.refuse_unless_positive()
     result = numbers.scaled_by(lots, factor, inverse)

@@ -6,8 +6,8 @@
     lots = to_whole(raw["size"], lot_size, bad.where("size"), what="lot")
     keep, dropped = bad.keep, bad.to_table()
 
-Converters never change their input. Without `drop` they raise at the first rule that a row fails; with it the row is recorded
-and its result is 0 (an empty string for ids).
+Converters never change their input. Without `drop` they raise at the first rule that a row fails; with it
+the row is recorded and its result is 0 (an empty string for ids).
 """
 
 from __future__ import annotations
