@@ -94,7 +94,7 @@ class Shock:
     def __repr__(self) -> str:
         texts = []
         for part in self._parts:
-            fields = (f"{name}={_readable(value)}" for name, value in part.items() if value)
+            fields = (f"{name}={_readable(name, value)}" for name, value in part.items() if value)
             texts.append(f"Shock({', '.join(fields)})")
         return " + ".join(texts)
 
@@ -197,10 +197,22 @@ def _by_instrument(values: dict, market: Any, what: str):
             yield i, values[None]
 
 
-def _readable(values: dict) -> str:
-    def number(v: Any) -> Any:
-        return v / RATE_ONE if isinstance(v, int) else v
+def _readable(name: str, values: dict) -> str:
+    """A part as the user would write it."""
+
+    def one(value: Any) -> Any:
+        if name in ("cash", "orders"):
+            return value
+        if isinstance(value, list):
+            if len(value) == 1 and value[0][:3] == (0, 0, _EVERYWHERE):
+                return value[0][3] / RATE_ONE
+            words = {code: word for word, code in _SIDES.items()}
+            return [
+                (words[side], low / RATE_ONE, None if high == _EVERYWHERE else high / RATE_ONE, factor / RATE_ONE)
+                for side, low, high, factor in value
+            ]
+        return value / RATE_ONE
 
     if set(values) == {None}:
-        return repr(number(values[None]))
-    return "{" + ", ".join(f"{k!r}: {number(v)!r}" for k, v in values.items()) + "}"
+        return repr(one(values[None]))
+    return "{" + ", ".join(f"{k!r}: {one(v)!r}" for k, v in values.items()) + "}"
