@@ -192,7 +192,7 @@ class Table(dict[str, np.ndarray]):
 
     def to_arrow(self) -> Any:
         """Return a `pyarrow.Table`; numeric columns share memory. Needs pyarrow."""
-        return _require("pyarrow", "to_arrow").table(self)
+        return _require("pyarrow", "to_arrow").RecordBatchReader.from_stream(self).read_all()
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> Any:
         """Export as an Arrow stream of one record batch (the Arrow PyCapsule interface).
@@ -288,6 +288,8 @@ def _frozen(name: object, values: Any) -> np.ndarray:
         raise InputError(f"table[{name!r}] has shape {array.shape}: must be 1-D")
     if array.dtype.kind not in _EXPORTED_KINDS or (array.dtype.itemsize > 8 and array.dtype.kind == "f"):
         raise InputTypeError(f"table[{name!r}] has dtype {array.dtype}: must be bool, integer, float or str")
+    if array.dtype.kind == "O" and not array.size:
+        array = np.zeros(0, "U1")  # an empty object column would tell nobody that it is text
     frozen = np.require(array, array.dtype.newbyteorder("="), ["C", "A"]).view()
     frozen.flags.writeable = False
     return frozen
