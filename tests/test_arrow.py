@@ -31,28 +31,30 @@ def method(structure, *arguments):
     return ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(structure), *arguments)
 
 
+int64, pointer, text = ctypes.c_int64, ctypes.c_void_p, ctypes.c_char_p
 Schema._fields_ = [
-    ("format", ctypes.c_char_p), ("name", ctypes.c_char_p), ("metadata", ctypes.c_char_p), ("flags", ctypes.c_int64),
-    ("n_children", ctypes.c_int64), ("children", ctypes.POINTER(ctypes.POINTER(Schema))),
-    ("dictionary", ctypes.c_void_p), ("release", method(Schema)), ("private_data", ctypes.c_void_p),
+    ("format", text), ("name", text), ("metadata", text), ("flags", int64), ("n_children", int64),
+    ("children", ctypes.POINTER(ctypes.POINTER(Schema))), ("dictionary", pointer), ("release", method(Schema)),
+    ("private_data", pointer),
 ]  # fmt: skip
 Array._fields_ = [
-    ("length", ctypes.c_int64), ("null_count", ctypes.c_int64), ("offset", ctypes.c_int64),
-    ("n_buffers", ctypes.c_int64), ("n_children", ctypes.c_int64), ("buffers", ctypes.POINTER(ctypes.c_void_p)),
-    ("children", ctypes.POINTER(ctypes.POINTER(Array))), ("dictionary", ctypes.c_void_p), ("release", method(Array)),
-    ("private_data", ctypes.c_void_p),
+    ("length", int64), ("null_count", int64), ("offset", int64), ("n_buffers", int64), ("n_children", int64),
+    ("buffers", ctypes.POINTER(pointer)), ("children", ctypes.POINTER(ctypes.POINTER(Array))),
+    ("dictionary", pointer), ("release", method(Array)), ("private_data", pointer),
 ]  # fmt: skip
 Stream._fields_ = [
-    ("get_schema", method(Stream, ctypes.POINTER(Schema))), ("get_next", method(Stream, ctypes.POINTER(Array))),
-    ("get_last_error", ctypes.CFUNCTYPE(ctypes.c_char_p, ctypes.POINTER(Stream))), ("release", method(Stream)),
-    ("private_data", ctypes.c_void_p),
-]  # fmt: skip
+    ("get_schema", method(Stream, ctypes.POINTER(Schema))),
+    ("get_next", method(Stream, ctypes.POINTER(Array))),
+    ("get_last_error", ctypes.CFUNCTYPE(text, ctypes.POINTER(Stream))),
+    ("release", method(Stream)),
+    ("private_data", pointer),
+]
 
 
 def open_stream(capsule):
-    pointer = ctypes.pythonapi.PyCapsule_GetPointer
-    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    return Stream.from_address(pointer(capsule, b"arrow_array_stream"))
+    address = ctypes.pythonapi.PyCapsule_GetPointer
+    address.restype, address.argtypes = pointer, [ctypes.py_object, text]
+    return Stream.from_address(address(capsule, b"arrow_array_stream"))
 
 
 def column(kind, n=3):
@@ -62,7 +64,9 @@ def column(kind, n=3):
 @pytest.mark.fast
 def test_the_structures_by_hand():
     numbers = np.array([1.5, 2.5])
-    capsule = export_stream({"n": numbers, "s": np.array(["a", None], object), "b": np.array([True, True])}, 2)
+    capsule = export_stream(
+        {"n": numbers, "s": np.array(["a", None], object), "b": np.array([True, True])}, 2
+    )
     stream = open_stream(capsule)
     schema, array, end = Schema(), Array(), Array()
     assert stream.get_schema(stream, schema) == 0
@@ -98,7 +102,9 @@ def test_a_moved_column_outlives_the_batch():
     stream = open_stream(capsule)
     array, moved = Array(), Array()
     stream.get_next(stream, array)
-    ctypes.memmove(ctypes.addressof(moved), ctypes.addressof(array.children[0].contents), ctypes.sizeof(Array))
+    ctypes.memmove(
+        ctypes.addressof(moved), ctypes.addressof(array.children[0].contents), ctypes.sizeof(Array)
+    )
     ctypes.memset(ctypes.addressof(array.children[0].contents) + Array.release.offset, 0, 8)
     array.release(array)
     del capsule, stream
@@ -126,11 +132,17 @@ def test_an_unconsumed_capsule_gives_everything_back():
 
 @pytest.mark.fast
 def test_refusals():
-    with pytest.raises(InputError, match=r"table\['s'\]\[1\] = '\\ud800': must be text that UTF-8 can encode"):
+    with pytest.raises(
+        InputError, match=r"table\['s'\]\[1\] = '\\ud800': must be text that UTF-8 can encode"
+    ):
         export_stream({"s": np.array(["a", "\ud800"])}, 2)
-    with pytest.raises(InputError, match=r"table\['s'\]\[1\] = '\\ud800': must be text that UTF-8 can encode"):
+    with pytest.raises(
+        InputError, match=r"table\['s'\]\[1\] = '\\ud800': must be text that UTF-8 can encode"
+    ):
         export_stream({"s": np.array(["a", "\ud800"], object)}, 2)
-    with pytest.raises(InputTypeError, match=r"table\['o'\]\[0\] = 1: an object column must hold str or None"):
+    with pytest.raises(
+        InputTypeError, match=r"table\['o'\]\[0\] = 1: an object column must hold str or None"
+    ):
         export_stream({"o": np.array([1], object)}, 1)
     with pytest.raises(InputTypeError, match="has no Arrow type"):
         export_stream({"c": np.zeros(1, complex)}, 1)
@@ -180,7 +192,12 @@ def test_strided_swapped_and_misaligned_columns():
     raw = np.zeros(3 * 9 + 1, np.uint8)
     misaligned = raw[1 : 1 + 24].view("<i8")
     misaligned[:] = [1, 2, 3]
-    columns = {"s": np.arange(6)[::2], "r": np.arange(3)[::-1], "big": np.array([1, 2, 3], ">i8"), "m": misaligned}
+    columns = {
+        "s": np.arange(6)[::2],
+        "r": np.arange(3)[::-1],
+        "big": np.array([1, 2, 3], ">i8"),
+        "m": misaligned,
+    }
     columns["u"] = np.array(["a", "b", "c", "d"])[::-2].repeat(2)[:3]
     read = pyarrow.RecordBatchReader.from_stream(Table(columns)).read_all()
     read.validate(full=True)
@@ -198,7 +215,9 @@ def test_pandas_and_polars_read_the_stream():
     assert polars.DataFrame(Foreign()).to_dict(as_series=False) == {k: v.tolist() for k, v in table.items()}
     if hasattr(pandas.DataFrame, "from_arrow"):
         pytest.importorskip("pyarrow")
-        assert pandas.DataFrame.from_arrow(Foreign()).to_dict("list") == {k: v.tolist() for k, v in table.items()}
+        assert pandas.DataFrame.from_arrow(Foreign()).to_dict("list") == {
+            k: v.tolist() for k, v in table.items()
+        }
 
 
 def test_consumers_release_from_other_threads():
