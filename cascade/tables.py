@@ -50,11 +50,11 @@ class Table(dict[str, np.ndarray]):
     (3, ('price', 'quantity'))
     >>> table
     Table: 3 rows x 2 columns
-         price  quantity
-         int64   float64
-    0      100       5.0
-    1      101       2.5
-    2      103       1.0
+       price  quantity
+       int64   float64
+    0    100       5.0
+    1    101       2.5
+    2    103       1.0
     >>> table.rows(table["quantity"] > 2)["price"]
     array([100, 101])
     """

@@ -34,8 +34,8 @@ def method(structure, *arguments):
 int64, pointer, text = ctypes.c_int64, ctypes.c_void_p, ctypes.c_char_p
 Schema._fields_ = [
     ("format", text), ("name", text), ("metadata", text), ("flags", int64), ("n_children", int64),
-    ("children", ctypes.POINTER(ctypes.POINTER(Schema))), ("dictionary", pointer), ("release", method(Schema)),
-    ("private_data", pointer),
+    ("children", ctypes.POINTER(ctypes.POINTER(Schema))), ("dictionary", pointer),
+    ("release", method(Schema)), ("private_data", pointer),
 ]  # fmt: skip
 Array._fields_ = [
     ("length", int64), ("null_count", int64), ("offset", int64), ("n_buffers", int64), ("n_children", int64),
