@@ -435,7 +435,7 @@ def _decimal(value: Fraction) -> str:
     return f"{number.normalize():f}" if Fraction(number) == value else str(value)
 
 
-def _is_finite(value: float | Decimal) -> bool:
+def _is_finite(value: float | np.floating | Decimal) -> bool:
     return value.is_finite() if isinstance(value, Decimal) else bool(np.isfinite(value))
 
 

@@ -255,7 +255,7 @@ class Table(dict[str, np.ndarray]):
         shown = [*range(self._num_rows)] if everything else [*range(half), *range(-half, 0)]
         numbers = ["", "", *(str(row % self._num_rows) for row in shown)]
         lines = [number.ljust(max(map(len, numbers))) for number in numbers]
-        hidden = []
+        hidden: list[str] = []
         for name, array in self.items():
             cells = [_clip(name), _type_name(array), *(_cell(array[row]) for row in shown)]
             width = max(map(len, cells))

@@ -279,6 +279,26 @@ def test_arrow_slices_dictionaries_and_decimals():
     assert read(by_column)["account"].tolist() == ["long", "short", "long"]
 
 
+def test_text_beyond_one_arrow_chunk():
+    pyarrow = pytest.importorskip("pyarrow")
+
+    class ChunkedArray:
+        """Stands for text beyond 2 GiB, which stays in chunks when it is combined."""
+
+        __module__ = "pyarrow.lib"
+
+        def __init__(self, parts):
+            self.chunks = parts
+
+        def combine_chunks(self):
+            return self
+
+    parts = [pyarrow.array(["a", None]), pyarrow.array(["b"])]
+    assert message(InputError, read, {"account": ChunkedArray(parts), "size": [1, 2, 3]}).startswith(
+        "positions['account'][1] = null: must not be missing (1 bad row)"
+    )
+
+
 def test_frames_that_are_refused():
     pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
     pyarrow = pytest.importorskip("pyarrow")
