@@ -19,6 +19,7 @@ from cascade.records import EventKind, LiquidationStatus, Reason, ShockPart, Why
 
 EXTERNAL, FUND, FEES, DUST, DEFICIT, VAULT, SETTLEMENT = range(7)
 KIND = {int(k): k for k in EventKind}
+CHANGES = (EventKind.FILL, EventKind.ADL, EventKind.TAKEOVER, EventKind.TRANSFER, EventKind.MARK)
 FIELDS = ("seq", "time_ns", "cause", "quantity", "price_1024", "value", "a", "b", "wave", "instrument", "kind", "flags")
 SEEDS, CHUNK = 2_000, 100
 
@@ -79,6 +80,7 @@ class Replay:
         self.closing = None
         self.turn_account = None
         self.stuck, self.queue, self.queued_now, self.found = set(), {}, set(), set()
+        self.changes, self.idle = 0, {}  # account: (changes, marks) of a last turn that changed nothing
         self.lots_per_wave = defaultdict(int)
         x = result._data.liquidations
         self.rows = [r for r in x if r["instrument"] >= 0]
@@ -181,7 +183,9 @@ class Replay:
         i, rate = int(op["instrument"]), int(op["rate"])
         bids, asks = self.books[i][1], self.books[i][-1]
         prices = [book[0][0] for book in (bids, asks) if book]
-        mid = Fraction(sum(prices), max(1, len(prices)))
+        if op["quantity"] == 0:  # the rows of one shock measure from the same mid
+            self.mid = Fraction(sum(prices), max(1, len(prices)))
+        mid = self.mid
         for side, book in ((1, bids), (-1, asks)):
             if int(op["side"]) in (0, side):
                 for order in [o for o in book if o[2] == EXTERNAL]:
@@ -204,6 +208,7 @@ class Replay:
             if e.kind in (EventKind.QUEUED, EventKind.TURN, EventKind.RECOVERED, EventKind.END):
                 self.turn_ends()
             getattr(self, "on_" + e.kind.name.lower())(e)
+            self.changes += e.kind in CHANGES
             self.check_totals(e)
             self.unhealthy_after.append(self.unhealthy(self.shadow))
         assert not self.expected
@@ -233,11 +238,12 @@ class Replay:
             assert e.wave > self.step_wave
             self.step_wave = e.wave
             self.previous, self.marks = self.marks, list(self.shadow)
-            self.found = self.unhealthy(self.marks) - set(self.queue)
+            idle = {a for a, seen in self.idle.items() if seen == (self.changes, self.marks)}
+            self.found = self.unhealthy(self.marks) - set(self.queue) - idle
             self.queued_now = set()
 
     def everybody_found(self):
-        """24: who is unhealthy at the step's marks was queued in it, or is listed as kept open beyond the data."""
+        """24: who is unhealthy at the step's marks was queued in it, or is kept open beyond the data, or had a turn in vain."""
         if self.max_waves is None:
             assert self.found - self.queued_now <= self.stuck
 
@@ -262,6 +268,7 @@ class Replay:
         assert self.is_unhealthy(e.a, self.marks) and e.value == self.equity(e.a, self.marks)  # 23
         assert self.queue.pop(e.a) == e.cause  # 27
         self.turn_account, self.turn = e.a, e
+        self.turn_start = self.changes
         self.stuck.discard(e.a)
         self.left_reasons = set()
         self.social, self.social_owed = [], None
@@ -274,6 +281,8 @@ class Replay:
         if not self.rows_of(a):
             assert self.balance[a] >= 0  # 34
             assert self.balance[a] == 0 or self.rules.surplus == "account" and self.state.account_mode[a] != 2
+        if self.changes == self.turn_start:
+            self.idle[a] = (self.changes, list(self.marks))
         if self.left_reasons == {LiquidationStatus.BEYOND_DATA}:
             self.stuck.add(a)
         self.check_socialised(a)
@@ -328,6 +337,7 @@ class Replay:
         else:
             maker = self.front(i, side)
             assert maker is not None and maker[0] == price and maker[2] == e.b  # 15, 16
+            assert e.b != e.a or e.a == EXTERNAL  # 21
             self.take(i, side, maker, abs(e.quantity))
         assert e.value == rounded(self.worth(i, e.quantity, Fraction(price)))
         slot = 0
@@ -540,9 +550,14 @@ class Replay:
         self.closing = None
 
     def on_cancel(self, e):
+        side = sign(e.quantity)
+        if e.flags == Reason.STP:  # 21: an own order gives way to the liquidation that meets it
+            maker = self.front(e.instrument, -side)
+            assert maker[1:] == [abs(e.quantity), e.a] and e.a == self.order.a == self.turn_account
+            self.take(e.instrument, -side, maker, maker[1])
+            return
         if e.flags != Reason.OWNER:
             return
-        side = sign(e.quantity)
         assert self.rules.cancel_orders and e.a == self.turn_account
         own = [o for o in self.books[e.instrument][side] if o[2] == e.a and o[1] == abs(e.quantity)]
         assert own
@@ -575,10 +590,17 @@ class Replay:
     def on_end(self, e):
         if self.rules.clearing == "wave":
             self.everybody_found()
+            self.last_step()
         for i in range(len(self.terms)):
             assert self.mark(i) == self.shadow[i]
         if self.result.status == "settled":
             assert not self.unhealthy(self.shadow)
+
+    def last_step(self):
+        """24: at the marks of the end nobody is left whose turn could still do something."""
+        if self.max_waves is None:
+            idle = {a for a, seen in self.idle.items() if seen == (self.changes, self.shadow)}
+            assert self.unhealthy(self.shadow) <= idle | self.stuck, "somebody was not looked at again"
 
     # -- the end -----------------------------------------------------------------------------------------------------
     def check_tables(self):
