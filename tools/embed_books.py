@@ -2,9 +2,10 @@
 
     python tools/embed_books.py ../shared/data/binance_l2_20240808/books_235800Z.parquet
 
-The Parquet file has columns instrument, t_ms, side (+1 bid, -1 ask), level, price, qty: full books of one moment. Writes
-`cascade/datasets/binance_books_20240808.npz`: per symbol and side int32 ticks and int64 lots, best price first. The file is the
-same, byte for byte, whenever it is made from the same books with the same NumPy.
+The Parquet file has columns instrument, t_ms, side (+1 bid, -1 ask), level, price, qty: full books of one
+moment. Writes `cascade/datasets/binance_books_20240808.npz`: per symbol and side int32 ticks and int64 lots,
+best price first. The file is the same, byte for byte, whenever it is made from the same books with the same
+NumPy.
 """
 
 import sys

@@ -1,9 +1,11 @@
 """Embed margin tiers of a venue for `cascade.venues`.
 
-    python tools/embed_tiers.py ../shared/data/margin_tiers/binance_usdm_20241024.json BTC/USDT:USDT ETH/USDT:USDT
+    python tools/embed_tiers.py ../shared/data/margin_tiers/binance_usdm_20241024.json BTC/USDT:USDT
+    ETH/USDT:USDT
 
-The source has `exchange`, `as_of`, `source`, `unit` and tiers[symbol] = rows (floor, cap, initial rate, maintenance rate,
-maintenance amount). Writes `cascade/venues/<the source's name>` with the symbols asked for, under the venue's own names.
+The source has `exchange`, `as_of`, `source`, `unit` and tiers[symbol] = rows (floor, cap, initial rate,
+maintenance rate, maintenance amount). Writes `cascade/venues/<the source's name>` with the symbols asked for,
+under the venue's own names.
 """
 
 import json

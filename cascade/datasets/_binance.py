@@ -23,8 +23,9 @@ BINANCE_BOOKS = {
     "symbols": ("BTCUSDT", "ETHUSDT"),
     "source": "hftbacktest, examples/usdm (https://github.com/nkaz001/hftbacktest), MIT licence, see NOTICE",
     "caveat": (
-        "Snapshots of 1,000 levels a side kept up to date by the venue's updates. Beyond the first 1,000 levels only prices "
-        "that an update touched are present: depth there is understated, and beyond the last level it is unknown, not zero."
+        "Snapshots of 1,000 levels a side kept up to date by the venue's updates. Beyond the first 1,000 levels only "
+        "prices that an update touched are present: depth there is understated, and beyond the last level it is "
+        "unknown, not zero."
     ),
 }
 """Moment, source and caveat of the embedded books."""
@@ -38,7 +39,9 @@ _FILE = "binance_books_20240808.npz"
 
 @cache
 def _instruments() -> tuple[Instrument, ...]:
-    return tuple(Instrument(symbol, tiers=binance_usdm.tiers(symbol), **terms) for symbol, terms in _TERMS.items())
+    return tuple(
+        Instrument(symbol, tiers=binance_usdm.tiers(symbol), **terms) for symbol, terms in _TERMS.items()
+    )
 
 
 @cache
@@ -50,9 +53,9 @@ def _arrays() -> dict[str, np.ndarray]:
 def binance_instruments() -> tuple[Instrument, ...]:
     """The two perpetuals: BTCUSDT (tick 0.1 USDT, lot 0.001 BTC) and ETHUSDT (tick 0.01 USDT, lot 0.001 ETH).
 
-    Margin tiers are those of 2024-10-24 (`cs.venues.binance_usdm`), eleven weeks after the books. The liquidation fee is 1.25%
-    of notional, as the venue's exchange information gave it for BTCUSDT (`liquidationFee` 0.012500) and taken to be the same
-    for ETHUSDT. Trading fees are left at zero.
+    Margin tiers are those of 2024-10-24 (`cs.venues.binance_usdm`), eleven weeks after the books. The
+    liquidation fee is 1.25% of notional, as the venue's exchange information gave it for BTCUSDT
+    (`liquidationFee` 0.012500) and taken to be the same for ETHUSDT. Trading fees are left at zero.
 
     Returns
     -------
@@ -71,8 +74,9 @@ def binance_instruments() -> tuple[Instrument, ...]:
 def binance_books(symbol: str) -> tuple[Table, Table]:
     """Every known level of one book at 2024-08-08 23:58:00 UTC, as `Market.load_book` takes them.
 
-    Beyond the first 1,000 levels a side only prices that an update touched are present: the far tail understates depth, and
-    what lies beyond the last level is unknown, not zero. Source: hftbacktest's examples, MIT licence.
+    Beyond the first 1,000 levels a side only prices that an update touched are present: the far tail
+    understates depth, and what lies beyond the last level is unknown, not zero. Source: hftbacktest's
+    examples, MIT licence.
 
     Parameters
     ----------
@@ -113,8 +117,8 @@ def binance_books(symbol: str) -> tuple[Table, Table]:
 
 
 def binance_market(
-    rules: VenueRules | Venue | None = None, *, fund: Any = 25_000_000, accounts: int | None = None, open_interest: Any = None,
-    rng: Any = None,
+    rules: VenueRules | Venue | None = None, *, fund: Any = 25_000_000, accounts: int | None = None,
+    open_interest: Any = None, rng: Any = None,
 ) -> Market:  # fmt: skip
     """BTCUSDT and ETHUSDT with their real books, and a seeded population if asked for.
 
@@ -123,7 +127,8 @@ def binance_market(
     rules : VenueRules or Venue, optional
         Default: `cs.venues.binance_usdm`.
     fund : number
-        Insurance fund in USDT. The default is a choice, sized to the default open interest and not the venue's fund.
+        Insurance fund in USDT. The default is a choice, sized to the default open interest and not the
+        venue's fund.
     accounts : int, optional
         Load this many accounts; None leaves the market without any.
     open_interest : {symbol: number}, optional

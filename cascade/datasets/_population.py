@@ -1,7 +1,7 @@
 """A seeded population of accounts and positions for any market.
 
-Invented, not measured: no venue publishes its accounts. Every distribution is a choice that is stated in `population` and can be
-replaced by loading one's own tables.
+Invented, not measured: no venue publishes its accounts. Every distribution is a choice that is stated in
+`population` and can be replaced by loading one's own tables.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ LARGEST_EXCURSION = 0.5
 """Largest logarithmic price change since entry."""
 EXTERNAL_SHARE = 0.1
 """Share of the open interest that the external account is short."""
-OPEN_INTEREST_IN_DEPTHS = 1.0
+OPEN_INTEREST_IN_DEPTHS = 0.5
 """Default open interest: this many times everything that the loaded book shows, both sides."""
-PERPETUAL_LEVERAGE_CAP_IN_MAINTENANCE = 2
-"""Leverage is at most 1 / (this * maintenance rate): venues' initial margins are about twice their maintenance margins."""
+INITIAL_PER_MAINTENANCE = 2
+"""Leverage is at most 1 / (this * maintenance rate), as venues' initial margins are about twice the maintenance."""
 
 
 class Draws:
@@ -46,7 +46,9 @@ class Draws:
         try:
             self.rng = np.random.default_rng(rng)
         except (TypeError, ValueError) as error:
-            raise InputTypeError(f"population: rng = {rng!r}: must be a numpy Generator or an int seed") from error
+            raise InputTypeError(
+                f"population: rng = {rng!r}: must be a numpy Generator or an int seed"
+            ) from error
 
     def uniform(self, n: int) -> np.ndarray:
         """In (0, 1]."""
@@ -77,42 +79,54 @@ def shares_of(n: int, shares: np.ndarray, least: int) -> np.ndarray:
 
 
 def split_exactly(total: int, weights: np.ndarray) -> np.ndarray:
-    """`total` lots in proportion to weights, at least one each, to within a lot of proportional: int64 that sum to `total`."""
+    """`total` lots in proportion to weights, at least one each: int64 that sum to `total`, each within about a lot."""
     up_to = np.rint(np.cumsum(weights) / weights.sum() * (total - len(weights))).astype(np.int64)
     return np.diff(up_to, prepend=0) + 1
 
 
 def population(
-    market: Market, *, accounts: int, open_interest: Mapping[str, Any] | None = None, rng: Any, load: bool = True
+    market: Market,
+    *,
+    accounts: int,
+    open_interest: Mapping[str, Any] | None = None,
+    rng: Any,
+    load: bool = True,
 ) -> tuple[Table, Table]:
     """Draw accounts and positions for a market, and load them into it.
 
     Invented, not measured: no venue publishes its accounts. What is drawn:
 
-    - **Accounts**: 55% hold one isolated position, 27% one cross position, 10% a cross position in each of two instruments in the
-      same direction, 8% hedged cross positions, long one and short the other (with one instrument these two hold one cross position).
-      Instruments are chosen by the notional of their open interest, long and short in turn.
-    - **Sizes**: notionals are log-normal (the logarithm's standard deviation is 1.8: the largest 1% hold a third), scaled to
-      the open interest, in whole lots. The two legs of a hedge have equal notionals to a lot.
-    - **Leverage**: 1x (4% of accounts), 2x (8), 3x (12), 5x (18), 10x (24), 20x (17), 25x (5), 50x (7), 75x (2), 100x (2), 125x (1), lowered to
-      what the initial margin of the position's tier allows, and to 1 / (2 * maintenance rate).
-    - **Entries**: the price has done a random walk of 3% a day since entry, for an exponential age of 2 days in the mean; that
-      makes its logarithm Laplace. Conditioned on survival: nobody holds a position that would have been liquidated.
-    - **Margin**: notional at entry / leverage, posted for an isolated position. A cross account has the sum over its positions times
-      1 + an exponential of mean 0.5; the owner of an isolated position has an exponential of its posted margin beside it.
-    - **Health**: every margin account starts with equity of at least 1.2 times its maintenance margin at the marks.
+    - **Accounts**: 55% hold one isolated position, 27% one cross position, 10% a cross position in each of
+      two instruments in the same direction, 8% hedged cross positions, long one and short the other (with one
+      instrument these two hold one cross position). Instruments are chosen by the notional of their open
+      interest, long and short in turn.
+    - **Sizes**: notionals are log-normal (the logarithm's standard deviation is 1.8: the largest 1% hold a
+      third), scaled to the open interest, in whole lots. The two legs of a hedge have equal notionals to a
+      lot.
+    - **Leverage**: 1x (4% of accounts), 2x (8), 3x (12), 5x (18), 10x (24), 20x (17), 25x (5), 50x (7), 75x
+      (2), 100x (2), 125x (1), lowered to what the initial margin of the position's tier allows, and to 1 / (2
+      * maintenance rate).
+    - **Entries**: the price has done a random walk of 3% a day since entry, for an exponential age of 2 days
+      in the mean; that makes its logarithm Laplace. Conditioned on survival: nobody holds a position that
+      would have been liquidated.
+    - **Margin**: notional at entry / leverage, posted for an isolated position. A cross account has the sum
+      over its positions times 1 + an exponential of mean 0.5; the owner of an isolated position has an
+      exponential of its posted margin beside it.
+    - **Health**: every margin account starts with equity of at least 1.2 times its maintenance margin at the
+      marks.
 
     Parameters
     ----------
     market : Market
-        With a book or prices for every instrument. Accounts loaded before stay; with integer ids the new ones count on from the
-        largest, with text ids they are "p1", "p2", ...
+        With a book or prices for every instrument. Accounts loaded before stay; with integer ids the new ones
+        count on from the largest, with text ids they are "p1", "p2", ...
     accounts : int
         Number of owners, at least two an instrument.
     open_interest : {symbol: quantity}, optional
-        The longs, equal to all shorts with the external account's. By default as much as the loaded book shows, both sides
-        together; for the embedded books that is about 15,400 BTC and 79,400 ETH, a fifth of what was open on the venue that
-        summer, so that the known depth can answer for it. Internal shorts are 90% of it, the external account is short 10%.
+        The longs, equal to all shorts with the external account's. By default half of what the loaded book
+        shows, both sides together, so that the known depth can answer for it; for the embedded books that is
+        about 7,700 BTC and 39,700 ETH, a small part of what was open on the venue. Internal shorts are 90% of
+        it, the external account is short 10%.
     rng : numpy.random.Generator or int
         The same seed gives the same population.
     load : bool
@@ -137,27 +151,38 @@ def population(
     >>> people, positions = cs.datasets.population(market, accounts=500, rng=7)
     >>> longs = positions["size"][(positions["instrument"] == "BTCUSDT") & (positions["size"] > 0)]
     >>> len(people), round(float(longs.sum()), 3)
-    (500, 15415.429)
+    (500, 7707.714)
     """
     if isinstance(accounts, bool) or not isinstance(accounts, int | np.integer):
         raise InputTypeError(f"population: accounts = {accounts!r}: must be an int")
     n, n_instruments = int(accounts), len(market.instruments)
     if n < 2 * n_instruments:
-        raise InputError(f"population: accounts = {n}: must be at least two an instrument, {2 * n_instruments}")
+        raise InputError(
+            f"population: accounts = {n}: must be at least two an instrument, {2 * n_instruments}"
+        )
     draws = Draws(rng)
     longs = _open_lots(market, open_interest)
     shorts = longs - np.floor(longs * EXTERNAL_SHARE).astype(np.int64)
-    marks = [mark / 1024 * float(ins.tick_size) for mark, ins in zip(market.marks(), market.instruments, strict=True)]
-    lot_value = np.array([_notional(i, float(i.lot_size), mark) for i, mark in zip(market.instruments, marks, strict=True)])
+    marks = [
+        mark / 1024 * float(ins.tick_size)
+        for mark, ins in zip(market.marks(), market.instruments, strict=True)
+    ]
+    lot_value = np.array(
+        [_notional(i, float(i.lot_size), mark) for i, mark in zip(market.instruments, marks, strict=True)]
+    )
 
     owner, instrument, sign, lots, isolated = _positions(draws, n, longs, shorts, lot_value, market)
     notional = lots * lot_value[instrument]
-    leverage = draws.shuffled(np.repeat(np.array(LEVERAGE, np.float64), shares_of(n, np.array(LEVERAGE_SHARE), 0)))[owner]
+    leverage = draws.shuffled(
+        np.repeat(np.array(LEVERAGE, np.float64), shares_of(n, np.array(LEVERAGE_SHARE), 0))
+    )[owner]
     entry, margin = np.empty(len(owner)), np.empty(len(owner))
     unit = float(market.quantum) * 10_000  # money in hundredths of a coin or finer
     for i, ins in enumerate(market.instruments):
         mine = np.flatnonzero(instrument == i)
-        entry[mine], margin[mine] = _entries(draws, ins, marks[i], sign[mine], lots[mine], notional[mine], leverage[mine], unit)
+        entry[mine], margin[mine] = _entries(
+            draws, ins, marks[i], sign[mine], lots[mine], notional[mine], leverage[mine], unit
+        )
 
     spare = -np.log(draws.uniform(n))
     posted = np.bincount(owner, margin, n)
@@ -189,7 +214,9 @@ def _open_lots(market: Market, open_interest: Mapping[str, Any] | None) -> np.nd
     given = {}
     if open_interest is not None:
         if not isinstance(open_interest, Mapping):
-            raise InputTypeError(f"population: open_interest = {open_interest!r}: must be a mapping of symbols to quantities")
+            raise InputTypeError(
+                f"population: open_interest = {open_interest!r}: must be a mapping of symbols to quantities"
+            )
         for symbol, size in open_interest.items():
             i = market.instrument_index(symbol, "open_interest")
             given[i] = round(exact(size, f"open_interest[{symbol!r}]") / market.instruments[i].lot_size)
@@ -198,7 +225,9 @@ def _open_lots(market: Market, open_interest: Mapping[str, Any] | None) -> np.nd
         lots[i] = given.get(i, int(orders.lots.sum() * OPEN_INTEREST_IN_DEPTHS))
         if lots[i] < 1:
             what = f"open_interest[{market.instruments[i].symbol!r}]"
-            raise InputError(f"population: {what} = {lots[i]} lots: must be at least one (there is no book to take a default from)")
+            raise InputError(
+                f"population: {what} = {lots[i]} lots: must be at least one (no book to take a default from)"
+            )
     return lots
 
 
@@ -208,17 +237,18 @@ def _notional(ins: Instrument, size: float, price: float) -> float:
     return worth * price if ins.contract == "linear" else worth / price
 
 
-def _positions(draws: Draws, n: int, longs: np.ndarray, shorts: np.ndarray, lot_value: np.ndarray, market: Market):
+def _positions(
+    draws: Draws, n: int, longs: np.ndarray, shorts: np.ndarray, lot_value: np.ndarray, market: Market
+):
     """(owner, instrument, sign, lots, isolated) of every position."""
     m = len(longs)
     pairs = m > 1
-    kinds = shares_of(
-        n, np.array([ISOLATED_SHARE, DIRECTIONAL_PAIR_SHARE * pairs, HEDGED_SHARE * pairs,
-                     1 - ISOLATED_SHARE - (DIRECTIONAL_PAIR_SHARE + HEDGED_SHARE) * pairs]), 0
-    )  # fmt: skip
-    kind = draws.shuffled(np.repeat(np.arange(4), kinds))  # isolated, two of one direction, hedged, one cross
+    two, hedge = DIRECTIONAL_PAIR_SHARE * pairs, HEDGED_SHARE * pairs
+    shares = np.array([ISOLATED_SHARE, two, hedge, 1 - ISOLATED_SHARE - two - hedge])
+    # 0 isolated, 1 two of one direction, 2 hedged, 3 one cross position
+    kind = draws.shuffled(np.repeat(np.arange(4), shares_of(n, shares, 0)))
     first = np.repeat(np.arange(m), shares_of(n, longs * lot_value, 2))
-    turn = np.arange(n) - np.searchsorted(first, first)  # the how-manieth of its instrument: long, short, long, ...
+    turn = np.arange(n) - np.searchsorted(first, first)  # long, short, long, ... in each instrument
     shuffle = np.argsort(draws.uniform(n), kind="stable")
     first, direction = first[shuffle], np.where(turn % 2 == 0, 1, -1)[shuffle]
     weight = np.exp(SIZE_SIGMA * draws.normal(n))
@@ -238,11 +268,13 @@ def _positions(draws: Draws, n: int, longs: np.ndarray, shorts: np.ndarray, lot_
             mine = np.flatnonzero((instrument == i) & (sign == side))
             left = int(total[i] - legs[3][(legs[1] == i) & (legs[2] == side)].sum())
             if not mine.size and left:
-                raise InputError(f"population: accounts = {n}: too few to hold both sides of {market.instruments[i].symbol}")
+                raise InputError(
+                    f"population: accounts = {n}: too few to hold both sides of {market.instruments[i].symbol}"
+                )
             if left < len(mine):
                 raise InputError(
-                    f"population: open_interest[{market.instruments[i].symbol!r}] = {total[i]} lots: too little for one lot in each of "
-                    f"{len(mine)} positions"
+                    f"population: open_interest[{market.instruments[i].symbol!r}] = {total[i]} lots: too little for "
+                    f"one lot in each of {len(mine)} positions"
                 )
             lots[mine] = split_exactly(left, wanted[mine]) if mine.size else 0
     isolated = np.concatenate([kind[owner] == 0, np.zeros(len(legs[0]), bool)])
@@ -251,14 +283,16 @@ def _positions(draws: Draws, n: int, longs: np.ndarray, shorts: np.ndarray, lot_
 
 
 def _hedges(hedged, first, other, direction, weight, longs, shorts, lot_value, n):
-    """(owner, instrument, sign, lots) of both legs of every hedge: equal notionals, their share of the smallest open interest."""
+    """(owner, instrument, sign, lots) of both legs of every hedge: equal notionals, out of the smallest open interest."""
     if not len(hedged):
         return (np.zeros(0, np.int64),) * 4
     budget = HEDGED_SHARE * float((np.minimum(longs, shorts) * lot_value).min())
     notional = weight[hedged] / weight[hedged].sum() * budget
     owner, instrument = np.concatenate([hedged, hedged]), np.concatenate([first[hedged], other[hedged]])
     sign = np.concatenate([direction[hedged], -direction[hedged]])
-    lots = np.maximum(1, np.rint(np.concatenate([notional, notional]) / lot_value[instrument]).astype(np.int64))
+    lots = np.maximum(
+        1, np.rint(np.concatenate([notional, notional]) / lot_value[instrument]).astype(np.int64)
+    )
     return owner, instrument, sign, lots
 
 
@@ -269,14 +303,16 @@ def _entries(draws: Draws, ins: Instrument, mark: float, sign, lots, notional, l
     rate = np.array([float(t.maintenance_rate) for t in ins.tiers] or [0.0])
     amount = np.array([float(t.amount) for t in ins.tiers] or [0.0])
     tier = np.searchsorted(floors, notional, side="right") - 1
-    least = np.maximum(initial, PERPETUAL_LEVERAGE_CAP_IN_MAINTENANCE * rate)[tier]
+    least = np.maximum(initial, INITIAL_PER_MAINTENANCE * rate)[tier]
     leverage = np.maximum(1.0, np.minimum(leverage, 1.0 / np.maximum(least, 1e-3)))
     needed = HEALTH * np.maximum(0.0, rate[tier] - amount[tier] / notional)
-    # x is value at entry / value at mark. A position whose value falls with profit (a short, or an inverse long) has
-    # equity x / leverage + x - 1 of its value at mark, any other x / leverage + 1 - x; both must be at least `needed`.
+    # x is value at entry / value at mark. A position whose value falls with profit (a short, or an inverse long)
+    # has equity x / leverage + x - 1 of its value at mark, any other x / leverage + 1 - x; `needed` is the least.
     falling = (sign > 0) != (ins.contract == "linear")
     with np.errstate(divide="ignore"):
-        bound = np.where(falling, (1 + needed) / (1 + 1 / leverage), (1 - needed) / np.maximum(1 - 1 / leverage, 1e-9))
+        bound = np.where(
+            falling, (1 + needed) / (1 + 1 / leverage), (1 - needed) / np.maximum(1 - 1 / leverage, 1e-9)
+        )
     room = np.clip(np.log(bound) * np.where(falling, 1.0, -1.0), -LARGEST_EXCURSION, 0.0)
     scale = DAILY_VOLATILITY * np.sqrt(MEAN_AGE_DAYS / 2)
     gain = draws.laplace_within(room, LARGEST_EXCURSION, scale)  # logarithm, in the position's favour
@@ -292,7 +328,11 @@ def _entries(draws: Draws, ins: Instrument, mark: float, sign, lots, notional, l
 
 def _new_ids(market: Market, n: int) -> np.ndarray:
     """Ids that no loaded account has."""
-    held = market.account_names(np.flatnonzero(market.state().account_mode != 0)) if len(market.state().account_mode) else []
+    held = (
+        market.account_names(np.flatnonzero(market.state().account_mode != 0))
+        if len(market.state().account_mode)
+        else []
+    )
     if not len(held):
         return np.arange(1, n + 1)
     if np.asarray(held).dtype.kind in "iu":

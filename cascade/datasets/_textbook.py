@@ -1,9 +1,10 @@
 """Textbook markets: one instrument "X" whose cascade can be worked out on paper.
 
-All are built alike. The price starts at P0, with 100 ticks a price unit; bids stand from one tick below P0 downwards, one ask that
-nothing reaches one tick above it; both sides are complete, so a walk never meets the unknown. u is the distance below P0 in price
-units. Liquidations come from isolated longs without posted margin in an instrument without maintenance margin: a long goes as soon as
-the mark is below its entry, and its entry is half a tick above the price at which it must go. The mark is the last trade.
+All are built alike. The price starts at P0, with 100 ticks a price unit; bids stand from one tick below P0
+downwards, one ask that nothing reaches one tick above it; both sides are complete, so a walk never meets the
+unknown. u is the distance below P0 in price units. Liquidations come from isolated longs without posted
+margin in an instrument without maintenance margin: a long goes as soon as the mark is below its entry, and
+its entry is half a tick above the price at which it must go. The mark is the last trade.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ def _per_tick(rate: Any, lot: Fraction, what: str) -> int:
     """A rate a price unit as whole lots a tick."""
     lots = positive(rate, what) / TICKS_PER_UNIT / lot
     if lots.denominator != 1:
-        raise InputError(f"{what} = {rate!r}: {what}/{TICKS_PER_UNIT} must be a whole number of lots of {float(lot):g}")
+        raise InputError(
+            f"{what} = {rate!r}: {what}/{TICKS_PER_UNIT} must be a whole number of lots of {float(lot):g}"
+        )
     return int(lots)
 
 
@@ -38,9 +41,15 @@ def _ticks(distance: Any, what: str) -> int:
 
 
 def _market(
-    bid_lots: np.ndarray, ticks_down: np.ndarray, long_lots: np.ndarray, *, lot: Fraction, start: Any, rules: Any
+    bid_lots: np.ndarray,
+    ticks_down: np.ndarray,
+    long_lots: np.ndarray,
+    *,
+    lot: Fraction,
+    start: Any,
+    rules: Any,
 ) -> Market:
-    """Bids of `bid_lots[k]` at k + 1 ticks below the start; longs of `long_lots[j]` that go at `ticks_down[j]` below it."""
+    """Bids of `bid_lots[k]` at k + 1 ticks below the start; longs of `long_lots[j]` that go `ticks_down[j]` below it."""
     instrument = Instrument(SYMBOL, tick_size=Fraction(1, TICKS_PER_UNIT), lot_size=lot)
     first = _ticks(start, "start")
     if first <= len(bid_lots):
@@ -69,14 +78,16 @@ def _market(
 
 
 def constant_depth(
-    d: Any = 100, g: Any = 60, *, lot: Any = "0.01", reach: Any = 40, start: Any = 100_000, rules: VenueRules | Venue | None = None
+    d: Any = 100, g: Any = 60, *, lot: Any = "0.01", reach: Any = 40, start: Any = 100_000,
+    rules: VenueRules | Venue | None = None,
 ) -> Market:  # fmt: skip
     """A book of constant depth and longs spread evenly below the price: a geometric cascade.
 
-    Selling Q lowers the price by Q / d, which takes out longs of g * Q / d: each wave is r = g / d times the one before. A shock
-    of Q0 ends, for r < 1, with Q0 / (1 - r) sold, the price Q0 / (d - g) lower, and an amplification of 1 / (1 - r). With d = 100,
-    g = 60, Q0 = 500: waves 500, 300, 180, 108, 64.8, ...; 1,250 sold; down 12.5; amplified 2.5 times. At r >= 1 it runs until longs
-    or bids end. Under mark="mid", with the asks untouched, the mark falls half as far and g acts as g / 2: 714.29 sold.
+    Selling Q lowers the price by Q / d, which takes out longs of g * Q / d: each wave is r = g / d times the
+    one before. A shock of Q0 ends, for r < 1, with Q0 / (1 - r) sold, the price Q0 / (d - g) lower, and an
+    amplification of 1 / (1 - r). With d = 100, g = 60, Q0 = 500: waves 500, 300, 180, 108, 64.8, ...; 1,250
+    sold; down 12.5; amplified 2.5 times. At r >= 1 it runs until longs or bids end. Under mark="mid", with
+    the asks untouched, the mark falls half as far and g acts as g / 2: 714.29 sold.
 
     Parameters
     ----------
@@ -118,18 +129,22 @@ def constant_depth(
     size, n = positive(lot, "lot"), _ticks(reach, "reach")
     down = np.arange(1, n + 1)
     longs = np.full(n, _per_tick(g, size, "g")) if g else np.zeros(0, np.int64)
-    return _market(np.full(n, _per_tick(d, size, "d")), down[: len(longs)], longs, lot=size, start=start, rules=rules)
+    return _market(
+        np.full(n, _per_tick(d, size, "d")), down[: len(longs)], longs, lot=size, start=start, rules=rules
+    )
 
 
 def linear_depth(
     slope: Any = 2, g: Any = 30, *, lot: Any = "0.0001", reach: Any = 60, start: Any = 100_000,
     rules: VenueRules | Venue | None = None,
 ) -> Market:  # fmt: skip
-    """A book whose depth grows with distance, slope * u a price unit, and longs spread evenly below the price.
+    """A book whose depth grows with distance, slope * u a price unit, and longs spread evenly below the
+    price.
 
     Down to u there are slope * u**2 / 2 of bids and g * u of longs, so a shock of Q0 comes to rest where
-    slope * u**2 / 2 = Q0 + g * u: at u = (g + sqrt(g**2 + 2 * slope * Q0)) / slope. With slope = 2, g = 30, Q0 = 500 that is 41.925824,
-    and sqrt(2 * Q0 / slope) = 22.360680 with no liquidations. Such a book always holds: depth wins in the end.
+    slope * u**2 / 2 = Q0 + g * u: at u = (g + sqrt(g**2 + 2 * slope * Q0)) / slope. With slope = 2, g = 30,
+    Q0 = 500 that is 41.925824, and sqrt(2 * Q0 / slope) = 22.360680 with no liquidations. Such a book always
+    holds: depth wins in the end.
 
     Parameters
     ----------
@@ -160,7 +175,9 @@ def linear_depth(
     down = np.arange(1, n + 1)
     steps = positive(slope, "slope") / TICKS_PER_UNIT**2 / size
     if steps.denominator != 1:
-        raise InputError(f"slope = {slope!r}: slope/{TICKS_PER_UNIT**2} must be a whole number of lots of {float(size):g}")
+        raise InputError(
+            f"slope = {slope!r}: slope/{TICKS_PER_UNIT**2} must be a whole number of lots of {float(size):g}"
+        )
     longs = np.full(n, _per_tick(g, size, "g")) if g else np.zeros(0, np.int64)
     return _market(int(steps) * down, down[: len(longs)], longs, lot=size, start=start, rules=rules)
 
@@ -171,9 +188,9 @@ def cluster(
 ) -> Market:  # fmt: skip
     """A book of constant depth and one large long: a cascade that tips.
 
-    The long goes when the price is u lower, which takes a sale of d * u; then it sells its own size. A shock of Q0 lowers the price by
-    Q0 / d if Q0 < d * u, and by (Q0 + size) / d from there on. With size = 700, u = 8, d = 100: down 7.99 after 799, down 15.00 after
-    800.
+    The long goes when the price is u lower, which takes a sale of d * u; then it sells its own size. A shock
+    of Q0 lowers the price by Q0 / d if Q0 < d * u, and by (Q0 + size) / d from there on. With size = 700, u =
+    8, d = 100: down 7.99 after 799, down 15.00 after 800.
 
     Parameters
     ----------
@@ -199,12 +216,14 @@ def cluster(
     --------
     >>> import cascade as cs
     >>> market = cs.datasets.cluster()
-    >>> [round(100_000 - market.run(cs.Shock(orders={"X": -q})).summary["price"]["X"]["final"], 2) for q in (799, 800)]
-    [7.99, 15.0]
+    >>> [round(100_000 - market.run(cs.Shock(orders={"X": -q})).summary["price"]["X"]["final"], 2) for q in
+    (799, 800)] [7.99, 15.0]
     """
     lot_size, n = positive(lot, "lot"), _ticks(reach, "reach")
     lots = positive(size, "size") / lot_size
     if lots.denominator != 1:
         raise InputError(f"size = {size!r}: must be a whole number of lots of {float(lot_size):g}")
     book = np.full(n, _per_tick(d, lot_size, "d"))
-    return _market(book, np.array([_ticks(u, "u")]), np.array([int(lots)]), lot=lot_size, start=start, rules=rules)
+    return _market(
+        book, np.array([_ticks(u, "u")]), np.array([int(lots)]), lot=lot_size, start=start, rules=rules
+    )

@@ -16,7 +16,8 @@ def embedded(file: str) -> dict:
 
 
 def tiers_of(file: str, symbol: str) -> list[list[float]]:
-    """Rows (floor, cap, initial rate, maintenance rate, maintenance amount) of a symbol, the caller's to change.
+    """Rows (floor, cap, initial rate, maintenance rate, maintenance amount) of a symbol, the caller's to
+    change.
 
     Raises
     ------

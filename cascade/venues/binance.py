@@ -1,4 +1,4 @@
-"""Binance USD-M futures: leverage brackets of 2024-10-24 and liquidation rules as its support pages described them then."""
+"""Binance USD-M futures: leverage brackets of 2024-10-24, liquidation rules as its support pages describe them."""
 
 from __future__ import annotations
 
@@ -32,16 +32,18 @@ binance_usdm = Venue(
         "freqtrade, binance_leverage_tiers.json at 3d9514d26 (leverage brackets)",
     ),
     notes=(
-        "Mark: Binance takes the median of the index with funding, the index plus the 30 s mean basis, and the last price. "
-        "'book_median' (bid, ask, last) is the nearest that follows the contract's own trades, and overstates the feedback at "
-        "one instant: there the venue's mark stays near the index, and the basis and the index follow within seconds to "
-        "minutes. rules.replace(mark='index') is the other extreme, where trades move no mark at all; the truth lies between. "
-        "Size: Binance closes what brings the account back to compliance (the rule is not published); here whole positions, "
-        "one after another, until it is healthy. Orders are immediate-or-cancel at the bankruptcy price. What they leave "
-        "Binance's fund takes over as a position up to a limit, and the rest is deleveraged; here the fund pays for closing it "
-        "in the book below the bankruptcy price while it can ('fund_walk'). The liquidation fee is the instrument's. The order "
-        "of accounts is not published; here lowest equity / maintenance first."
+        "Mark: Binance takes the median of the index with funding, the index plus the 30 s mean basis, "
+        "and the last price. 'book_median' (bid, ask, last) is the nearest that follows the contract's "
+        "own trades, and overstates the feedback at one instant: there the venue's mark stays near the "
+        "index, and the basis and the index follow within seconds to minutes. rules.replace(mark='index') "
+        "is the other extreme, where trades move no mark at all; the truth lies between. Size: Binance "
+        "closes what brings the account back to compliance (the rule is not published); here whole "
+        "positions, one after another, until it is healthy. Orders are immediate-or-cancel at the "
+        "bankruptcy price. What they leave Binance's fund takes over as a position up to a limit, and the "
+        "rest is deleveraged; here the fund pays for closing it in the book below the bankruptcy price "
+        "while it can ('fund_walk'). The liquidation fee is the instrument's. The order of accounts is "
+        "not published; here lowest equity / maintenance first."
     ),
     _tiers=partial(tiers_of, "binance_usdm_20241024.json"),
 )
-"""Binance USD-M perpetuals as of 2024-10-24: see `binance_usdm.notes` for what is approximate. Tiers: BTCUSDT, ETHUSDT."""
+"""Binance USD-M perpetuals as of 2024-10-24, tiers of BTCUSDT and ETHUSDT; `notes` says what is approximate."""
