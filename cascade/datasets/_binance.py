@@ -23,9 +23,9 @@ BINANCE_BOOKS = {
     "symbols": ("BTCUSDT", "ETHUSDT"),
     "source": "hftbacktest, examples/usdm (https://github.com/nkaz001/hftbacktest), MIT licence, see NOTICE",
     "caveat": (
-        "Snapshots of 1,000 levels a side kept up to date by the venue's updates. Beyond the first 1,000 levels only "
-        "prices that an update touched are present: depth there is understated, and beyond the last level it is "
-        "unknown, not zero."
+        "Snapshots of 1,000 levels a side kept up to date by the venue's updates. Beyond the first 1,000 "
+        "levels only prices that an update touched are present: depth there is understated, and beyond the "
+        "last level it is unknown, not zero."
     ),
 }
 """Moment, source and caveat of the embedded books."""

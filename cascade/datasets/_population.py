@@ -34,7 +34,7 @@ EXTERNAL_SHARE = 0.1
 OPEN_INTEREST_IN_DEPTHS = 0.5
 """Default open interest: this many times everything that the loaded book shows, both sides."""
 INITIAL_PER_MAINTENANCE = 2
-"""Leverage is at most 1 / (this * maintenance rate), as venues' initial margins are about twice the maintenance."""
+"""Leverage is at most 1 / (this * maintenance rate): what venues' initial margins are about."""
 
 
 class Draws:
@@ -79,7 +79,7 @@ def shares_of(n: int, shares: np.ndarray, least: int) -> np.ndarray:
 
 
 def split_exactly(total: int, weights: np.ndarray) -> np.ndarray:
-    """`total` lots in proportion to weights, at least one each: int64 that sum to `total`, each within about a lot."""
+    """`total` lots in proportion to weights, at least one each: int64 that sum to `total`."""
     up_to = np.rint(np.cumsum(weights) / weights.sum() * (total - len(weights))).astype(np.int64)
     return np.diff(up_to, prepend=0) + 1
 
@@ -104,8 +104,8 @@ def population(
       third), scaled to the open interest, in whole lots. The two legs of a hedge have equal notionals to a
       lot.
     - **Leverage**: 1x (4% of accounts), 2x (8), 3x (12), 5x (18), 10x (24), 20x (17), 25x (5), 50x (7), 75x
-      (2), 100x (2), 125x (1), lowered to what the initial margin of the position's tier allows, and to 1 / (2
-      * maintenance rate).
+      (2), 100x (2), 125x (1), lowered to what the initial margin of the position's tier allows, and to half
+      of 1 / maintenance rate.
     - **Entries**: the price has done a random walk of 3% a day since entry, for an exponential age of 2 days
       in the mean; that makes its logarithm Laplace. Conditioned on survival: nobody holds a position that
       would have been liquidated.
@@ -264,17 +264,16 @@ def _positions(
     wanted = np.concatenate([weight[single], weight[double]])
     lots = np.zeros(len(owner), np.int64)
     for i in range(m):
+        symbol = market.instruments[i].symbol
         for side, total in ((1, longs), (-1, shorts)):
             mine = np.flatnonzero((instrument == i) & (sign == side))
             left = int(total[i] - legs[3][(legs[1] == i) & (legs[2] == side)].sum())
             if not mine.size and left:
-                raise InputError(
-                    f"population: accounts = {n}: too few to hold both sides of {market.instruments[i].symbol}"
-                )
+                raise InputError(f"population: accounts = {n}: too few to hold both sides of {symbol}")
             if left < len(mine):
                 raise InputError(
-                    f"population: open_interest[{market.instruments[i].symbol!r}] = {total[i]} lots: too little for "
-                    f"one lot in each of {len(mine)} positions"
+                    f"population: open_interest[{symbol!r}] = {total[i]} lots: too little for one lot in each of "
+                    f"{len(mine)} positions"
                 )
             lots[mine] = split_exactly(left, wanted[mine]) if mine.size else 0
     isolated = np.concatenate([kind[owner] == 0, np.zeros(len(legs[0]), bool)])
@@ -283,7 +282,7 @@ def _positions(
 
 
 def _hedges(hedged, first, other, direction, weight, longs, shorts, lot_value, n):
-    """(owner, instrument, sign, lots) of both legs of every hedge: equal notionals, out of the smallest open interest."""
+    """(owner, instrument, sign, lots) of both legs of every hedge: equal notionals."""
     if not len(hedged):
         return (np.zeros(0, np.int64),) * 4
     budget = HEDGED_SHARE * float((np.minimum(longs, shorts) * lot_value).min())
@@ -306,8 +305,9 @@ def _entries(draws: Draws, ins: Instrument, mark: float, sign, lots, notional, l
     least = np.maximum(initial, INITIAL_PER_MAINTENANCE * rate)[tier]
     leverage = np.maximum(1.0, np.minimum(leverage, 1.0 / np.maximum(least, 1e-3)))
     needed = HEALTH * np.maximum(0.0, rate[tier] - amount[tier] / notional)
-    # x is value at entry / value at mark. A position whose value falls with profit (a short, or an inverse long)
-    # has equity x / leverage + x - 1 of its value at mark, any other x / leverage + 1 - x; `needed` is the least.
+    # x is value at entry / value at mark. A position whose value falls with profit (a short, or an inverse
+    # long) has equity x / leverage + x - 1 of its value at mark, any other x / leverage + 1 - x; `needed` is
+    # the least.
     falling = (sign > 0) != (ins.contract == "linear")
     with np.errstate(divide="ignore"):
         bound = np.where(

@@ -1,4 +1,4 @@
-"""Binance USD-M futures: leverage brackets of 2024-10-24, liquidation rules as its support pages describe them."""
+"""Binance USD-M futures: leverage brackets of 2024-10-24, rules as its support pages describe them."""
 
 from __future__ import annotations
 
@@ -46,4 +46,4 @@ binance_usdm = Venue(
     ),
     _tiers=partial(tiers_of, "binance_usdm_20241024.json"),
 )
-"""Binance USD-M perpetuals as of 2024-10-24, tiers of BTCUSDT and ETHUSDT; `notes` says what is approximate."""
+"""Binance USD-M perpetuals as of 2024-10-24; `binance_usdm.notes` says what is approximate."""
