@@ -272,8 +272,8 @@ def _positions(
                 raise InputError(f"population: accounts = {n}: too few to hold both sides of {symbol}")
             if left < len(mine):
                 raise InputError(
-                    f"population: open_interest[{symbol!r}] = {total[i]} lots: too little for one lot in each of "
-                    f"{len(mine)} positions"
+                    f"population: open_interest[{symbol!r}] = {total[i]} lots: must be at least a lot in "
+                    f"each of {len(mine)} positions"
                 )
             lots[mine] = split_exactly(left, wanted[mine]) if mine.size else 0
     isolated = np.concatenate([kind[owner] == 0, np.zeros(len(legs[0]), bool)])

@@ -49,7 +49,7 @@ def _market(
     start: Any,
     rules: Any,
 ) -> Market:
-    """Bids of `bid_lots[k]` k + 1 ticks below the start, longs of `long_lots` that go `ticks_down` below it."""
+    """Bids from a tick below the start downwards, longs of `long_lots` that go `ticks_down` below it."""
     instrument = Instrument(SYMBOL, tick_size=Fraction(1, TICKS_PER_UNIT), lot_size=lot)
     first = _ticks(start, "start")
     if first <= len(bid_lots):
