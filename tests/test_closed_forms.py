@@ -113,7 +113,7 @@ def test_what_is_off_the_grid_is_refused():
     with pytest.raises(cs.InputError, match=r"g = 60: g/100 must be a whole number of lots of 0\.7"):
         cs.datasets.constant_depth(d=70, g=60, lot="0.7")
     with pytest.raises(cs.InputError, match="slope"):
-        cs.datasets.linear_depth(slope=2.5, lot="0.0001", g=0, reach="0.001")
+        cs.datasets.linear_depth(slope=2.5, g=0)
     with pytest.raises(cs.InputError, match="reach"):
         cs.datasets.constant_depth(reach="0.001")
     with pytest.raises(cs.InputError, match="start"):

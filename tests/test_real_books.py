@@ -20,8 +20,8 @@ TIERS = cs.venues.binance_usdm.tiers
 INSTRUMENTS = {
     "usdm_btcusdt": {"tick_size": "0.1", "lot_size": "0.001", "tiers": TIERS("BTCUSDT")},
     "usdm_ethusdt": {"tick_size": "0.01", "lot_size": "0.001", "tiers": TIERS("ETHUSDT")},
-    "spot_btcusdt": {"tick_size": "0.01", "lot_size": "0.00001", "tiers": 0.1},
-    "spot_ethusdt": {"tick_size": "0.01", "lot_size": "0.0001", "tiers": 0.1},
+    "spot_btcusdt": {"tick_size": "0.01", "lot_size": "0.000001", "tiers": 0.1},
+    "spot_ethusdt": {"tick_size": "0.01", "lot_size": "0.00001", "tiers": 0.1},
     "cm_btcusd_perp": {
         "tick_size": "0.1",
         "lot_size": 1,
@@ -168,7 +168,7 @@ def test_a_sale_beyond_the_known_depth_says_so(recorded, name, engine):
 
 @pytest.mark.parametrize("name", MARKETS)
 def test_liquidations_beyond_the_known_depth_stay_open(recorded, name, engine):
-    """More longs than bids, market orders: lots that no known bid can take stay open, flagged, and nobody is deleveraged."""
+    """More longs than bids: what no known bid can take stays open, flagged; nobody is deleveraged."""
     market = market_of(recorded, name, rules=cs.VenueRules())
     depth = {i: float(np.array(recorded[i][0]["quantity"]).sum()) for i in MARKETS[name]}
     people, positions = cs.datasets.population(

@@ -1,6 +1,7 @@
 """Venue presets: rules, embedded tiers, and the numbers that a venue publishes about them."""
 
 import copy
+import itertools
 import pickle
 
 import pytest
@@ -27,7 +28,7 @@ def test_binance_amounts_make_maintenance_continuous(symbol):
     rows = cs.venues.binance_usdm.tiers(symbol)
     assert len(rows) == 12
     amount = 0.0
-    for below, row in zip(rows, rows[1:], strict=False):
+    for below, row in itertools.pairwise(rows):
         amount += row[0] * (row[3] - below[3])
         assert row[0] == below[1]
         assert row[4] == pytest.approx(amount)
@@ -52,7 +53,7 @@ def test_symbols_are_text():
 
 
 def test_binance_isolated_liquidation_price():
-    """(WB + cum - s q E) / (q r - s q): wallet 1,000, long 1 BTC at 61,000, so notional near 60,000 and tier 2."""
+    """(WB + cum - s q E) / (q r - s q): wallet 1,000, long 1 BTC at 61,000, so in tier 2."""
     tiers = cs.venues.binance_usdm.tiers("BTCUSDT")
     btc = cs.Instrument("BTCUSDT", tick_size="0.1", lot_size="0.001", tiers=tiers)
     market = cs.Market(btc, rules=cs.venues.binance_usdm)

@@ -95,7 +95,7 @@ def binance_books(symbol: str) -> tuple[Table, Table]:
     --------
     >>> import cascade as cs
     >>> bids, asks = cs.datasets.binance_books("BTCUSDT")
-    >>> bids["price"][0], asks["price"][0], len(bids), len(asks)
+    >>> float(bids["price"][0]), float(asks["price"][0]), len(bids), len(asks)
     (61628.1, 61628.2, 4033, 3969)
     """
     if not isinstance(symbol, str):

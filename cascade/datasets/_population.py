@@ -245,12 +245,17 @@ def _positions(
     pairs = m > 1
     two, hedge = DIRECTIONAL_PAIR_SHARE * pairs, HEDGED_SHARE * pairs
     shares = np.array([ISOLATED_SHARE, two, hedge, 1 - ISOLATED_SHARE - two - hedge])
-    # 0 isolated, 1 two of one direction, 2 hedged, 3 one cross position
-    kind = draws.shuffled(np.repeat(np.arange(4), shares_of(n, shares, 0)))
     first = np.repeat(np.arange(m), shares_of(n, longs * lot_value, 2))
     turn = np.arange(n) - np.searchsorted(first, first)  # long, short, long, ... in each instrument
     shuffle = np.argsort(draws.uniform(n), kind="stable")
     first, direction = first[shuffle], np.where(turn % 2 == 0, 1, -1)[shuffle]
+    # 0 isolated, 1 two of one direction, 2 hedged, 3 one cross position. The first long and the first short of
+    # each instrument are not hedged: they can take what open interest the hedges leave.
+    count = shares_of(n, shares, 0)
+    count[2:] += np.array([-1, 1]) * max(0, count[2] - (n - 2 * m))
+    kind = np.full(n, 2)
+    rest = np.argsort(draws.uniform(n) + (turn < 2)[shuffle], kind="stable")[count[2] :]
+    kind[rest] = draws.shuffled(np.repeat([0, 1, 3], count[[0, 1, 3]]))
     weight = np.exp(SIZE_SIGMA * draws.normal(n))
     other = (first + 1 + np.floor((1 - draws.uniform(n)) * max(m - 1, 1)).astype(np.int64)) % m
 
