@@ -249,8 +249,8 @@ def _positions(
     turn = np.arange(n) - np.searchsorted(first, first)  # long, short, long, ... in each instrument
     shuffle = np.argsort(draws.uniform(n), kind="stable")
     first, direction = first[shuffle], np.where(turn % 2 == 0, 1, -1)[shuffle]
-    # 0 isolated, 1 two of one direction, 2 hedged, 3 one cross position. The first long and the first short of
-    # each instrument are not hedged: they can take what open interest the hedges leave.
+    # 0 isolated, 1 two of one direction, 2 hedged, 3 one cross position. The first long and short of each
+    # instrument are not hedged: they can take what open interest the hedges leave.
     count = shares_of(n, shares, 0)
     count[2:] += np.array([-1, 1]) * max(0, count[2] - (n - 2 * m))
     kind = np.full(n, 2)

@@ -216,8 +216,11 @@ def cluster(
     --------
     >>> import cascade as cs
     >>> market = cs.datasets.cluster()
-    >>> [round(100_000 - market.run(cs.Shock(orders={"X": -q})).summary["price"]["X"]["final"], 2) for q in
-    (799, 800)] [7.99, 15.0]
+    >>> for quantity in (799, 800):
+    ...     price = market.run(cs.Shock(orders={"X": -quantity})).summary["price"]["X"]
+    ...     print(round(price["start"] - price["final"], 2))
+    7.99
+    15.0
     """
     lot_size, n = positive(lot, "lot"), _ticks(reach, "reach")
     lots = positive(size, "size") / lot_size
