@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .._state import SYSTEM
 from ..errors import InputError, InputTypeError
 from ..instruments import Instrument, exact
 from ..market import Market
@@ -333,16 +334,12 @@ def _entries(draws: Draws, ins: Instrument, mark: float, sign, lots, notional, l
 
 def _new_ids(market: Market, n: int) -> np.ndarray:
     """Ids that no loaded account has."""
-    held = (
-        market.account_names(np.flatnonzero(market.state().account_mode != 0))
-        if len(market.state().account_mode)
-        else []
-    )
+    held = np.asarray(market.account_names(np.flatnonzero(market.state().account_mode != SYSTEM)))
     if not len(held):
         return np.arange(1, n + 1)
-    if np.asarray(held).dtype.kind in "iu":
-        return np.arange(n) + max(0, int(np.max(held))) + 1
-    taken = set(np.asarray(held).tolist())
+    if held.dtype.kind in "iu":
+        return np.arange(n) + max(0, int(held.max())) + 1
+    taken = set(held.tolist())
     ids, k = [], 1
     while len(ids) < n:
         if f"p{k}" not in taken:
