@@ -259,6 +259,7 @@ cdef class Engine:
         raise_status(book_grow_orders(book, n) if n else OK)
         for j in range(n):
             k = worst_first[j]
+            raise_status(book_reserve(book, BID if side[k] > 0 else ASK, 1, owner[k] != EXTERNAL))
             h = book_place(
                 book, BID if side[k] > 0 else ASK, price[k], lots[k], owner[k], order_id[k],
                 ORDER_EXTERNAL if owner[k] == EXTERNAL else 0,

@@ -18,6 +18,7 @@ from cascade._run cimport (
     WHY_FEE,
     WHY_REALISED,
     account_t,
+    dirty_mark,
     emit,
     instrument_t,
     journal_t,
@@ -91,6 +92,7 @@ cdef inline void journal(run_t* r, int32_t a, int32_t row) noexcept nogil:
     r.journal_n += 1
     account.version += 1
     account.state &= ~<uint8_t>STUCK
+    dirty_mark(r, a)
     watch(r, a)
     if r.ranking_stands and run_room(r, <void**>&r.touched, &r.touched_cap, r.touched_n + 1, sizeof(int32_t)):
         r.touched[r.touched_n] = a

@@ -28,7 +28,7 @@ class Simulation:
     >>> market = cs.datasets.constant_depth()
     >>> sim = market.start(cs.Shock(orders={"X": -500}))
     >>> while sim.step():
-    ...     sim.advance_ns(1_000_000)
+    ...     _ = sim.advance_ns(1_000_000)
     >>> round(sim.mark("X"), 2)
     99987.5
     """

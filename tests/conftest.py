@@ -3,4 +3,12 @@
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(params=["reference", "core"])
+def engine(request):
+    """Both engines: behaviour is tested on each."""
+    return request.param

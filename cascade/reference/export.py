@@ -25,7 +25,7 @@ def export(engine: Engine, record: str) -> RunData:
         (a.index, i, slot, p.lots, p.basis)
         for a in [engine.accounts[VAULT], *accounts]
         for (i, slot), p in sorted(a.positions.items())
-        if loaded.get((a.index, i, slot)) != (p.lots, p.basis)
+        if loaded.get((a.index, i, slot), (0, 0) if a.index == VAULT else None) != (p.lots, p.basis)
     ]
     liquidations = np.zeros(len(engine.liquidations), LIQUIDATION_DTYPE)
     for k, row in enumerate(engine.liquidations):
@@ -51,7 +51,7 @@ def export(engine: Engine, record: str) -> RunData:
         final_marks=engine.shadow,
         last=engine.last,
         index_1024=engine.index,
-        known_until=engine.known_until,
+        known_until=dict(sorted(engine.known_until.items())),
         system_balances=[a.balance for a in engine.accounts[: SETTLEMENT + n]],
         external=[(p.lots, p.basis) for _, p in sorted(engine.accounts[0].positions.items())],
         settlement=[engine.accounts[SETTLEMENT + i].positions[i, 0].basis for i in range(n)],
