@@ -760,3 +760,121 @@ def test_m15_an_order_split_in_two_makes_the_same_fills():
                 total[b, price] += lots
             fills.append(dict(total))
         assert fills[0] == fills[1]
+
+
+def _off_by_one(function):
+    return lambda *args: function(*args) + 1
+
+
+def _planted(name, monkeypatch):
+    """Plant one bug in the engine."""
+    from cascade.reference import engine, ledger, money, waterfall
+
+    if name == "fees rounded down":
+        monkeypatch.setattr(ledger, "fee", lambda rate, notional: rate * notional // 10**12)
+    elif name == "maintenance rounded down":
+        monkeypatch.setattr(money, "ceil_div", lambda a, b: a // b)
+    elif name == "released basis off by one":
+        monkeypatch.setattr(ledger, "released_basis", _off_by_one(ledger.released_basis))
+    elif name == "trade value rounded down":
+        whole = money.trade_value
+        monkeypatch.setattr(
+            waterfall, "trade_value",
+            lambda t, n, p: whole(t, n, p) if t.contract == 0 else -n * t.coef_num // (p * t.coef_den),
+        )  # fmt: skip
+    elif name == "youngest order first":
+        from cascade.reference.book import Book
+
+        def youngest(self, side):
+            price = self.best(side)
+            return None if price is None else self._levels[side][price][-1]
+
+        monkeypatch.setattr(Book, "front", youngest)
+    elif name == "bankruptcy value not cumulative":
+        monkeypatch.setattr(waterfall.Closing, "worth", lambda self, k: self.value * k // self.lots)
+    elif name == "bankruptcy price rounded against the account":
+        limit = waterfall.bankruptcy_limit
+        monkeypatch.setattr(waterfall, "bankruptcy_limit", lambda t, n, v: limit(t, n, v) + money.sign(n))
+    elif name == "deleveraging in account order":
+        monkeypatch.setattr(waterfall.Waterfall, "rank", lambda self, account, row, rule: 0)
+    elif name == "deleveraging at the mark":
+        monkeypatch.setattr(waterfall, "implied_price_exists", lambda *args: False)
+    elif name == "no sweep":
+        monkeypatch.setattr(waterfall.Waterfall, "sweep", lambda *args: None)
+    elif name == "deficit forgotten":
+        monkeypatch.setattr(waterfall.Waterfall, "serve_shortfall", lambda *args: None)
+    elif name == "the fund pays a quantum too much":
+        move = ledger.Ledger.transfer
+
+        def generous(self, source, target, amount, why, *rest):
+            more = why == Why.GAP and 0 < amount < self.accounts[FUND].balance
+            move(self, source, target, amount + more, why, *rest)
+
+        monkeypatch.setattr(ledger.Ledger, "transfer", generous)
+    elif name == "thirsty sharers":
+        monkeypatch.setattr(waterfall.Waterfall, "equity", lambda self, a, m: max(0, a.balance) if a.mode else a.balance)
+    elif name == "healthy accounts liquidated":
+        honest = engine.Engine.liquidatable
+        monkeypatch.setattr(
+            engine.Engine, "liquidatable",
+            lambda self, a, m: honest(self, a, m) or (a.mode != 0 and not a.flat and a.balance == 0),
+        )  # fmt: skip
+    elif name == "one unhealthy account overlooked":
+        honest = engine.Engine.liquidatable
+        monkeypatch.setattr(engine.Engine, "liquidatable", lambda self, a, m: a.index % 5 != 0 and honest(self, a, m))
+    elif name == "marks not frozen":
+        update = engine.Engine.update_shadow
+
+        def leaking(self, i, cause):
+            update(self, i, cause)
+            self.marks = list(self.shadow)
+
+        monkeypatch.setattr(engine.Engine, "update_shadow", leaking)
+    elif name == "mark not updated by cancels":
+        monkeypatch.setattr(
+            waterfall.Waterfall, "cancel", lambda self, i, order, cause, reason: (
+                self.emit(EventKind.CANCEL, instrument=i, a=order.owner, quantity=order.side * order.lots, cause=cause, flags=reason),
+                self.books[i].remove(order),
+            ),
+        )  # fmt: skip
+    elif name == "first event blamed":
+        monkeypatch.setattr(engine.Engine, "crossing_event", lambda self, index, lo, hi: lo + 1)
+    elif name == "walks into the unknown":
+        monkeypatch.setattr(waterfall.Waterfall, "bound", lambda self, i, side, limit: limit)
+    elif name == "a partial position closed":
+        new = waterfall.Waterfall.new_record
+
+        def less(self, account, turn, row):
+            record = new(self, account, turn, row)
+            return record | {"quantity": record["quantity"] - money.sign(record["quantity"]) * (abs(record["quantity"]) > 1)}
+
+        monkeypatch.setattr(waterfall.Waterfall, "new_record", less)
+    elif name == "event lost":
+        monkeypatch.setattr(
+            waterfall.Waterfall, "settle_realised",
+            lambda self, account, row, profit, cause: self.move_position(account, row, 0, 0),
+        )
+    else:
+        raise KeyError(name)
+
+
+PLANTED = (
+    "fees rounded down", "maintenance rounded down", "released basis off by one", "trade value rounded down",
+    "youngest order first", "bankruptcy value not cumulative", "bankruptcy price rounded against the account",
+    "deleveraging in account order", "deleveraging at the mark", "no sweep", "deficit forgotten",
+    "the fund pays a quantum too much", "thirsty sharers", "healthy accounts liquidated", "one unhealthy account overlooked",
+    "marks not frozen", "mark not updated by cancels", "first event blamed", "walks into the unknown",
+    "a partial position closed", "event lost",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_planted_bugs_are_found(name, monkeypatch):
+    """A checker counts only once a bug has made it fire."""
+    _planted(name, monkeypatch)
+    for seed in range(400):
+        try:
+            replayed(seed, *random_markets.make(seed))
+        except Exception:
+            return
+    raise AssertionError("not found in 400 markets")
