@@ -350,7 +350,7 @@ class Market:
 
     def _changed(self) -> None:
         self._compiled = None
-        self._engines.clear()
+        self._engines = {}
         self.__dict__.pop("digest", None)
 
     # -- the exact state ---------------------------------------------------------------------------------------------
@@ -458,9 +458,13 @@ class Market:
         """
         shock = as_shock(shock)
         started, ops = self._prepare(shock, rules, engine, record, audit, max_waves)
-        started.apply(ops)
-        started.run()
-        return self._result(started.export(), started.rules, shock, record)
+        try:
+            started.apply(ops)
+            started.run()
+            data = started.export()
+        finally:
+            started.release()
+        return self._result(data, started.rules, shock, record)
 
     def start(
         self, shock: Shock | None = None, *, rules: VenueRules | Venue | None = None, engine: str = "core", record: str = "all",
@@ -491,7 +495,7 @@ class Market:
             return ReferenceEngine(state, chosen, record, audit, cap), ops
         from ._engine import CoreEngine
 
-        return CoreEngine(self, state, chosen, record, audit, cap), ops
+        return CoreEngine(self._engines.setdefault(chosen, []), state, chosen, record, audit, cap), ops
 
     def _result(self, data: RunData, rules: VenueRules, shock: Shock, record: str) -> Result:
         return Result(self.snapshot(), self.state(), data, rules, repr(shock), record)
