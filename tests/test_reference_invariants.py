@@ -349,6 +349,7 @@ class Replay:
                 self.gap_due = max(0, e.value - self.gap_due)
             self.closing["done"] += abs(e.quantity)
             self.closing["notional"] += abs(e.value)
+        assert e.flags == order.flags | slot << 4
         self.last[i] = price
         rates = (self.terms[i].taker_fee, self.terms[i].maker_fee)
         self.trade(e, slot, 0, price, rates)
@@ -457,31 +458,17 @@ class Replay:
             c["ranked"] = self.ranking(e.a, i, sign(c["order"].quantity))
             if c["order"].price_1024 == 0:
                 assert self.front(i, sign(e.quantity)) is None  # 32
-        slots = [s for (a, j, s), q in self.lots.items() if a == e.b and j == i and q * e.quantity > 0]
-        assert slots  # 30: the other side
-        if len(slots) > 1:
-            slots = self.slots_that_realised(e, slots)
-        assert abs(self.lots[e.b, i, slots[0]]) >= abs(e.quantity)  # 30: it shrinks
+        slot = e.flags >> 6
+        held = self.lots[e.b, i, slot]
+        assert held * e.quantity > 0 and abs(held) >= abs(e.quantity)  # 30: the other side, and it shrinks
+        assert e.flags >> 4 & 3 == c["slot"]
         if c["ranked"] is not None:  # 33
             expected = c["ranked"][len(c["adl"])]
-            assert expected[:2] == (e.b, slots[0])
+            assert expected[:2] == (e.b, slot)
             left = c["lots"] - c["done"] - sum(k for k, _ in c["adl"])
             assert abs(e.quantity) == min(left, expected[2])
         c["adl"].append((abs(e.quantity), e.value))
-        self.trade(e, c["slot"], slots[0], None)
-
-    def slots_that_realised(self, e, slots):
-        """The log has no slots: of several on the same side, those that realise what the next transfers say."""
-        after = self.events[e.seq + 1 : e.seq + 3]
-        paid = {x.b: x.value for x in after if x.flags == Why.REALISED and x.a == SETTLEMENT + e.instrument}
-        paid |= {x.a: -x.value for x in after if x.flags == Why.REALISED and x.b == SETTLEMENT + e.instrument}
-        fitting = []
-        for s in slots:
-            held, basis = self.lots[e.b, e.instrument, s], self.basis[e.b, e.instrument, s]
-            profit = e.value - rounded(Fraction(basis * abs(e.quantity), abs(held)))
-            if abs(held) >= abs(e.quantity) and profit == paid.get(e.b, 0):
-                fitting.append(s)
-        return fitting
+        self.trade(e, c["slot"], slot, None)
 
     def ranking(self, account, i, side):
         """[(account, slot, lots)] in deleveraging order; None for ranks that are not recomputed here."""
@@ -553,7 +540,9 @@ class Replay:
         side = sign(e.quantity)
         if e.flags == Reason.STP:  # 21: an own order gives way to the liquidation that meets it
             maker = self.front(e.instrument, -side)
-            assert maker[1:] == [abs(e.quantity), e.a] and e.a == self.order.a == self.turn_account
+            parent = self.state.account_parent[self.turn_account]
+            owner = self.turn_account if parent < 0 else parent
+            assert maker[1:] == [abs(e.quantity), e.a] and e.a == owner and self.order.a == self.turn_account
             self.take(e.instrument, -side, maker, maker[1])
             return
         if e.flags != Reason.OWNER:
