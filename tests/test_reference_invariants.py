@@ -80,6 +80,7 @@ class Replay:
         self.closing = None
         self.turn_account = None
         self.stuck, self.queue, self.queued_now, self.found = set(), {}, set(), set()
+        self.recovered = set()
         self.changes, self.idle = 0, {}  # account: (changes, marks) of a last turn that changed nothing
         self.lots_per_wave = defaultdict(int)
         x = result._data.liquidations
@@ -239,13 +240,13 @@ class Replay:
             self.step_wave = e.wave
             self.previous, self.marks = self.marks, list(self.shadow)
             idle = {a for a, seen in self.idle.items() if seen == (self.changes, self.marks)}
-            self.found = self.unhealthy(self.marks) - set(self.queue) - idle
+            self.found = self.unhealthy(self.marks) - set(self.queue) - idle - self.stuck
             self.queued_now = set()
 
     def everybody_found(self):
         """24: who is unhealthy at the step's marks was queued in it, or is kept open beyond the data, or had a turn in vain."""
         if self.max_waves is None:
-            assert self.found - self.queued_now <= self.stuck
+            assert self.found <= self.queued_now, f"not queued: {self.found - self.queued_now}"
 
     def on_queued(self, e):
         assert self.is_unhealthy(e.a, self.marks) and e.value == self.equity(e.a, self.marks)  # 23
@@ -263,6 +264,7 @@ class Replay:
     def on_recovered(self, e):
         assert not self.is_unhealthy(e.a, self.marks) and e.value == self.equity(e.a, self.marks)
         assert self.queue.pop(e.a) == e.cause
+        self.recovered.add(e.a)
 
     def on_turn(self, e):
         assert self.is_unhealthy(e.a, self.marks) and e.value == self.equity(e.a, self.marks)  # 23
@@ -617,7 +619,8 @@ class Replay:
             if r["cause"] >= 0:
                 row = x[r["cause_row"]]
                 assert row["seq"] <= r["cause"] < r["seq"] and row["wave"] < r["wave"]
-                first = (int(r["account"]), int(r["cause"])) not in seen
+                # An account that recovered at the frozen marks only keeps its cause: its first turn then comes later.
+                first = (int(r["account"]), int(r["cause"])) not in seen and int(r["account"]) not in self.recovered
                 if first and self.rules.clearing == "wave" and self.rules.capacity is None:
                     assert r["wave"] == row["wave"] + 1
             seen.add((int(r["account"]), int(r["cause"])))
