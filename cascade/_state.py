@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -175,11 +176,12 @@ class State:
             yield order_id, side, price, lots, owner, owner == EXTERNAL
 
     # -- bounds ------------------------------------------------------------------------------------------------------
-    def check_range(self, ops: np.ndarray, rules) -> None:
+    def check_range(self, ops: np.ndarray, rules, name: Callable[[int], Any] = str) -> None:
         """Refuse, before a run, whatever could overflow in it.
 
         With the shock's gaps applied, no account's money plus its positions and orders at the highest prices they can be
         valued or traded at may reach ACCOUNT_LIMIT; lots of an instrument stay below 2**61; prices below PRICE_LIMIT.
+        `name` gives the name of an account, for the message.
         """
         exposure = np.abs(self.account_balance.astype(np.float64))
         reach = self.price_reach(ops)
@@ -203,7 +205,8 @@ class State:
         worst = int(np.argmax(exposure))
         if exposure[worst] >= ACCOUNT_LIMIT:
             raise RangeError(
-                f"market: account {worst} could reach {exposure[worst]:.3g} cash quanta of {decimal_text(self.quantum)}, "
+                f"market: account {name(worst)!r} could reach {exposure[worst]:.3g} cash quanta of "
+                f"{decimal_text(self.quantum)}, "
                 f"more than {float(ACCOUNT_LIMIT):.3g}; use a coarser cash_quantum or larger ticks and lots"
             )
         if self.fund >= 2**120 or self.vault >= ACCOUNT_LIMIT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -120,9 +121,13 @@ class Result:
     def _price(self, i: int, mark_1024: int) -> float:
         return float(mark_1024 * self._state.instruments[i].tick_size / MARK_ONE)
 
-    @cached_property
+    @property
     def summary(self) -> dict[str, Any]:
         """Scalars of the run: see `docs/model.md`, section 7, for first and higher order and amplification."""
+        return copy.deepcopy(self._summary)  # the caller's own: a result is frozen
+
+    @cached_property
+    def _summary(self) -> dict[str, Any]:
         data, totals, symbols = self._data, self._data.totals, [i.symbol for i in self._state.instruments]
         shocked = sum(n for w, n in zip(data.waves["wave"], data.wave_notional, strict=True) if w == 0)
         caused = totals["first"] + totals["higher"]
@@ -161,9 +166,13 @@ class Result:
             "known_until": self.known_until,
         }
 
-    @cached_property
+    @property
     def audit(self) -> dict[str, Any]:
         """The integer totals before and after: contracts and basis per instrument are 0, money is what was put in."""
+        return copy.deepcopy(self._audit)
+
+    @cached_property
+    def _audit(self) -> dict[str, Any]:
         data = self._data
         balances = self._final_balances()
         rows = self._final_rows()
@@ -230,7 +239,9 @@ class Result:
         """All events, an array of EVENT_DTYPE. Needs record="all"."""
         self._need("events", "all")
         assert self._data.events is not None
-        return self._data.events
+        events = self._data.events.view()
+        events.flags.writeable = False
+        return events
 
     @property
     def events(self) -> np.ndarray:
