@@ -112,9 +112,7 @@ class Where:
             return np.ones(num_values, np.bool_)
         return ~(self.bad.mask if self.rows is None else self.bad.mask[self.rows])
 
-    def refuse(
-        self, bad: np.ndarray, values: Any, rule: str, error: type[CascadeError] = InputError
-    ) -> None:
+    def refuse(self, bad: np.ndarray, values: Any, rule: str, error: type[CascadeError] = InputError) -> None:
         """Refuse the values under the mask `bad`: raise `error`, or record their rows.
 
         Rows that were refused before are passed over. Nothing happens when no value is left.

@@ -259,13 +259,20 @@ def _infer(values: np.ndarray, place: str) -> np.ndarray:
     return _objects(elements)
 
 
+def _with_none(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
+    """A copy as objects, None where a value is missing."""
+    values = values.astype(object)
+    values[missing] = None
+    return values
+
+
 def _read_masked(column: np.ma.MaskedArray, place: str) -> tuple[np.ndarray, np.ndarray]:
     missing = np.ma.getmaskarray(column)
     if missing.ndim != 1 or not missing.any():
         return column.data, missing
     if column.dtype.kind == "f":
         return np.ma.filled(column, np.nan), missing
-    return np.where(missing, None, column.data.astype(object)), missing
+    return _with_none(column.data, missing), missing
 
 
 def _read_pandas(column: Any) -> tuple[np.ndarray, np.ndarray | None]:
@@ -275,7 +282,7 @@ def _read_pandas(column: Any) -> tuple[np.ndarray, np.ndarray | None]:
     if missing.any():
         if getattr(column.dtype, "kind", "O") == "f":
             return column.to_numpy(np.float64, na_value=np.nan), missing
-        return np.where(missing, None, column.to_numpy(object)), missing
+        return _with_none(column.to_numpy(object), missing), missing
     if getattr(column.dtype, "kind", "O") in "biuf":
         return column.to_numpy(column.dtype.numpy_dtype), None
     return np.asarray(column), None
@@ -296,8 +303,8 @@ def _read_arrow(column: Any) -> tuple[np.ndarray, np.ndarray | None]:
         parts = [_read_arrow(chunk) for chunk in column.chunks]
         if not parts:
             return np.zeros(0), None
-        missing = [np.zeros(len(v), np.bool_) if m is None else m for v, m in parts]
-        return np.concatenate([v for v, _ in parts]), np.concatenate(missing)
+        masks = [np.zeros(len(v), np.bool_) if m is None else m for v, m in parts]
+        return np.concatenate([v for v, _ in parts]), np.concatenate(masks)
     if hasattr(column, "dictionary_decode"):
         column = column.dictionary_decode()
     missing = column.is_null().to_numpy(zero_copy_only=False) if column.null_count else None

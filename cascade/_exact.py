@@ -8,10 +8,12 @@ Fractions.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -31,9 +33,19 @@ LONGEST = 400  # digits and decimal exponent of a Decimal or text: beyond it is 
 _FLOAT64_HALF_ULP = 2.0**-53 * 1.0001  # |shortest decimal - float| <= half an ulp, relative to a normal float
 _CLEAR = 0.5 - 1e-9  # a distance below it rounds to the nearest whole number for sure
 _SMALLEST = 1e-290  # below it the relative bound is not taken for granted
-_QUIET = np.errstate(over="ignore", invalid="ignore")  # what overflows is not sure, and done with Fractions
 _LONG = np.longdouble
 _LONG_EPS = float(np.finfo(_LONG).eps)
+
+
+def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let floats overflow in silence: such a result is not sure, and done with Fractions."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **named: Any) -> Any:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return function(*args, **named)
+
+    return wrapper
 
 
 def exact(value: int | float | str | Decimal | Fraction) -> Fraction:
@@ -299,7 +311,7 @@ class _Numbers:
         self.fractions = {row: value for row, value in self.fractions.items() if not bad[row]}
         self.skip = bad
 
-    @_QUIET
+    @_quiet
     def whole(self, step: Fraction) -> tuple[np.ndarray, np.ndarray]:
         """Divide by `step`: (whole numbers as int64, mask of what is not whole; floats may be 1e-6 off)."""
         off = np.zeros(len(self.floats), np.bool_)
@@ -318,7 +330,7 @@ class _Numbers:
         grid, on_grid = self._on_grid(step)
         return self._finish(np.where(on_grid, grid, nearest), sure | refused | on_grid, convert), off
 
-    @_QUIET
+    @_quiet
     def _on_grid(self, step: Fraction) -> tuple[np.ndarray, np.ndarray]:
         """What float64 shows to be exactly whole: (whole numbers, mask of where that is so).
 
@@ -338,13 +350,13 @@ class _Numbers:
         scaled = np.where(small, scaled, 0)
         return scaled // unit, small & (scaled / scale == self.floats) & (scaled % unit == 0)
 
-    @_QUIET
+    @_quiet
     def rounded(self, factor: Fraction) -> np.ndarray:
         """Round value * factor half-even to int64."""
         nearest, distance, error = _nearest(self.floats.astype(_LONG) * _long(factor))
         return self._finish(nearest, distance + error < _CLEAR, lambda row, value: round(value * factor))
 
-    @_QUIET
+    @_quiet
     def scaled_by(self, lots: np.ndarray, factor: Fraction, inverse: bool) -> np.ndarray:
         """Round lots * factor * value, or lots * factor / value, half-even to int64."""
 
@@ -359,7 +371,7 @@ class _Numbers:
         result[self.skip] = 0
         return result
 
-    @_QUIET
+    @_quiet
     def _finish(
         self, nearest: np.ndarray, sure: np.ndarray, convert: Callable[[int, Fraction], int]
     ) -> np.ndarray:
@@ -379,7 +391,7 @@ class _Numbers:
         return self.overflow | (np.abs(result) > limit)
 
 
-@_QUIET
+@_quiet
 def _nearest(quotient: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Nearest whole number, distance to it, and a bound of the error of `quotient`.
 
@@ -400,8 +412,12 @@ def _long(value: Fraction) -> np.longdouble:
 
 
 def _bounded(
-    result: np.ndarray, values: np.ndarray, where: Where, step: Fraction, lowest: int | None, highest: int |
-    None
+    result: np.ndarray,
+    values: np.ndarray,
+    where: Where,
+    step: Fraction,
+    lowest: int | None,
+    highest: int | None,
 ) -> np.ndarray:
     if lowest is not None:
         rule = "must be positive" if lowest == 1 else f"must be at least {_decimal(lowest * step)}"
@@ -419,7 +435,7 @@ def _decimal(value: Fraction) -> str:
     return f"{number.normalize():f}" if Fraction(number) == value else str(value)
 
 
-def _is_finite(value: float | Decimal) -> bool:
+def _is_finite(value: float | np.floating | Decimal) -> bool:
     return value.is_finite() if isinstance(value, Decimal) else bool(np.isfinite(value))
 
 

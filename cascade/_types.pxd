@@ -8,6 +8,8 @@ cdef enum:
     OK = 0
     ERR_MEMORY = -2     # the allocator failed, or 2**31 - 1 handles are in use
     ERR_RANGE = -3      # a sum would leave int64
+    ERR_AUDIT = -4      # conservation is violated: a defect
+    ERR_CROSSES = -5    # external levels would cross the other side's
 
 cdef enum:
     MAX_HANDLES = 0x7FFFFFFF

@@ -50,11 +50,11 @@ class Table(dict[str, np.ndarray]):
     (3, ('price', 'quantity'))
     >>> table
     Table: 3 rows x 2 columns
-         price  quantity
-         int64   float64
-    0      100       5.0
-    1      101       2.5
-    2      103       1.0
+       price  quantity
+       int64   float64
+    0    100       5.0
+    1    101       2.5
+    2    103       1.0
     >>> table.rows(table["quantity"] > 2)["price"]
     array([100, 101])
     """
@@ -192,7 +192,7 @@ class Table(dict[str, np.ndarray]):
 
     def to_arrow(self) -> Any:
         """Return a `pyarrow.Table`; numeric columns share memory. Needs pyarrow."""
-        return _require("pyarrow", "to_arrow").table(self)
+        return _require("pyarrow", "to_arrow").RecordBatchReader.from_stream(self).read_all()
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> Any:
         """Export as an Arrow stream of one record batch (the Arrow PyCapsule interface).
@@ -255,7 +255,7 @@ class Table(dict[str, np.ndarray]):
         shown = [*range(self._num_rows)] if everything else [*range(half), *range(-half, 0)]
         numbers = ["", "", *(str(row % self._num_rows) for row in shown)]
         lines = [number.ljust(max(map(len, numbers))) for number in numbers]
-        hidden = []
+        hidden: list[str] = []
         for name, array in self.items():
             cells = [_clip(name), _type_name(array), *(_cell(array[row]) for row in shown)]
             width = max(map(len, cells))
@@ -288,6 +288,8 @@ def _frozen(name: object, values: Any) -> np.ndarray:
         raise InputError(f"table[{name!r}] has shape {array.shape}: must be 1-D")
     if array.dtype.kind not in _EXPORTED_KINDS or (array.dtype.itemsize > 8 and array.dtype.kind == "f"):
         raise InputTypeError(f"table[{name!r}] has dtype {array.dtype}: must be bool, integer, float or str")
+    if array.dtype.kind == "O" and not array.size:
+        array = np.zeros(0, "U1")  # an empty object column would tell nobody that it is text
     frozen = np.require(array, array.dtype.newbyteorder("="), ["C", "A"]).view()
     frozen.flags.writeable = False
     return frozen

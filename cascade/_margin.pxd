@@ -1,0 +1,96 @@
+"""Margin: what a position is worth and needs, and an account's equity; integers only, as in reference/money.py."""
+
+from libc.stdint cimport int32_t, int64_t
+
+from cascade._run cimport account_t, instrument_t, row_t, run_t, terms_t, tier_t
+from cascade._wide cimport (
+    money_inverse,
+    money_inverse_mark,
+    money_linear,
+    money_linear_mark,
+    money_rate_up,
+)
+
+
+# An account's standing at some marks.
+ctypedef struct standing_t:
+    int64_t equity
+    int64_t maintenance
+    bint flat               # no open position
+
+
+cdef inline int64_t trade_value(const terms_t* t, int64_t lots, int64_t price) noexcept nogil:
+    """Signed value in quanta of signed lots at a price in ticks. Odd in lots."""
+    if t.contract == 0:
+        return money_linear(lots, price, t.coef_num)
+    return money_inverse(lots, t.coef_num, price, t.coef_den)
+
+
+cdef inline int64_t mark_value(const terms_t* t, int64_t lots, int64_t mark) noexcept nogil:
+    """Signed value in quanta at a mark of 1/1024 ticks, rounded down."""
+    if t.contract == 0:
+        return money_linear_mark(lots, mark, t.coef_num)
+    return money_inverse_mark(lots, t.coef_num, mark, t.coef_den)
+
+
+cdef inline int64_t maintenance_of(const run_t* r, const terms_t* t, int64_t notional) noexcept nogil:
+    """Maintenance of a position of this notional: the highest tier whose floor it reaches, rounded up, never negative."""
+    cdef const tier_t* tier = &r.tiers[t.tier_first]
+    cdef const tier_t* last = tier + t.tiers_n - 1
+    cdef int64_t needed
+    while tier < last and tier[1].floor_quanta <= notional:
+        tier += 1
+    if tier.rate == 0:
+        return 0
+    needed = money_rate_up(tier.rate, notional) - tier.amount_quanta
+    return needed if needed > 0 else 0
+
+
+cdef inline int64_t magnitude(int64_t x) noexcept nogil:
+    return -x if x < 0 else x
+
+
+cdef inline int64_t row_maintenance(const run_t* r, const row_t* row, int64_t mark) noexcept nogil:
+    cdef const terms_t* t = &r.terms[row.instrument]
+    return maintenance_of(r, t, magnitude(mark_value(t, row.lots, mark)))
+
+
+cdef inline void standing_add(const run_t* r, const row_t* row, int64_t mark, standing_t* s) noexcept nogil:
+    """Add one position to a standing."""
+    cdef const terms_t* t
+    cdef int64_t value
+    if row.lots == 0:
+        return
+    t = &r.terms[row.instrument]
+    value = mark_value(t, row.lots, mark)
+    s.equity += value - row.basis
+    s.maintenance += maintenance_of(r, t, magnitude(value))
+    s.flat = False
+
+
+cdef inline standing_t standing_of(const run_t* r, int32_t a) noexcept nogil:
+    """An account's standing at the marks in force."""
+    cdef const account_t* account = &r.accounts[a]
+    cdef const row_t* row = &r.rows[account.first_row]
+    cdef const row_t* end = row + account.rows_n
+    cdef int32_t extra = account.extra_row
+    cdef standing_t s
+    s.equity = account.balance
+    s.maintenance = 0
+    s.flat = True
+    while row < end:
+        standing_add(r, row, r.instruments[row.instrument].mark, &s)
+        row += 1
+    while extra >= 0:
+        standing_add(r, &r.rows[extra], r.instruments[r.rows[extra].instrument].mark, &s)
+        extra = r.rows[extra].next
+    return s
+
+
+cdef inline bint standing_unhealthy(const run_t* r, const standing_t* s) noexcept nogil:
+    """Whether the venue may act: a flat account only when it owes money."""
+    if s.flat:
+        return s.equity < 0
+    if r.rules.trigger_le:
+        return s.equity <= s.maintenance
+    return s.equity < s.maintenance

@@ -1,0 +1,487 @@
+"""The run: everything that a cascade reads and changes, and the append-only logs that it writes. Other units work on a run_t*."""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t
+
+from cascade._book cimport book_t
+from cascade._pool cimport array_grow, idmap_t
+from cascade._types cimport ERR_MEMORY
+from cascade._wide cimport fraction_t, wide_t
+
+
+cdef enum:
+    EXTERNAL = 0
+    FUND = 1
+    FEES = 2
+    DUST = 3
+    DEFICIT = 4
+    VAULT = 5
+    SETTLEMENT = 6          # account index of the first instrument's settlement account
+
+cdef enum:
+    MODE_SYSTEM = 0
+    MODE_CROSS = 1
+    MODE_ISOLATED = 2
+
+cdef enum:
+    NEVER_LIQUIDATED = 1
+    NEVER_DELEVERAGED = 2
+
+cdef enum:
+    NO_INSTRUMENT = 0xFFFF
+
+# Kinds of events, reasons of transfers, parts of shocks, ends: the numbers of records.py.
+cdef enum:
+    EVENT_SHOCK = 0
+    EVENT_ORDER = 1
+    EVENT_FILL = 2
+    EVENT_CANCEL = 3
+    EVENT_MARK = 4
+    EVENT_QUEUED = 5
+    EVENT_TURN = 6
+    EVENT_RECOVERED = 7
+    EVENT_ADL = 8
+    EVENT_TRANSFER = 9
+    EVENT_END = 10
+    EVENT_TAKEOVER = 11
+
+cdef enum:
+    WHY_REALISED = 1
+    WHY_FEE = 2
+    WHY_LIQUIDATION_FEE = 3
+    WHY_GAP = 4
+    WHY_SHORTFALL = 5
+    WHY_SOCIALISED = 6
+    WHY_SURPLUS = 7
+    WHY_SWEEP = 8
+
+cdef enum:
+    PART_GAP = 1
+    PART_INDEX = 2
+    PART_DEPTH = 3
+    PART_CASH = 5
+    PART_ORDERS = 6
+    PART_LEVELS = 7
+
+cdef enum:
+    STATUS_SETTLED = 1
+    STATUS_STRANDED = 3
+    STATUS_OUT_OF_DATA = 4
+    STATUS_LIMIT = 6
+
+cdef enum:
+    LEFT_CLOSED = 0
+    LEFT_BEYOND_DATA = 1
+    LEFT_STRANDED = 2
+    LEFT_FLAT = 3
+
+cdef enum:
+    LIQUIDATION_ORDER = 1   # flags of ORDER and FILL events
+    FUND_WALK_ORDER = 2
+
+cdef enum:
+    RECORD_SUMMARY = 0
+    RECORD_LIQUIDATIONS = 1
+    RECORD_ALL = 2
+
+# Codes of rules: positions in rules.CHOICES and rules.STAGES.
+cdef enum:
+    MARK_LAST = 0
+    MARK_MID = 1
+    MARK_BOOK_MEDIAN = 2
+    MARK_INDEX = 3
+
+cdef enum:
+    QUEUE_RATIO = 0
+    QUEUE_FIFO = 1
+    QUEUE_LARGEST = 2
+    QUEUE_TRIGGER_PRICE = 3
+
+cdef enum:
+    TAKE_MAINTENANCE = 0
+    TAKE_NOTIONAL = 1
+    TAKE_LOSS = 2
+    TAKE_INDEX = 3
+
+cdef enum:
+    STAGE_FUND_WALK = 0
+    STAGE_VAULT = 1
+    STAGE_ADL = 2
+
+cdef enum:
+    PAYER_FUND = 0
+    PAYER_VAULT = 1
+    PAYER_SOCIALISE = 2
+
+cdef enum:
+    RANK_BITMEX = 0
+    RANK_BINANCE = 1
+    RANK_BYBIT = 2
+    RANK_HYPERLIQUID = 3
+    RANK_NONE = 4
+
+cdef enum:
+    ADL_AT_BANKRUPTCY = 0
+    ADL_AT_MARK = 1
+    ADL_AT_PREVIOUS_MARK = 2
+    ADL_AT_INDEX = 3
+
+# Bits of account_t.state.
+cdef enum:
+    QUEUED = 1              # waits in the queue
+    STUCK = 2               # every open lot is beyond known depth and nothing changed since: not queued again
+    INITIAL = 4             # unhealthy before the shock
+    WATCHED = 8             # in run_t.watched: looked at in every check
+    SCANNED = 16            # in run_t.scanned: the same, for the whole run
+    DIRTY = 32              # in run_t.dirty: state bits or case to be reset after the run
+
+
+# VenueRules as numbers.
+ctypedef struct rules_t:
+    int mark, queue, position_order, adl_rank, adl_price
+    bint continuous, trigger_le, size_all, bankruptcy_price, cancel_orders, surplus_to_fund, fee_to_venue
+    int residual[3]
+    int residual_n
+    int shortfall[3]
+    int shortfall_n
+    int64_t capacity        # turns a step, INT64_MAX for no limit
+    int64_t max_waves       # INT64_MAX for no limit
+
+
+# One instrument's terms (see _state.Terms); the tiers are rows [tier_first, tier_first + tiers_n) of run_t's tables.
+ctypedef struct terms_t:
+    int64_t coef_num
+    int64_t coef_den
+    int64_t taker_fee       # 1e-12
+    int64_t maker_fee
+    int64_t liquidation_fee
+    int32_t tier_first
+    int32_t tiers_n
+    int contract            # 0 linear, 1 inverse
+
+ctypedef struct tier_t:
+    int64_t floor_quanta
+    int64_t rate            # 1e-12
+    int64_t amount_quanta
+
+
+# One instrument's changing state.
+ctypedef struct instrument_t:
+    int64_t last_ticks      # 0: none
+    int64_t index_1024      # 0: none
+    int64_t known_bid       # sells find known liquidity down to here
+    int64_t known_ask       # buys find known liquidity up to here
+    int64_t shadow          # the mark as if set now, 1/1024 ticks
+    int64_t mark            # the mark in force
+    int64_t previous_mark   # the one before it
+    int64_t start_mark
+    int64_t low_mark
+    int64_t high_mark
+    int64_t known_until     # price at which knowledge ended while lots were to be traded, -1: it did not
+    bint book_dirty         # the book differs from the loaded one
+    # Positions of the system accounts, and what all positions sum to (always 0).
+    wide_t external_lots
+    wide_t external_basis
+    wide_t settlement_basis
+    int64_t vault_lots
+    int64_t vault_basis
+    wide_t sum_lots
+    wide_t sum_basis
+    # Untouched accounts with one position, by trigger price: falling marks reach longs from the front, rising ones shorts.
+    const int64_t* long_trigger
+    const int32_t* long_account
+    int32_t long_n, long_at
+    const int64_t* short_trigger
+    const int32_t* short_account
+    int32_t short_n, short_at
+
+
+# A margin account. Its loaded rows are [first_row, first_row + rows_n) of run_t.rows, in order of (instrument, slot); rows that came to be
+# in the run hang on extra_row.
+ctypedef struct account_t:
+    int64_t balance
+    int32_t parent          # cross account of an isolated one's owner, -1
+    int32_t first_row
+    int32_t extra_row       # -1 ends
+    int32_t journal         # latest entry about it, -1
+    int32_t turn_case       # its case_t, -1: never queued
+    uint16_t rows_n
+    uint8_t mode
+    uint8_t flags
+    uint8_t state
+    uint32_t version        # counts changes, for stale deleveraging ranks
+
+ctypedef struct row_t:
+    int64_t lots
+    int64_t basis
+    int32_t account
+    int32_t next            # of an extra row; -1
+    uint16_t instrument
+    uint8_t slot
+
+
+# What is remembered of an account that was ever queued in this run.
+ctypedef struct case_t:
+    int64_t cause
+    int64_t healthy_at      # seq of the last time its own turn found it healthy
+    int32_t account
+    int32_t last_wave
+    int32_t turn_step       # step of its last turn
+    uint8_t open            # unhealthy ever since `cause`
+    uint8_t left            # LEFT_BEYOND_DATA or LEFT_STRANDED while lots of its last turn are open, else 0
+
+
+# An account before a change: undo, and the past that causes are looked for in.
+ctypedef struct journal_t:
+    int64_t seq             # the event that changed it
+    int64_t balance
+    int64_t lots
+    int64_t basis
+    int32_t account
+    int32_t row             # -1: only the balance is meant
+    int32_t previous        # the account's entry before, -1
+    int32_t pad
+
+ctypedef packed struct event_t:
+    int64_t seq
+    int64_t time_ns
+    int64_t cause
+    int64_t quantity
+    int64_t price_1024
+    int64_t value
+    int32_t a
+    int32_t b
+    int32_t wave
+    uint16_t instrument
+    uint8_t kind
+    uint8_t flags
+
+ctypedef packed struct mark_change_t:
+    int64_t seq
+    int64_t time_ns
+    int64_t mark
+    int32_t wave
+    int32_t instrument
+
+ctypedef packed struct liquidation_t:
+    int64_t seq, time_ns, cause, quantity, filled, left, adl, takeover, mark, equity, maintenance, value, row_maintenance
+    int64_t bankruptcy_value, filled_value, closed_value, fee, surplus, shortfall, fund, vault, socialised, deficit
+    int32_t cause_row, account, instrument, step, wave, slot, status, pad
+
+# Who was acting from event `first` on.
+ctypedef struct context_t:
+    int64_t first
+    int32_t wave
+    int32_t row             # of the liquidations, -1
+
+ctypedef struct wave_t:
+    int64_t accounts
+    int64_t lots
+    int64_t mark
+    wide_t notional
+    int32_t wave
+    int32_t instrument
+
+# One waiting account. Which of the keys counts is the rules' choice.
+ctypedef struct waiting_t:
+    fraction_t key          # equity / maintenance, or distance past the trigger (negated: lowest first)
+    wide_t size             # notional, or arrival
+    int64_t seq             # its QUEUED event
+    int32_t account
+    int32_t wave
+    uint8_t first           # maintenance 0: before all others
+
+# A candidate of deleveraging.
+ctypedef struct ranked_t:
+    fraction_t rank
+    int32_t account
+    int32_t row
+    uint32_t version
+
+# Candidates of one instrument and side as a heap, highest rank first; `heard` is how much of run_t.touched it has taken in.
+ctypedef struct ranking_t:
+    ranked_t* items
+    int32_t n, cap
+    int64_t heard
+    int64_t epoch           # run_t.mark_epoch that the ranks were computed at, -1: not built
+
+ctypedef struct totals_t:
+    wide_t notional, first, higher, initial, adl, socialised, takeover
+    int64_t accounts, recovered, initially_unhealthy, dropped_levels
+
+
+ctypedef struct run_t:
+    # What the run is about.
+    rules_t rules
+    int record              # RECORD_*
+    bint remember_marks     # causes are wanted: keep the history of marks
+    int32_t instruments_n
+    int32_t accounts_n      # all, system accounts first
+    int32_t first_user      # SETTLEMENT + instruments_n
+    terms_t* terms
+    tier_t* tiers
+    # State.
+    instrument_t* instruments
+    book_t* books
+    account_t* accounts     # by account index; only users' entries are used
+    row_t* rows
+    int32_t rows_n, rows_cap, rows_loaded
+    wide_t* system          # balances of accounts 0 .. first_user - 1
+    wide_t deposits
+    wide_t sum_money
+    wide_t taker_fees       # charged so far: a record takes the difference
+    int64_t time_ns
+    # The loop.
+    int64_t seq             # of the last event, -1
+    int64_t check_seq       # last event before the latest check
+    int64_t changes
+    int64_t step_changes    # `changes` when the step began
+    int64_t budget          # turns left in this step
+    int32_t step
+    int32_t check_step      # step of the latest check
+    int32_t step_wave
+    int32_t wave
+    bint in_step, settled, limit_hit, waves_left
+    int shock_left          # reason of the shock's unfilled rest, 0
+    int error               # sticky: ERR_*; the run is void
+    bint broken             # the journal could not be kept: the state cannot be restored
+    totals_t totals
+    # Logs.
+    event_t* events
+    int32_t events_n, events_cap
+    mark_change_t* mark_log
+    int32_t mark_log_n, mark_log_cap
+    mark_change_t** history         # per instrument
+    int32_t* history_n
+    int32_t* history_cap
+    liquidation_t* liquidations
+    int32_t liquidations_n, liquidations_cap
+    int32_t records_n               # liquidations counted, recorded or not
+    context_t* contexts
+    int32_t contexts_n, contexts_cap
+    wave_t* waves                   # sorted by (wave, instrument) only when exported
+    int32_t waves_n, waves_cap
+    idmap_t wave_index              # wave * 65536 + instrument -> row of `waves`
+    journal_t* journal
+    int32_t journal_n, journal_cap
+    # Who is looked at.
+    int32_t* scanned
+    int32_t scanned_n
+    int32_t* watched
+    int32_t watched_n, watched_cap
+    int32_t* dirty
+    int32_t dirty_n, dirty_cap
+    int32_t* initial                # accounts unhealthy as loaded
+    int32_t initial_n, initial_cap
+    int32_t* debtors                # flat accounts that owe money as loaded
+    int32_t debtors_n
+    case_t* cases
+    int32_t cases_n, cases_cap
+    # The queue.
+    waiting_t* found
+    int32_t found_n, found_cap
+    waiting_t* line                 # sorted; entries before line_at are done
+    int32_t line_n, line_at, line_cap
+    waiting_t* heap                 # what came while the line was not empty
+    int32_t heap_n, heap_cap
+    # Deleveraging.
+    ranking_t* rankings             # two an instrument: against longs, against shorts
+    int32_t* touched                # accounts changed while a ranking stands
+    int32_t touched_n, touched_cap
+    bint ranking_stands
+    int64_t mark_epoch
+    # Scratch.
+    row_t* scratch
+    int32_t scratch_n, scratch_cap
+    void* shares
+    int32_t shares_cap
+    int planted_bug                 # test builds only: 0 is none
+
+
+cdef inline bint run_room(run_t* r, void** items, int32_t* cap, int64_t want, size_t size) noexcept nogil:
+    """Room for `want` items; without it the run is void."""
+    cdef void* grown
+    if want <= cap[0]:
+        return True
+    grown = array_grow(items[0], cap, want, size)
+    if grown == NULL:
+        r.error = ERR_MEMORY
+        return False
+    items[0] = grown
+    return True
+
+
+cdef inline int64_t emit(
+    run_t* r, int kind, int instrument, int32_t a, int32_t b, int64_t quantity, int64_t price_1024, int64_t value, int64_t cause,
+    int flags
+) noexcept nogil:
+    """Append an event; its sequence number. Every event is counted, recorded or not."""
+    cdef event_t* e
+    r.seq += 1
+    if r.record == RECORD_ALL and run_room(r, <void**>&r.events, &r.events_cap, r.events_n + 1, sizeof(event_t)):
+        e = &r.events[r.events_n]
+        r.events_n += 1
+        e.seq = r.seq
+        e.time_ns = r.time_ns
+        e.cause = cause
+        e.quantity = quantity
+        e.price_1024 = price_1024
+        e.value = value
+        e.a = a
+        e.b = b
+        e.wave = r.wave
+        e.instrument = <uint16_t>instrument
+        e.kind = <uint8_t>kind
+        e.flags = <uint8_t>flags
+    return r.seq
+
+
+cdef inline void context_begin(run_t* r, int64_t first, int32_t wave, int32_t row) noexcept nogil:
+    """From event `first` on, `row` of the liquidations (-1: the outside) acts, in `wave`."""
+    if not r.remember_marks:
+        return
+    if run_room(r, <void**>&r.contexts, &r.contexts_cap, r.contexts_n + 1, sizeof(context_t)):
+        r.contexts[r.contexts_n].first = first
+        r.contexts[r.contexts_n].wave = wave
+        r.contexts[r.contexts_n].row = row
+        r.contexts_n += 1
+
+
+cdef inline context_t context_of(const run_t* r, int64_t seq) noexcept nogil:
+    """Who was acting at event `seq`: the last context that begins at or before it."""
+    cdef int32_t lo = 0, hi = r.contexts_n, mid
+    cdef context_t none
+    while lo < hi:
+        mid = lo + (hi - lo) // 2
+        if r.contexts[mid].first <= seq:
+            lo = mid + 1
+        else:
+            hi = mid
+    if lo == 0:
+        none.first = -1
+        none.wave = 0
+        none.row = -1
+        return none
+    return r.contexts[lo - 1]
+
+
+cdef inline void dirty_mark(run_t* r, int32_t a) noexcept nogil:
+    """Remember that the account's state bits or case must be reset after the run."""
+    if r.accounts[a].state & DIRTY:
+        return
+    if run_room(r, <void**>&r.dirty, &r.dirty_cap, r.dirty_n + 1, sizeof(int32_t)):
+        r.dirty[r.dirty_n] = a
+        r.dirty_n += 1
+        r.accounts[a].state |= DIRTY
+    else:
+        r.broken = True
+
+
+cdef inline void watch(run_t* r, int32_t a) noexcept nogil:
+    """Look at the account in every check from now on."""
+    if r.accounts[a].state & (WATCHED | SCANNED):
+        return
+    dirty_mark(r, a)
+    if run_room(r, <void**>&r.watched, &r.watched_cap, r.watched_n + 1, sizeof(int32_t)):
+        r.watched[r.watched_n] = a
+        r.watched_n += 1
+        r.accounts[a].state |= WATCHED
