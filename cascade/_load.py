@@ -205,7 +205,7 @@ def orders(
 
 
 def _sides(values: np.ndarray, where: Where) -> np.ndarray:
-    if values.dtype.kind in "UO":
+    if values.dtype.kind == "U" or (values.dtype.kind == "O" and any(isinstance(x, str) for x in values.tolist())):
         return to_choice(values, SIDES, where)
     sides = to_int(values, where, dtype=np.int64)
     where.refuse((sides != 1) & (sides != -1), values, "must be 1 (buy) or -1 (sell)")

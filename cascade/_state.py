@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ._badrows import show
 from .errors import InputError, RangeError
 from .instruments import PRICE_LIMIT, RATE_ONE, Instrument, decimal_text
 
@@ -65,7 +66,7 @@ def pick_quantum(instruments: tuple[Instrument, ...]) -> Decimal:
                 exponent -= 1
                 if exponent < -18:
                     raise InputError(
-                        f"instrument[{instrument.symbol!r}]: tick_size * lot_size * multiplier = {step}: "
+                        f"instrument[{instrument.symbol!r}]: tick_size * lot_size * multiplier = {show(step)}: "
                         "must be a whole number of 1e-18"
                     )
     return Decimal(1).scaleb(exponent)
@@ -83,7 +84,7 @@ def terms_of(instrument: Instrument, quantum: Fraction) -> Terms:
     else:
         coefficient = instrument.lot_size * instrument.multiplier / instrument.tick_size / quantum
     if max(coefficient.numerator, coefficient.denominator) >= 2**62:
-        raise RangeError(f"{name}: one lot's value of {coefficient} quanta does not fit")
+        raise RangeError(f"{name}: one lot's value of {show(coefficient)} quanta does not fit")
     tiers = instrument.tiers
     money = [(round(t.floor / quantum), round(t.amount / quantum)) for t in tiers] or [(0, 0)]
     if max(max(pair) for pair in money) >= ACCOUNT_LIMIT:

@@ -91,7 +91,7 @@ def read_tiers(tiers: Any, what: str) -> tuple[Tier, ...]:
     if isinstance(tiers, numbers) or not isinstance(tiers, Iterable):
         r = rate(tiers, what, 0)
         return (Tier(Fraction(0), None, r, r, Fraction(0)),) if r else ()
-    rows = list(tiers) if np.ndim(tiers) or not isinstance(tiers, np.ndarray) else [tiers[()]]
+    rows = [tiers[()]] if isinstance(tiers, np.ndarray) and tiers.ndim == 0 else list(tiers)
     for k, row in enumerate(rows):
         if isinstance(row, str | bytes) or not isinstance(row, Iterable | np.void):
             raise InputTypeError(

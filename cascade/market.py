@@ -149,7 +149,8 @@ class Market:
 
     def account_name(self, index: int) -> Any:
         """The id of an account by its index; system accounts have names of their own."""
-        return self.account_names(np.array([index]))[0]
+        name = self.account_names(np.array([index]))[0]
+        return name.item() if isinstance(name, np.generic) else name
 
     def account_names(self, index: np.ndarray) -> np.ndarray:
         """Ids per account index; isolated accounts carry their owner's. With system accounts among them, objects or strings."""
