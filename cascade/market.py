@@ -28,8 +28,8 @@ from ._state import (
 )
 from ._badrows import show
 from .errors import InputError, InputTypeError, RangeError
-from .instruments import PRICE_LIMIT, Instrument, decimal_text, exact
-from .margin import solve
+from .instruments import PRICE_LIMIT, RATE_ONE, Instrument, decimal_text, exact
+from .margin import solve, solve_together
 from .records import FORMAT_VERSION
 from .result import ROW_DTYPE, Result, account_sums, accounts_table
 from .rules import Venue, VenueRules, as_rules
@@ -566,7 +566,8 @@ class Market:
         Returns
         -------
         Table : account, instrument, position_side, margin_mode, size, mark, liquidation_price, bankruptcy_price; float64 prices,
-            solved unrounded in the tier that holds at the answer, NaN where there is none.
+            solved unrounded in the tier that holds at the answer, NaN where there is none. Positions of one
+            account in one instrument (hedge mode) share both prices: the instrument's price moves them together.
         """
         state, marks, rows, (equity, needed, value, row_needed) = self._valued(rules)
         prices = np.full((2, len(rows)), np.nan)
@@ -575,7 +576,10 @@ class Market:
             mine = np.flatnonzero(rows["instrument"] == i)
             a = rows["account"][mine]
             solved = solve(terms, rows["lots"][mine], equity[a], needed[a], value[mine], row_needed[mine])
-            prices[:, mine] = np.array(solved) * float(ins.tick_size)
+            prices[:, mine] = solved
+            sums = (equity, needed, value, row_needed)
+            self._solve_hedged(prices, rows, mine, terms, sums, marks[i] / 1024)
+            prices[:, mine] *= float(ins.tick_size)
             mark[mine] = float(marks[i] * ins.tick_size / 1024)
         size = np.empty(len(rows))
         for i, ins in enumerate(self.instruments):
@@ -590,6 +594,25 @@ class Market:
                 "size": size, "mark": mark, "liquidation_price": prices[0], "bankruptcy_price": prices[1],
             }
         )  # fmt: skip
+
+    def _solve_hedged(self, prices, rows, mine, terms, sums, mark: float) -> None:
+        """Prices in ticks of accounts that hold several slots of one instrument, which move together."""
+        equity, needed, value, row_needed = sums
+        accounts, first, count = np.unique(rows["account"][mine], return_index=True, return_counts=True)
+        hedged = count > 1  # rows are sorted by account: those of one stand side by side
+        tiers = zip(terms.amounts, terms.rates, terms.floors, strict=True)
+        if any(amount * RATE_ONE > rate * floor for amount, rate, floor in tiers):
+            hedged[:] = True  # a tier that starts without maintenance: only the general solution knows of it
+        if not hedged.any():
+            return
+        accounts, first, count = accounts[hedged], first[hedged], count[hedged]
+        k = np.arange(count.max())
+        there = k < count[:, None]
+        at = mine[np.where(there, first[:, None] + k, first[:, None])]
+        columns = (np.where(there, column[at], 0) for column in (rows["lots"], value, row_needed))
+        lots, own, own_needed = columns
+        sums = (equity[accounts], needed[accounts], own, own_needed)
+        prices[:, at[there]] = np.repeat(np.array(solve_together(terms, lots, *sums, mark)), count, axis=1)
 
     def margin(self, rules: VenueRules | Venue | None = None) -> Table:
         """account, margin_mode, instrument, position_side, balance, equity, maintenance, ratio (equity / maintenance, NaN where
