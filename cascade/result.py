@@ -256,7 +256,7 @@ class Result:
         return names[np.where((index < 0) | (index >= len(names)), len(names) - 1, index)]
 
     def _modes(self, accounts: np.ndarray) -> np.ndarray:
-        return np.where(self._state.account_mode[accounts] == ISOLATED, "isolated", "cross")
+        return np.array(["system", "cross", "isolated"])[self._state.account_mode[accounts]]
 
     def _sizes(self, instrument: np.ndarray, lots: np.ndarray) -> np.ndarray:
         return _per_instrument(self._state, instrument, lots, lambda ins: ins.lot_size)

@@ -1,3 +1,5 @@
+# ruff: noqa: E501 - one case a line reads best
+
 """cascade/margin.py computes whole columns; the reference engine one integer at a time. They must agree to the quantum."""
 
 import numpy as np

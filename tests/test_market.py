@@ -233,7 +233,7 @@ def test_set_prices():
         bare.marks()
     bare.set_prices(last={"BTC": 5})
     assert bare.marks() == [50 * 1024]
-    with pytest.raises(cs.InputError, match="no mark under rules.mark='mid'"):
+    with pytest.raises(cs.InputError, match=r"no mark under rules\.mark='mid'"):
         bare.margin(cs.VenueRules(mark="mid"))
 
 
