@@ -133,6 +133,7 @@ cdef enum:
     WATCHED = 8             # in run_t.watched: looked at in every check
     SCANNED = 16            # in run_t.scanned: the same, for the whole run
     DIRTY = 32              # in run_t.dirty: state bits or case to be reset after the run
+    OVER = 64               # its wave would exceed the caller's cap: not queued in this cascade
 
 
 # VenueRules as numbers.
@@ -227,6 +228,7 @@ ctypedef struct case_t:
     int32_t last_wave
     int32_t turn_step       # step of its last turn
     uint8_t open            # unhealthy ever since `cause`
+    uint8_t counted         # among the liquidated accounts
     uint8_t left            # LEFT_BEYOND_DATA or LEFT_STRANDED while lots of its last turn are open, else 0
 
 
@@ -390,6 +392,8 @@ ctypedef struct run_t:
     bint ranking_stands
     int64_t mark_epoch
     # Scratch.
+    int32_t* taken          # positions of the account whose turn it is
+    int32_t taken_cap
     row_t* scratch
     int32_t scratch_n, scratch_cap
     void* shares

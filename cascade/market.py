@@ -94,7 +94,7 @@ class Market:
         self._last_given = np.zeros(n, bool)
         self._index_given = np.zeros(n, bool)
         self._orders = [Orders.empty() for _ in range(n)]
-        self._known: list[tuple[int, int] | None] = [None] * n
+        self._complete: list[bool | None] = [None] * n  # None: no load_book yet
         self._mode = np.full(SETTLEMENT + n, SYSTEM, np.uint8)
         self._parent = np.full(SETTLEMENT + n, -1, np.int32)
         self._balance = np.zeros(SETTLEMENT + n, np.int64)
@@ -211,13 +211,7 @@ class Market:
             np.zeros(len(prices), np.uint64), side, prices, lots, np.full(len(prices), EXTERNAL, np.int32)
         )
         orders = self._checked_book(i, added, "book")
-        external = orders.price[(orders.owner == EXTERNAL) & (orders.side == 1)]
-        external_asks = orders.price[(orders.owner == EXTERNAL) & (orders.side == -1)]
-        if complete:
-            known = (KNOWN_TO_ZERO, KNOWN_TO_INFINITY)
-        else:
-            known = (int(external.min(initial=PRICE_LIMIT)), int(external_asks.max(initial=0)))
-        self._orders[i], self._known[i] = orders, known
+        self._orders[i], self._complete[i] = orders, bool(complete)
         self._changed()
         return _load.dropped(bad[1], bad[-1])
 
@@ -401,10 +395,13 @@ class Market:
                     last[i] = round(Fraction(twice_mid, 2))
                 if not self._index_given[i]:
                     index[i] = twice_mid * 512
-            known = self._known[i]
-            if known is None:  # only orders were loaded: they are what is known
-                known = (int(bids.min(initial=PRICE_LIMIT)), int(asks.max(initial=0)))
-            known_bid[i], known_ask[i] = known
+            if self._complete[i]:
+                known_bid[i], known_ask[i] = KNOWN_TO_ZERO, KNOWN_TO_INFINITY
+            else:
+                # Knowledge reaches as far as the external levels; where only accounts' orders were loaded, as far as these.
+                seen = orders.owner == EXTERNAL if self._complete[i] is not None else np.ones(len(orders.price), bool)
+                known_bid[i] = orders.price[seen & (orders.side == 1)].min(initial=PRICE_LIMIT)
+                known_ask[i] = orders.price[seen & (orders.side == -1)].max(initial=0)
             owners += [(int(a), i, 0, 0, 0) for a in np.unique(orders.owner[orders.owner != EXTERNAL])]
         rows = self._rows
         held = set(zip(rows["account"].tolist(), rows["instrument"].tolist(), rows["slot"].tolist(), strict=True)) if owners else ()
@@ -441,7 +438,7 @@ class Market:
         # Every field as it is: an Instrument's repr rounds what is no decimal.
         fields = [[getattr(i, name) for name in i.__slots__] for i in self.instruments]
         h.update(repr((fields, self.quantum, self._fund, self._vault)).encode())
-        h.update(repr(self._known).encode())
+        h.update(repr(self._complete).encode())
         h.update(repr(self.rules).encode())
         for given, prices in ((self._last_given, self._last), (self._index_given, self._index_1024)):
             h.update(given.tobytes() + prices.tobytes())

@@ -131,7 +131,7 @@ class Result:
         data, totals, symbols = self._data, self._data.totals, [i.symbol for i in self._state.instruments]
         shocked = sum(n for w, n in zip(data.waves["wave"], data.wave_notional, strict=True) if w == 0)
         caused = totals["first"] + totals["higher"]
-        base, whole = (shocked, shocked + caused) if shocked else (totals["first"], caused)
+        base, whole = (shocked, shocked + caused) if totals["shock_has_order"] else (totals["first"], caused)
         return {
             "status": self.status,
             "waves": int(data.waves["wave"].max(initial=0)),

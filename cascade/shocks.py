@@ -108,8 +108,8 @@ class Shock:
                     if g:
                         ops.append((kind, i, -1, 0, g, 0, 0, 0))
             for i, rows in _by_instrument(part["depth"], market, "shock.depth"):
-                for side, low, high, factor in rows:
-                    ops.append((ShockPart.DEPTH, i, -1, side, factor, low, high, 0))
+                for k, (side, low, high, factor) in enumerate(rows):
+                    ops.append((ShockPart.DEPTH, i, -1, side, factor, low, high, k))  # k > 0: the mid of the first row
             cash = sorted(
                 ((market.owner(account), amount) for account, amount in part["cash"].items()), key=lambda pair: pair[0]
             )

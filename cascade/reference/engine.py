@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from .._state import EXTERNAL, KNOWN_TO_INFINITY, KNOWN_TO_ZERO, NEVER_LIQUIDATED, SYSTEM
+from ..instruments import PRICE_LIMIT
 from ..records import EventKind, LiquidationStatus, Reason, ShockPart, Status
 from .book import Book
 from .ledger import Account
@@ -64,10 +65,13 @@ class Engine(OrderEntry, Waterfall):
         self.stuck: set[int] = set()
         self.cause: dict[int, int] = {}  # of accounts unhealthy since that cause, whether or not liquidated since
         self.last_wave: dict[int, int] = {}
+        self.turn_changes: dict[int, int] = {}  # `changes` at the end of an account's last turn, if it ended unhealthy
         self.healthy_at = [-1] * len(self.accounts)  # seq of the last check that found the account healthy
         self.contexts: list[tuple[int, int, int]] = []  # (first seq, wave, row of liquidations): who was acting when
         self.limit_hit = False
+        self.over: set[int] = set()  # accounts whose wave would exceed the cap
         self.shock_left = Reason.NONE
+        self.shock_has_order = False
         self.dropped_levels = 0
         self.liquidations: list[dict] = []
         self.waves: dict[tuple[int, int], list[int]] = {(0, i): [0, 0, 0, m] for i, m in enumerate(self.shadow)}
@@ -110,6 +114,7 @@ class Engine(OrderEntry, Waterfall):
         """What follows comes from outside the cascade: it is wave 0."""
         self.wave = 0
         self.contexts.append((self.seq + 1, 0, -1))
+        self.stuck.clear()
 
     def apply(self, ops) -> None:
         """Apply the compiled operations of a shock, in order."""
@@ -137,9 +142,9 @@ class Engine(OrderEntry, Waterfall):
                 else:
                     dropped += 1
             levels += [(side, price, lots) for price, lots in moved.items()]
-        if self.known_bid[i] != KNOWN_TO_ZERO:
+        if self.known_bid[i] not in (KNOWN_TO_ZERO, PRICE_LIMIT):
             self.known_bid[i] = max(1, self.known_bid[i] * factor // GAP_ONE)
-        if self.known_ask[i] != KNOWN_TO_INFINITY:
+        if self.known_ask[i] not in (KNOWN_TO_INFINITY, 0):
             self.known_ask[i] = -(-self.known_ask[i] * factor // GAP_ONE)
         self.dropped_levels += dropped
         shock = self.emit(
@@ -175,9 +180,10 @@ class Engine(OrderEntry, Waterfall):
         """External levels of a side, within a range of distances from the mid, keep floor(lots * factor)."""
         i, only, factor = int(op["instrument"]), int(op["side"]), int(op["rate"])
         book = self.books[i]
-        bid, ask = book.best(BUY), book.best(SELL)
-        # Twice the reference price: the mid, or the only side there is.
-        twice = (bid or ask or 0) + (ask or bid or 0)
+        if not op["quantity"]:  # the first of an instrument's rows: all of them measure from the mid before any
+            bid, ask = book.best(BUY), book.best(SELL)
+            self.depth_twice_mid = (bid or ask or 0) + (ask or bid or 0)
+        twice = self.depth_twice_mid
         shock = self.emit(EventKind.SHOCK, instrument=i, flags=ShockPart.DEPTH)
         for side in (BUY, SELL) if only == 0 else (only,):
             for order in [o for o in book.orders(side) if o.owner == EXTERNAL]:
@@ -206,6 +212,7 @@ class Engine(OrderEntry, Waterfall):
         """A market order of the external account."""
         i, signed = int(op["instrument"]), int(op["quantity"])
         order = self.emit(EventKind.ORDER, instrument=i, a=EXTERNAL, quantity=signed)
+        self.shock_has_order = True
         left, value, beyond = self.walk(i, self.accounts[EXTERNAL], 0, signed, None, order, -1)
         self.count_wave(0, i, abs(signed) - left, abs(value), accounts=0)
         if left:
@@ -230,7 +237,7 @@ class Engine(OrderEntry, Waterfall):
         if account.mode == SYSTEM or account.flags & NEVER_LIQUIDATED:
             return False
         if account.flat:
-            return account.balance < 0
+            return self.equity(account, marks) < 0
         equity, needed = self.equity(account, marks), self.account_maintenance(account, marks)
         return equity <= needed if self.rules.trigger == "le" else equity < needed
 
@@ -309,7 +316,9 @@ class Engine(OrderEntry, Waterfall):
             if not self.liquidatable(account, self.marks):
                 self.healthy_at[index] = now
                 self.cause.pop(index, None)
-            elif index not in self.stuck:
+            elif index in self.stuck or index in self.over or self.turn_changes.get(index) == self.changes:
+                continue  # another turn would be the same again
+            else:
                 found.append((self.queue_key(account, now), index))
         for key, index in sorted(found):
             if index in self.cause:
@@ -319,6 +328,7 @@ class Engine(OrderEntry, Waterfall):
             wave = self.step_wave if self.rules.clearing == "wave" else generation
             if self.max_waves is not None and wave > self.max_waves:
                 self.limit_hit = True
+                self.over.add(index)
                 continue
             self.cause[index], self.wave = cause, wave
             seq = self.emit(EventKind.QUEUED, a=index, value=self.equity(self.accounts[index], self.marks), cause=cause)
@@ -342,6 +352,8 @@ class Engine(OrderEntry, Waterfall):
         before = self.changes
         if self.settled:  # a new cascade begins: whoever is unhealthy still was so before it
             self.step_wave = 0
+            self.over.clear()
+            self.turn_changes.clear()
             self.cause = dict.fromkeys(self.cause, -2)
             self.last_wave = dict.fromkeys(self.cause, 0)
         self.step_wave += 1
@@ -352,13 +364,12 @@ class Engine(OrderEntry, Waterfall):
             self.limit_hit = True
         budget = len(self.accounts) + 1 if self.rules.capacity is None else self.rules.capacity
         while self.queue and budget and waves_left:
-            budget -= 1
             _, index, seq, wave = self.queue.pop(0)
             self.queued.discard(index)
             self.turned.add(index)
             self.wave = self.step_wave if self.rules.clearing == "wave" else wave
             self.last_wave[index] = self.wave
-            self.turn(self.accounts[index], seq)
+            budget -= self.turn(self.accounts[index], seq)
             if self.rules.clearing == "continuous":
                 self.set_marks()
                 self.check()

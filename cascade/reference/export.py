@@ -63,6 +63,7 @@ def export(engine: Engine, record: str) -> RunData:
             "initially_unhealthy": len(engine.initially_unhealthy),
             "left_accounts": sum(engine.liquidatable(engine.accounts[a], engine.shadow) for a in engine.left),
             "dropped_levels": engine.dropped_levels,
+            "shock_has_order": int(engine.shock_has_order),
         },
         touched_accounts=np.array([a for a, _ in balances], np.int32),
         touched_balances=np.array([b for _, b in balances], np.int64),

@@ -131,10 +131,10 @@ class Ledger:
         self.emit(
             EventKind.TRANSFER, a=source, b=target, value=amount, cause=cause, flags=why, instrument=instrument
         )
+        before = payer.balance + payee.balance
         payer.balance -= amount
-        self.sum_money -= amount
         payee.balance += amount
-        self.sum_money += amount
+        self.sum_money += payer.balance + payee.balance - before
         self.changes += 1
         self.remember(payer)
         self.remember(payee)
@@ -204,8 +204,10 @@ class Ledger:
 
     # -- valuation ---------------------------------------------------------------------------------------------------
     def equity(self, account: Account, marks: list[int]) -> int:
+        """Balance and unrealised profit. Between a closing FILL and its transfer the profit still sits in a flat row's basis."""
         return account.balance + sum(
-            value_at_mark(self.terms[i], p.lots, marks[i]) - p.basis for (i, _), p in account.positions.items() if p.lots
+            (value_at_mark(self.terms[i], p.lots, marks[i]) if p.lots else 0) - p.basis
+            for (i, _), p in account.positions.items()
         )
 
     def row_maintenance(self, row: tuple[int, int], p: Position, marks: list[int]) -> int:

@@ -77,11 +77,12 @@ class OrderEntry(Waterfall):
         order = self.emit(EventKind.ORDER, instrument=i, a=m["owner"], quantity=side * m["quantity"], price_1024=shown)
         left = self.take_from_book(i, m["owner"], m["order_id"], side, limit, m["quantity"], order, reports)
         rests = m["type"] == OrderType.LIMIT and m["tif"] in (TimeInForce.GTC, TimeInForce.POST_ONLY)
-        if left and rests:
+        beyond = left > 0 and self.meets_the_unknown(i, side, limit)
+        if left and rests and not beyond:
             self.books[i].add(side, limit, left, m["owner"], m["order_id"])
             self.update_shadow(i, order)
         elif left:
-            reason = Reason.BEYOND_DATA if self.meets_the_unknown(i, side, limit) else Reason.IOC
+            reason = Reason.BEYOND_DATA if beyond else Reason.IOC
             self.emit(
                 EventKind.CANCEL, instrument=i, a=m["owner"], quantity=side * left, cause=order, flags=reason
             )
@@ -102,7 +103,17 @@ class OrderEntry(Waterfall):
                 EventKind.ORDER, instrument=i, a=owner, quantity=side * m["quantity"], price_1024=m["price"] * MARK_ONE
             )
             left = self.take_from_book(i, owner, order_id, side, m["price"], m["quantity"], order, reports)
-            if left:
+            if left and self.meets_the_unknown(i, side, m["price"]):
+                self.emit(
+                    EventKind.CANCEL, instrument=i, a=owner, quantity=side * left, cause=order, flags=Reason.BEYOND_DATA
+                )
+                reports.append(
+                    {
+                        "kind": ReportKind.CANCELLED, "order_id": order_id, "owner": owner, "side": side,
+                        "price": m["price"], "quantity": left, "reason": Reason.BEYOND_DATA,
+                    }
+                )  # fmt: skip
+            elif left:
                 self.books[i].add(side, m["price"], left, owner, order_id)
                 self.update_shadow(i, order)
         reports.append(
@@ -123,7 +134,9 @@ class OrderEntry(Waterfall):
                     "maker_owner": maker.owner, "side": side, "price": maker.price, "quantity": k, "leaves": lots,
                 }
             )  # fmt: skip
-            self.fill(i, self.accounts[owner], 0, maker, side * k, order, -1)
+            value = self.fill(i, self.accounts[owner], 0, maker, side * k, order, -1)
+            self.shock_has_order = True
+            self.count_wave(0, i, k, abs(value), accounts=0)
         return lots
 
     def set_levels(self, i: int, side: int, levels: list[tuple[int, int]]) -> None:
@@ -152,5 +165,4 @@ class OrderEntry(Waterfall):
                 self.known_bid[i] = min(self.known_bid[i], price)
             if lots and side < 0 and self.known_ask[i] != KNOWN_TO_INFINITY:
                 self.known_ask[i] = max(self.known_ask[i], price)
-        self.stuck.clear()
         self.update_shadow(i, shock)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from .._state import DEFICIT, FUND, FEES, ISOLATED, LINEAR, NEVER_DELEVERAGED, SYSTEM, VAULT
+from .._state import DEFICIT, EXTERNAL, FUND, FEES, ISOLATED, LINEAR, NEVER_DELEVERAGED, SYSTEM, VAULT
 from ..instruments import PRICE_LIMIT
 from ..records import EventKind, LiquidationStatus, Reason, Why
 from .ledger import Account, Ledger
@@ -75,16 +75,25 @@ class Waterfall(Ledger):
         self.known_until.setdefault(i, edge)
         return True
 
-    def walk(self, i, account, slot, signed, limit, order, money_cause) -> tuple[int, int, bool]:
+    def walk(self, i, account, slot, signed, limit, order, money_cause, flags=0) -> tuple[int, int, bool]:
         """Take up to `signed` lots within `limit` (None: any price): (lots left, signed value, stopped by the unknown)."""
         side, left, total = sign(signed), abs(signed), 0
         if limit is None:
             limit = PRICE_LIMIT - 1 if side > 0 else 1
         while left and (maker := self.next_maker(i, side, limit)):
+            if self.gives_way(i, account, maker, order):
+                continue
             k = min(left, maker.lots)
-            total += self.fill(i, account, slot, maker, side * k, order, money_cause)
+            total += self.fill(i, account, slot, maker, side * k, order, money_cause, flags)
             left -= k
         return left, total, left > 0 and self.meets_the_unknown(i, side, limit)
+
+    def gives_way(self, i: int, account: Account, maker, order: int) -> bool:
+        """A liquidation never trades with the account's own orders: they are taken off as it meets them."""
+        if maker.owner != account.index or account.index == EXTERNAL:
+            return False
+        self.cancel(i, maker, order, Reason.STP)
+        return True
 
     def cancel(self, i: int, order, cause: int, reason: Reason) -> None:
         """Take a resting order off its book."""
@@ -111,14 +120,14 @@ class Waterfall(Ledger):
 
         return sorted(account.open_rows(), key=lambda row: (weight(row), row))
 
-    def turn(self, account: Account, queued_seq: int) -> None:
-        """Liquidate one account as far as the rules go."""
+    def turn(self, account: Account, queued_seq: int) -> bool:
+        """Liquidate one account as far as the rules go; False when it has recovered meanwhile."""
         index, equity = account.index, self.equity(account, self.marks)
         if not self.liquidatable(account, self.marks):
-            self.healthy_at[index] = self.emit(EventKind.RECOVERED, a=index, value=equity, cause=queued_seq)
-            del self.cause[index]
+            self.emit(EventKind.RECOVERED, a=index, value=equity, cause=queued_seq)
             self.recovered += 1
-            return
+            self.note_health(account)
+            return False
         turn = self.emit(EventKind.TURN, a=index, value=equity, cause=queued_seq)
         self.contexts.append((turn, self.wave, len(self.liquidations)))
         self.turn_accounts.add(index)
@@ -138,14 +147,22 @@ class Waterfall(Ledger):
             self.liquidations.append(self.new_record(account, turn, None))
         if account.flat:
             self.settle_flat(account, turn, self.liquidations[-1])
-        if not self.liquidatable(account, self.marks):
-            self.healthy_at[index] = self.seq
-            self.cause.pop(index, None)
-            self.left.pop(index, None)
-        elif open_reasons:
-            self.left[index] = min(open_reasons)
-            if set(open_reasons) == {LiquidationStatus.BEYOND_DATA}:
-                self.stuck.add(index)
+        self.note_health(account)
+        self.left.pop(index, None)
+        if self.liquidatable(account, self.marks):
+            self.turn_changes[index] = self.changes
+            if open_reasons:
+                self.left[index] = min(open_reasons)
+                if set(open_reasons) == {LiquidationStatus.BEYOND_DATA}:
+                    self.stuck.add(index)
+        return True
+
+    def note_health(self, account: Account) -> None:
+        """After its turn: the account is healthy again if it is so at the frozen marks and at the shadow marks, where causes are
+        looked for; else it keeps its cause."""
+        if not self.liquidatable(account, self.marks) and not self.liquidatable(account, self.shadow):
+            self.healthy_at[account.index] = self.seq
+            self.cause.pop(account.index, None)
 
     def new_record(self, account: Account, turn: int, row: tuple[int, int] | None) -> dict:
         """The row of `result.liquidations` for one position of a turn (or for a turn that finds none)."""
@@ -179,7 +196,8 @@ class Waterfall(Ledger):
         has_price = implied_price_exists(terms, signed, closing.value)
         limit = None
         if self.rules.order_price == "bankruptcy":
-            edge = PRICE_LIMIT - 1 if signed > 0 else 1
+            # Without a positive implied price the limit clamps to where it lies: at or below 0, or (inverse) beyond infinity.
+            edge = 1 if terms.contract == LINEAR else PRICE_LIMIT - 1
             limit = bankruptcy_limit(terms, signed, closing.value) if has_price else edge
         order = self.emit(
             EventKind.ORDER, instrument=i, a=account.index, quantity=signed, price_1024=(limit or 0) * 1024,
@@ -188,7 +206,7 @@ class Waterfall(Ledger):
         self.contexts.append((order, self.wave, len(self.liquidations)))
         record["order_seq"] = order
         fees_before = self.taker_fees
-        left, value, beyond = self.walk(i, account, slot, signed, limit, order, turn)
+        left, value, beyond = self.walk(i, account, slot, signed, limit, order, turn, LIQUIDATION_ORDER)
         self.cancel_rest(i, account, signed, left, beyond, order)
         closing.done = abs(signed) - left
         record["filled"], record["filled_value"], record["closed_value"] = closing.done, value, abs(value)
@@ -239,6 +257,8 @@ class Waterfall(Ledger):
         )
         stopped = False
         while left and not stopped and (maker := self.next_maker(i, side, limit)):
+            if self.gives_way(i, account, maker, order):
+                continue
             wanted = min(left, maker.lots)
             k = self.affordable(i, side, maker.price, wanted, closing)
             stopped = k < wanted

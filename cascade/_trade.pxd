@@ -1,0 +1,189 @@
+"""Trading in a running market: shadow marks, the taker's walk within what is known of a book, cancellations."""
+
+from libc.stdint cimport int32_t, int64_t
+
+from cascade._book cimport (
+    ASK,
+    BID,
+    book_best,
+    book_front,
+    book_has,
+    book_remove,
+    book_t,
+    book_take,
+    order_t,
+)
+from cascade._ledger cimport charge, party_of, party_t, trade
+from cascade._margin cimport trade_value
+from cascade._run cimport (
+    EVENT_CANCEL,
+    EVENT_FILL,
+    EVENT_MARK,
+    MARK_BOOK_MEDIAN,
+    MARK_INDEX,
+    MARK_LAST,
+    MARK_MID,
+    emit,
+    instrument_t,
+    mark_change_t,
+    run_room,
+    run_t,
+    terms_t,
+)
+from cascade._types cimport ERR_AUDIT
+from cascade._wide cimport wide_add, wide_of
+
+
+cdef enum:
+    PRICE_LIMIT_BITS = 53   # prices are in [1, 2**53 - 1] ticks
+
+
+cdef inline int64_t widest_limit(int side) noexcept nogil:
+    """The limit of an order at any price."""
+    return (<int64_t>1 << PRICE_LIMIT_BITS) - 1 if side > 0 else 1
+
+
+cdef inline int64_t mark_now(const run_t* r, int i) noexcept nogil:
+    """The mark of an instrument as if set now, in 1/1024 ticks; 0 while an input is missing."""
+    cdef const instrument_t* ins = &r.instruments[i]
+    cdef const book_t* book = &r.books[i]
+    cdef int64_t bid, ask, last
+    if r.rules.mark == MARK_LAST:
+        return ins.last_ticks * 1024
+    if r.rules.mark == MARK_INDEX:
+        return ins.index_1024
+    if not (book_has(book, BID) and book_has(book, ASK)):
+        return 0
+    bid = book_best(book, BID)
+    ask = book_best(book, ASK)
+    if r.rules.mark == MARK_MID:
+        return (bid + ask) * 512
+    last = ins.last_ticks
+    if last == 0:
+        return 0
+    return (bid if last < bid else ask if last > ask else last) * 1024
+
+
+cdef inline void shadow_update(run_t* r, int i, int64_t cause) noexcept nogil:
+    """Record a changed shadow mark, moved by event `cause`."""
+    cdef instrument_t* ins = &r.instruments[i]
+    cdef int64_t mark = mark_now(r, i), seq
+    cdef mark_change_t* change
+    if mark == 0 or mark == ins.shadow:
+        return
+    ins.shadow = mark
+    if mark < ins.low_mark:
+        ins.low_mark = mark
+    if mark > ins.high_mark:
+        ins.high_mark = mark
+    seq = emit(r, EVENT_MARK, i, -1, -1, 0, mark, 0, cause, 0)
+    r.changes += 1
+    if r.remember_marks and run_room(
+        r, <void**>&r.history[i], &r.history_cap[i], r.history_n[i] + 1, sizeof(mark_change_t)
+    ):
+        change = &r.history[i][r.history_n[i]]
+        r.history_n[i] += 1
+        change.seq = seq
+        change.time_ns = r.time_ns
+        change.mark = mark
+        change.wave = r.wave
+        change.instrument = i
+
+
+cdef inline void audit_book(run_t* r, int i) noexcept nogil:
+    """After trading: best bid below best ask."""
+    cdef const book_t* book = &r.books[i]
+    if book_has(book, BID) and book_has(book, ASK) and book_best(book, BID) >= book_best(book, ASK):
+        r.error = ERR_AUDIT
+
+
+cdef inline int64_t walk_bound(const run_t* r, int i, int side, int64_t limit) noexcept nogil:
+    """The last price at which a taker may trade: its limit, or the end of knowledge."""
+    cdef const instrument_t* ins = &r.instruments[i]
+    if side < 0:
+        return limit if limit > ins.known_bid else ins.known_bid
+    return limit if limit < ins.known_ask else ins.known_ask
+
+
+cdef inline int32_t next_maker(const run_t* r, int i, int side, int64_t limit) noexcept nogil:
+    """The order that a taker on `side` meets next within its limit and within what is known; -1 if none."""
+    cdef const book_t* book = &r.books[i]
+    cdef int far = BID if side < 0 else ASK
+    cdef int64_t best
+    if not book_has(book, far):
+        return -1
+    best = book_best(book, far)
+    if side < 0:
+        return book_front(book, far) if best >= walk_bound(r, i, side, limit) else -1
+    return book_front(book, far) if best <= walk_bound(r, i, side, limit) else -1
+
+
+cdef inline bint meets_the_unknown(run_t* r, int i, int side, int64_t limit) noexcept nogil:
+    """Whether a taker that found no maker was stopped by the end of knowledge rather than by its limit."""
+    cdef instrument_t* ins = &r.instruments[i]
+    cdef int64_t edge = ins.known_bid if side < 0 else ins.known_ask
+    if (limit >= edge) if side < 0 else (limit <= edge):
+        return False
+    if ins.known_until < 0:
+        ins.known_until = edge
+    return True
+
+
+cdef inline int64_t fill(
+    run_t* r, int i, party_t taker, int32_t maker, int64_t lots, int64_t order, int64_t money_cause, int flags, bint quiet
+) noexcept nogil:
+    """Trade signed lots against a resting order at its price; the taker's signed value. `quiet`: leave the marks for later."""
+    cdef const terms_t* t = &r.terms[i]
+    cdef const order_t* o = &r.books[i].orders[maker]
+    cdef int64_t price = o.price_ticks, value = trade_value(t, lots, price), seq
+    cdef party_t owner = party_of(r, o.owner, i, 0)
+    seq = trade(r, EVENT_FILL, taker, owner, i, lots, value, price, order, money_cause, flags)
+    r.taker_fees = wide_add(r.taker_fees, wide_of(charge(r, taker.account, t.taker_fee, value, i, money_cause)))
+    charge(r, owner.account, t.maker_fee, value, i, money_cause)
+    book_take(&r.books[i], maker, -lots if lots < 0 else lots)
+    r.instruments[i].last_ticks = price
+    r.instruments[i].book_dirty = True
+    if not quiet:
+        audit_book(r, i)
+        shadow_update(r, i, seq)
+    return value
+
+
+# What a walk left and did.
+ctypedef struct walked_t:
+    int64_t left            # lots
+    int64_t value           # signed, the taker's
+    bint beyond             # stopped by the end of knowledge
+
+
+cdef inline walked_t walk(
+    run_t* r, int i, party_t taker, int64_t lots, int64_t limit, int64_t order, int64_t money_cause, int flags
+) noexcept nogil:
+    """Take up to `lots` (signed) within `limit`."""
+    cdef int side = 1 if lots > 0 else -1
+    cdef walked_t w
+    cdef int32_t maker
+    cdef int64_t k
+    w.left = lots if lots > 0 else -lots
+    w.value = 0
+    while w.left > 0 and r.error == 0:
+        maker = next_maker(r, i, side, limit)
+        if maker < 0:
+            break
+        k = r.books[i].orders[maker].quantity_lots
+        if k > w.left:
+            k = w.left
+        w.value += fill(r, i, taker, maker, side * k, order, money_cause, flags, False)
+        w.left -= k
+    w.beyond = w.left > 0 and meets_the_unknown(r, i, side, limit)
+    return w
+
+
+cdef inline void cancel_order(run_t* r, int i, int32_t h, int64_t cause, int reason) noexcept nogil:
+    """Take a resting order off its book."""
+    cdef const order_t* o = &r.books[i].orders[h]
+    cdef int64_t lots = o.quantity_lots if o.side == BID else -o.quantity_lots
+    cdef int64_t seq = emit(r, EVENT_CANCEL, i, o.owner, -1, lots, 0, 0, cause, reason)
+    book_remove(&r.books[i], h)
+    r.instruments[i].book_dirty = True
+    shadow_update(r, i, seq)

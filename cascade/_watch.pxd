@@ -1,0 +1,411 @@
+"""Who is unhealthy, and since which event: the margin check over those whose health can have changed, and the search for causes.
+
+Accounts with one position wait in an index by trigger price until a mark comes near; what was touched, and what that index cannot hold, is
+looked at in every check. The triggers are conservative: whoever they point at is examined exactly, so the accounts found are those that a
+full check would find.
+"""
+
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t
+
+from cascade._margin cimport (
+    magnitude,
+    mark_value,
+    row_maintenance,
+    standing_add,
+    standing_of,
+    standing_t,
+    standing_unhealthy,
+)
+from cascade._queue cimport queue_push, queue_sort
+from cascade._run cimport (
+    EVENT_QUEUED,
+    INITIAL,
+    NEVER_LIQUIDATED,
+    NO_INSTRUMENT,
+    OVER,
+    QUEUED,
+    QUEUE_FIFO,
+    QUEUE_LARGEST,
+    QUEUE_RATIO,
+    STUCK,
+    TAKE_LOSS,
+    TAKE_MAINTENANCE,
+    TAKE_NOTIONAL,
+    WATCHED,
+    account_t,
+    case_t,
+    context_of,
+    dirty_mark,
+    emit,
+    instrument_t,
+    journal_t,
+    mark_change_t,
+    row_t,
+    run_room,
+    run_t,
+    waiting_t,
+    watch,
+)
+from cascade._wide cimport fraction_of, wide_add, wide_of, wide_sub, wide_t
+
+
+# -- positions in the order in which they are taken ------------------------------------------------------------------
+
+
+cdef inline int64_t take_weight(const run_t* r, const row_t* row) noexcept nogil:
+    """The rule's weight of a position; the smallest is taken first."""
+    cdef int64_t mark = r.instruments[row.instrument].mark
+    if r.rules.position_order == TAKE_MAINTENANCE:
+        return -row_maintenance(r, row, mark)
+    if r.rules.position_order == TAKE_NOTIONAL:
+        return -magnitude(mark_value(&r.terms[row.instrument], row.lots, mark))
+    if r.rules.position_order == TAKE_LOSS:
+        return mark_value(&r.terms[row.instrument], row.lots, mark) - row.basis
+    return 0
+
+
+cdef inline bint take_before(const row_t* a, const row_t* b) noexcept nogil:
+    """Order of two scratch rows, whose basis field holds their weight."""
+    if a.basis != b.basis:
+        return a.basis < b.basis
+    if a.instrument != b.instrument:
+        return a.instrument < b.instrument
+    return a.slot < b.slot
+
+
+cdef inline void gather_one(run_t* r, int32_t k) noexcept nogil:
+    if run_room(r, <void**>&r.scratch, &r.scratch_cap, r.scratch_n + 1, sizeof(row_t)):
+        r.scratch[r.scratch_n] = r.rows[k]
+        r.scratch[r.scratch_n].next = k
+        r.scratch_n += 1
+
+
+cdef inline void gather_rows(run_t* r, int32_t a) noexcept nogil:
+    """Copy an account's rows to scratch, each with its place in run_t.rows as `next`."""
+    cdef int32_t k = r.accounts[a].first_row, end = r.accounts[a].first_row + r.accounts[a].rows_n
+    r.scratch_n = 0
+    while k < end:
+        gather_one(r, k)
+        k += 1
+    k = r.accounts[a].extra_row
+    while k >= 0:
+        gather_one(r, k)
+        k = r.rows[k].next
+
+
+cdef inline int32_t gather_taken(run_t* r, int32_t a) noexcept nogil:
+    """Copy an account's open positions to scratch in the order in which they are taken; their number."""
+    cdef int32_t n = 0, k, at
+    cdef row_t row
+    gather_rows(r, a)
+    for k in range(r.scratch_n):
+        row = r.scratch[k]
+        if row.lots == 0:
+            continue
+        row.basis = take_weight(r, &r.rows[row.next])
+        at = n
+        while at > 0 and take_before(&row, &r.scratch[at - 1]):
+            r.scratch[at] = r.scratch[at - 1]
+            at -= 1
+        r.scratch[at] = row
+        n += 1
+    return n
+
+
+# -- health in the past ----------------------------------------------------------------------------------------------
+
+
+cdef inline int64_t mark_after(const run_t* r, int i, int64_t seq) noexcept nogil:
+    """The shadow mark of an instrument just after event `seq`."""
+    cdef const mark_change_t* history = r.history[i]
+    cdef int32_t lo = 0, hi = r.history_n[i], mid
+    while lo < hi:
+        mid = lo + (hi - lo) // 2
+        if history[mid].seq <= seq:
+            lo = mid + 1
+        else:
+            hi = mid
+    return history[lo - 1].mark if lo > 0 else r.instruments[i].start_mark
+
+
+cdef inline bint unhealthy_after(run_t* r, int32_t a, int64_t seq) noexcept nogil:
+    """Whether the account was unhealthy just after event `seq`, at the shadow marks of that moment."""
+    cdef standing_t s
+    cdef int32_t k = r.accounts[a].journal, at
+    cdef const journal_t* j
+    s.equity = r.accounts[a].balance
+    s.maintenance = 0
+    s.flat = True
+    gather_rows(r, a)
+    while k >= 0 and r.journal[k].seq > seq:
+        j = &r.journal[k]
+        s.equity = j.balance
+        if j.row >= 0:
+            for at in range(r.scratch_n):
+                if r.scratch[at].next == j.row:
+                    r.scratch[at].lots = j.lots
+                    r.scratch[at].basis = j.basis
+        k = j.previous
+    for at in range(r.scratch_n):
+        standing_add(r, &r.scratch[at], mark_after(r, r.scratch[at].instrument, seq), &s)
+    return standing_unhealthy(r, &s)
+
+
+cdef inline int64_t crossing_event(run_t* r, int32_t a, int64_t lo, int64_t hi) noexcept nogil:
+    """The event after which the account is unhealthy and before which it was not, by bisection over (lo, hi]."""
+    cdef int64_t mid
+    while hi - lo > 1:
+        mid = lo + (hi - lo) // 2
+        if unhealthy_after(r, a, mid):
+            hi = mid
+        else:
+            lo = mid
+    return hi
+
+
+cdef inline int64_t crossing_mark(run_t* r, int32_t a, int64_t lo, int64_t hi) noexcept nogil:
+    """The same for an account with one position that no event touched: only its instrument's marks matter.
+
+    The bisection is over sequence numbers all the same, so that the answer is the same where marks go to and fro.
+    """
+    cdef const row_t* row = &r.rows[r.accounts[a].first_row]
+    cdef const mark_change_t* history = r.history[row.instrument]
+    cdef int32_t first = 0, last = r.history_n[row.instrument], at, left, right
+    cdef int64_t mid
+    cdef standing_t s
+    # history[first - 1] holds after lo, history[last - 1] after hi.
+    left = 0
+    right = last
+    while left < right:
+        at = left + (right - left) // 2
+        if history[at].seq <= lo:
+            left = at + 1
+        else:
+            right = at
+    first = left
+    while hi - lo > 1 and last - first > 1:
+        mid = lo + (hi - lo) // 2
+        left = first
+        right = last
+        while left < right:
+            at = left + (right - left) // 2
+            if history[at].seq <= mid:
+                left = at + 1
+            else:
+                right = at
+        if left == first:
+            lo = mid
+        elif left == last:
+            hi = mid
+        else:
+            s.equity = r.accounts[a].balance
+            s.maintenance = 0
+            s.flat = True
+            standing_add(r, row, history[left - 1].mark, &s)
+            if standing_unhealthy(r, &s):
+                hi = mid
+                last = left
+            else:
+                lo = mid
+                first = left
+    return history[first].seq if first < last else hi
+
+
+# -- finding ---------------------------------------------------------------------------------------------------------
+
+
+cdef inline void trigger_key(run_t* r, int32_t a, waiting_t* w) noexcept nogil:
+    """How far the mark lies past the trigger price of the first position to be taken, relative to the mark, negated."""
+    cdef int32_t n = gather_taken(r, a)
+    cdef instrument_t* ins
+    cdef int64_t mark, unhealthy, healthy, mid, frozen
+    cdef standing_t s
+    if n == 0:
+        w.key = fraction_of(wide_of(0), wide_of(1))
+        return
+    ins = &r.instruments[r.scratch[0].instrument]
+    mark = ins.mark
+    unhealthy = mark
+    healthy = 2 * mark if r.scratch[0].lots > 0 else 0
+    frozen = ins.mark
+    while magnitude(healthy - unhealthy) > 1:
+        mid = (healthy + unhealthy) // 2
+        ins.mark = mid
+        s = standing_of(r, a)
+        if standing_unhealthy(r, &s):
+            unhealthy = mid
+        else:
+            healthy = mid
+    ins.mark = frozen
+    w.key = fraction_of(wide_of(-magnitude(unhealthy - mark)), wide_of(mark))
+
+
+cdef inline void found_add(run_t* r, int32_t a, const standing_t* s, int64_t now) noexcept nogil:
+    """Note an unhealthy account with its key."""
+    cdef waiting_t* w
+    cdef int32_t k
+    cdef wide_t notional = wide_of(0)
+    if not run_room(r, <void**>&r.found, &r.found_cap, r.found_n + 1, sizeof(waiting_t)):
+        return
+    w = &r.found[r.found_n]
+    r.found_n += 1
+    w.account = a
+    w.first = s.maintenance == 0
+    w.seq = s.equity        # until it is queued
+    if r.rules.queue == QUEUE_RATIO:
+        w.key = fraction_of(wide_of(s.equity), wide_of(s.maintenance if s.maintenance > 0 else 1))
+    elif r.rules.queue == QUEUE_FIFO:
+        w.size = wide_of(now)
+    elif r.rules.queue == QUEUE_LARGEST:
+        gather_rows(r, a)
+        for k in range(r.scratch_n):
+            if r.scratch[k].lots != 0:
+                notional = wide_add(
+                    notional,
+                    wide_of(
+                        magnitude(
+                            mark_value(
+                                &r.terms[r.scratch[k].instrument],
+                                r.scratch[k].lots,
+                                r.instruments[r.scratch[k].instrument].mark,
+                            )
+                        )
+                    ),
+                )
+        w.size = wide_sub(wide_of(0), notional)
+    else:
+        trigger_key(r, a, w)
+
+
+cdef inline bint examine(run_t* r, int32_t a, int64_t now) noexcept nogil:
+    """Look at one account; note it when it must be queued. Whether a later check needs to look again unasked."""
+    cdef account_t* account = &r.accounts[a]
+    cdef case_t* case
+    cdef standing_t s
+    if account.state & QUEUED:
+        return True
+    if account.turn_case >= 0 and r.cases[account.turn_case].turn_step == r.step:
+        return True
+    s = standing_of(r, a)
+    if account.flags & NEVER_LIQUIDATED or not standing_unhealthy(r, &s):
+        if account.turn_case >= 0:
+            case = &r.cases[account.turn_case]
+            case.open = False
+        return not s.flat
+    if not account.state & (STUCK | OVER):
+        found_add(r, a, &s, now)
+    return True
+
+
+cdef inline void examine_index(run_t* r, int i, int64_t now) noexcept nogil:
+    """Look at the untouched accounts whose trigger the mark has reached; from now on they are watched."""
+    cdef instrument_t* ins = &r.instruments[i]
+    cdef int32_t a
+    while ins.long_at < ins.long_n and ins.long_trigger[ins.long_at] >= ins.mark:
+        a = ins.long_account[ins.long_at]
+        ins.long_at += 1
+        if not r.accounts[a].state & WATCHED:
+            examine(r, a, now)
+            watch(r, a)
+    while ins.short_at < ins.short_n and ins.short_trigger[ins.short_at] <= ins.mark:
+        a = ins.short_account[ins.short_at]
+        ins.short_at += 1
+        if not r.accounts[a].state & WATCHED:
+            examine(r, a, now)
+            watch(r, a)
+
+
+cdef inline void find_cause(
+    run_t* r, int32_t a, int64_t previous_check, int32_t previous_step, int64_t now, int64_t* cause, int32_t* generation
+) noexcept nogil:
+    """(cause, generation) of an account found unhealthy after event `now`."""
+    cdef account_t* account = &r.accounts[a]
+    cdef case_t* case
+    cdef int64_t lo = previous_check, event
+    cdef bint untouched = account.journal < 0 and account.rows_n == 1
+    if account.turn_case >= 0:
+        case = &r.cases[account.turn_case]
+        if case.open:
+            cause[0] = case.cause
+            generation[0] = case.last_wave + 1
+            return
+        untouched = False
+        if case.turn_step == previous_step:
+            lo = case.healthy_at
+    if lo == -1 and account.state & INITIAL:
+        cause[0] = -2
+        generation[0] = 1
+        return
+    if not r.remember_marks:
+        cause[0] = -1
+        generation[0] = 1
+        return
+    event = crossing_mark(r, a, lo, now) if untouched else crossing_event(r, a, lo, now)
+    generation[0] = context_of(r, event).wave + 1
+    cause[0] = event if generation[0] > 1 else -1
+
+
+cdef inline case_t* case_of(run_t* r, int32_t a) noexcept nogil:
+    """The account's case, made if need be; NULL (and the run void) without memory."""
+    cdef case_t* case
+    if r.accounts[a].turn_case < 0:
+        if not run_room(r, <void**>&r.cases, &r.cases_cap, r.cases_n + 1, sizeof(case_t)):
+            return NULL
+        case = &r.cases[r.cases_n]
+        case.account = a
+        case.healthy_at = -1
+        case.last_wave = 0
+        case.turn_step = -1
+        case.open = False
+        case.counted = False
+        case.left = 0
+        dirty_mark(r, a)
+        r.accounts[a].turn_case = r.cases_n
+        r.cases_n += 1
+    return &r.cases[r.accounts[a].turn_case]
+
+
+cdef inline void check(run_t* r) noexcept nogil:
+    """Find every account that is unhealthy and not yet served in this step, and queue it, smallest key first."""
+    cdef int64_t now = r.seq, previous_check = r.check_seq, cause = -1
+    cdef int32_t previous_step = r.check_step, k, a, generation = 1, wave
+    cdef int i
+    cdef waiting_t* w
+    cdef case_t* case
+    r.found_n = 0
+    for k in range(r.scanned_n):
+        examine(r, r.scanned[k], now)
+    k = 0
+    while k < r.watched_n:
+        a = r.watched[k]
+        if examine(r, a, now):
+            k += 1
+        else:   # flat and owing nothing: only a change can make it matter again, and a change has it watched again
+            r.accounts[a].state &= ~<uint8_t>WATCHED
+            r.watched_n -= 1
+            r.watched[k] = r.watched[r.watched_n]
+    for i in range(r.instruments_n):
+        examine_index(r, i, now)
+    r.check_seq = now
+    r.check_step = r.step
+    queue_sort(r.rules.queue, r.found, r.found_n)
+    for k in range(r.found_n):
+        w = &r.found[k]
+        a = w.account
+        find_cause(r, a, previous_check, previous_step, now, &cause, &generation)
+        wave = generation if r.rules.continuous else r.step_wave
+        if wave > r.rules.max_waves:
+            r.limit_hit = True
+            dirty_mark(r, a)
+            r.accounts[a].state |= OVER
+            continue
+        case = case_of(r, a)
+        if case == NULL:
+            return
+        case.cause = cause
+        case.open = True
+        r.wave = wave
+        w.wave = wave
+        w.seq = emit(r, EVENT_QUEUED, NO_INSTRUMENT, a, -1, 0, 0, w.seq, cause, 0)
+        r.accounts[a].state |= QUEUED
+        queue_push(r, w)
