@@ -17,7 +17,7 @@ from .records import EVENT_DTYPE, EventKind, LiquidationStatus, Side, Status, Wh
 from .tables import Table
 
 MARK_ONE = 1024
-SIDE_NAMES = {name: code for name, code in SLOTS.items()}
+MODE_NAMES = np.array(["system", "cross", "isolated"])
 
 LIQUIDATION_DTYPE = np.dtype(
     [
@@ -256,7 +256,7 @@ class Result:
         return names[np.where((index < 0) | (index >= len(names)), len(names) - 1, index)]
 
     def _modes(self, accounts: np.ndarray) -> np.ndarray:
-        return np.array(["system", "cross", "isolated"])[self._state.account_mode[accounts]]
+        return MODE_NAMES[self._state.account_mode[accounts]]
 
     def _sizes(self, instrument: np.ndarray, lots: np.ndarray) -> np.ndarray:
         return _per_instrument(self._state, instrument, lots, lambda ins: ins.lot_size)
@@ -366,7 +366,11 @@ class Result:
 
     @cached_property
     def flows(self) -> Table:
-        """Every transfer of money: from, to, amount, why. Nothing else changes a balance in a run. Needs record="all"."""
+        """Every transfer of money: from, to, amount, why. Nothing else but a shock's cash changes a balance in a run.
+
+        `from_margin_mode` and `to_margin_mode` tell the venue's accounts ("system") from users' of the same name. Needs
+        record="all".
+        """
         x = self._of_kind("flows", EventKind.TRANSFER)
         why = np.array(["", *(w.name.lower() for w in Why)])
         return Table(
@@ -398,7 +402,7 @@ class Result:
 
     @cached_property
     def positions(self) -> Table:
-        """Every open position at the end."""
+        """Every open position at the end; the vault's, if it took some, with margin_mode "system"."""
         return positions_table(self._market, self._state, self._final_rows())
 
     def __str__(self) -> str:
@@ -489,7 +493,7 @@ def positions_table(market: Any, state: State, rows: np.ndarray) -> Table:
         {
             "account": market.account_names(rows["account"]), "instrument": symbols[rows["instrument"]],
             "position_side": _slot_names(rows["slot"]),
-            "margin_mode": np.where(state.account_mode[rows["account"]] == ISOLATED, "isolated", "cross"),
+            "margin_mode": MODE_NAMES[state.account_mode[rows["account"]]],
             "size": _per_instrument(state, rows["instrument"], rows["lots"], lambda ins: ins.lot_size),
             "entry_price": _per_instrument(state, rows["instrument"], entry, lambda ins: ins.tick_size),
         }
