@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ._badrows import show
 from ._ingest import (
     NULLABLE,
     OPTIONAL,
@@ -26,7 +27,6 @@ from ._ingest import (
     to_whole,
 )
 from ._state import ACCOUNT_LIMIT, CROSS, ISOLATED, LINEAR, SLOTS, Terms
-from ._badrows import show
 from .errors import InputError, InputTypeError, RangeError
 from .instruments import PRICE_LIMIT, Instrument
 from .records import Side

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import _load
+from ._badrows import show
 from ._state import (
     ACCOUNT_LIMIT,
     CROSS,
@@ -26,7 +27,6 @@ from ._state import (
     pick_quantum,
     terms_of,
 )
-from ._badrows import show
 from .errors import InputError, InputTypeError, RangeError
 from .instruments import PRICE_LIMIT, RATE_ONE, Instrument, decimal_text, exact
 from .margin import solve, solve_together
@@ -356,11 +356,15 @@ class Market:
                 raise InputTypeError(f"prices.{name} = {show(given)}: must map symbols to prices")
         for symbol, price in dict(index or {}).items():
             i = self.instrument_index(symbol, "prices.index")
+            if i in new_index:
+                raise InputError(f"prices.index = {show(symbol)}: must not name an instrument twice")
             what = f"prices.index[{self.instruments[i].symbol!r}]"
             value = round(_positive_price(price, what) / self.instruments[i].tick_size * 1024)
             new_index[i] = _in_domain(value, 1024, price, what)
         for symbol, price in dict(last or {}).items():
             i = self.instrument_index(symbol, "prices.last")
+            if i in new_last:
+                raise InputError(f"prices.last = {show(symbol)}: must not name an instrument twice")
             what = f"prices.last[{self.instruments[i].symbol!r}]"
             _positive_price(price, what)
             new_last[i] = _in_domain(self.instruments[i].to_ticks(price), 1, price, what)

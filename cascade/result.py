@@ -366,10 +366,10 @@ class Result:
 
     @cached_property
     def flows(self) -> Table:
-        """Every transfer of money: from, to, amount, why. Nothing else but a shock's cash changes a balance in a run.
+        """Every transfer of money: from, to, amount, why. Nothing else but a shock's cash changes a balance.
 
-        `from_margin_mode` and `to_margin_mode` tell the venue's accounts ("system") from users' of the same name. Needs
-        record="all".
+        `from_margin_mode` and `to_margin_mode` tell the venue's accounts ("system") from users' of the same
+        name. Needs record="all".
         """
         x = self._of_kind("flows", EventKind.TRANSFER)
         why = np.array(["", *(w.name.lower() for w in Why)])

@@ -199,7 +199,14 @@ def _amounts(value: Any, what: str) -> dict:
 
 def _by_instrument(values: dict, market: Any, what: str):
     """(instrument index, value) in instrument order; None stands for all that are not named."""
-    named = {market.instrument_index(symbol, what): v for symbol, v in values.items() if symbol is not None}
+    named: dict[int, Any] = {}
+    for symbol, value in values.items():
+        if symbol is None:
+            continue
+        i = market.instrument_index(symbol, what)
+        if i in named:  # once by its symbol, once as an Instrument
+            raise InputError(f"{what} = {show(symbol)}: must not name an instrument twice")
+        named[i] = value
     for i in range(len(market.instruments)):
         if i in named:
             yield i, named[i]

@@ -890,6 +890,9 @@ MARKETS = [
     (lambda: MARKET.start(engine="fast"), cs.InputError, "run: engine = 'fast'"),
     (lambda: MARKET.run(cs.Shock(price={"DOGE": -0.1}), engine="reference"), cs.InputError, "shock.price = 'DOGE': unknown"),
     (lambda: MARKET.run(cs.Shock(price={5: -0.1}), engine="reference"), cs.InputTypeError, "shock.price = 5: must be a symbol"),
+    (lambda: MARKET.run(cs.Shock(orders={"BTC": 1, BTC: 2}), engine="reference"), cs.InputError, "must not name an instrument twice"),
+    (lambda: MARKET.set_prices(last={"BTC": 1, BTC: 2}), cs.InputError, "prices.last = Instrument('BTC'"),
+    (lambda: MARKET.set_prices(index={"BTC": 1, BTC: 2}), cs.InputError, "must not name an instrument twice"),
     (lambda: MARKET.run(cs.Shock(cash={"nobody": 5}), engine="reference"), cs.InputError, "account = 'nobody': not loaded"),
     (lambda: MARKET.run(cs.Shock(orders={"BTC": 0.0005}), engine="reference"), cs.InputError, "size = 0.0005: must be a whole"),
 ]  # fmt: skip
