@@ -10,9 +10,10 @@ from cascade._run cimport (
     EXTERNAL,
     FEES,
     FUND,
-    NO_INSTRUMENT,
+    MAKER_SLOT_SHIFT,
     SETTLEMENT,
     STUCK,
+    TAKER_SLOT_SHIFT,
     VAULT,
     WHY_FEE,
     WHY_REALISED,
@@ -134,6 +135,10 @@ cdef inline party_t party_of(run_t* r, int32_t a, int instrument, int slot) noex
     return p
 
 
+cdef inline int party_slot(const run_t* r, party_t p) noexcept nogil:
+    return r.rows[p.row].slot if p.row >= 0 else 0
+
+
 cdef inline int64_t party_lots(const run_t* r, party_t p, int i) noexcept nogil:
     """What the party holds; 0 for those who never realise."""
     if p.row >= 0:
@@ -250,8 +255,9 @@ cdef inline int64_t trade(
 
     `price` is 0 where the value was agreed as a whole. Returns the trade's sequence number.
     """
+    cdef int slots = party_slot(r, taker) << TAKER_SLOT_SHIFT | party_slot(r, maker) << MAKER_SLOT_SHIFT
     cdef int64_t seq = emit(
-        r, kind, i, taker.account, maker.account, lots, price * 1024, value, event_cause, flags
+        r, kind, i, taker.account, maker.account, lots, price * 1024, value, event_cause, flags | slots
     )
     cdef int64_t taker_profit, maker_profit
     if taker.row >= 0:

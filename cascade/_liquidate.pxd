@@ -12,6 +12,7 @@ from cascade._margin cimport (
     mark_value,
     row_maintenance,
     standing_of,
+    standing_shadow,
     standing_t,
     standing_unhealthy,
     trade_value,
@@ -41,6 +42,7 @@ from cascade._run cimport (
     PAYER_SOCIALISE,
     PAYER_VAULT,
     RECORD_SUMMARY,
+    SCRATCH_ITEM,
     STAGE_FUND_WALK,
     STAGE_VAULT,
     STUCK,
@@ -67,7 +69,7 @@ from cascade._run cimport (
     wave_t,
 )
 from cascade._pool cimport idmap_get, idmap_put, idmap_reserve
-from cascade._trade cimport cancel_order, fill, meets_the_unknown, next_maker, walk, walked_t, widest_limit
+from cascade._trade cimport cancel_order, fill, gives_way, meets_the_unknown, next_maker, walk, walked_t, widest_limit
 from cascade._types cimport ERR_MEMORY, OK, REASON_BEYOND_DATA, REASON_IOC, REASON_OWNER
 from cascade._watch cimport gather_taken
 from cascade._wide cimport (
@@ -210,7 +212,7 @@ cdef inline int64_t socialise(run_t* r, int32_t debtor, int64_t owed, int64_t tu
         s = standing_of(r, a)
         if s.equity <= 0:
             continue
-        if not run_room(r, &r.shares, &r.shares_cap, n + 1, sizeof(share_t)):
+        if not run_room(r, &r.shares, &r.shares_cap, n + 1, SCRATCH_ITEM):
             return 0
         shares = <share_t*>r.shares
         shares[n].account = a
@@ -336,6 +338,8 @@ cdef inline void fund_walk(run_t* r, closing_t* c) noexcept nogil:
         maker = next_maker(r, i, c.side, limit)
         if maker < 0:
             break
+        if gives_way(r, i, c.party.account, maker, order):
+            continue
         wanted = r.books[i].orders[maker].quantity_lots
         price = r.books[i].orders[maker].price_ticks
         if wanted > c.left:
@@ -404,7 +408,7 @@ cdef inline void deleverage(run_t* r, closing_t* c) noexcept nogil:
     cdef party_t other
     # All candidates are chosen, by rank as it stands, before the first of them is settled.
     while need > 0 and ranking_next(r, g, c.party.account, seen, &item):
-        if not run_room(r, &r.shares, &r.shares_cap, n + 1, sizeof(ranked_t)):
+        if not run_room(r, &r.shares, &r.shares_cap, n + 1, SCRATCH_ITEM):
             return
         matched = <ranked_t*>r.shares
         matched[n] = item
@@ -501,11 +505,14 @@ cdef inline void close_position(run_t* r, int32_t a, int32_t k, liquidation_t* l
     limit = widest_limit(c.side)
     if limited and c.has_price:
         limit = money_price(t.contract, c.lots, magnitude(c.value), t.coef_num, t.coef_den, c.side < 0)
+    elif limited:
+        # Without a positive implied price the limit clamps to where it lies: at or below 0, or (inverse) beyond infinity.
+        limit = 1 if t.contract == 0 else widest_limit(1)
     order = emit(
         r, EVENT_ORDER, i, a, -1, l.quantity, limit * 1024 if limited else 0, 0, turn, LIQUIDATION_ORDER
     )
     context_begin(r, order, r.wave, r.records_n - 1)
-    w = walk(r, i, c.party, l.quantity, limit, order, turn, 0)
+    w = walk(r, i, c.party, l.quantity, limit, order, turn, LIQUIDATION_ORDER)
     c.left = w.left
     c.beyond = w.beyond
     c.done = c.lots - w.left
@@ -541,23 +548,35 @@ cdef inline void cancel_all(run_t* r, int32_t a, int64_t turn) noexcept nogil:
             h = following
 
 
-cdef inline void turn(run_t* r, const waiting_t* waiting) noexcept nogil:
-    """Liquidate one account as far as the rules go."""
+cdef inline void note_health(run_t* r, int32_t a, case_t* case) noexcept nogil:
+    """After its turn: the account is healthy again if it is so at the frozen marks and at the shadow marks, where causes are looked
+    for; else it keeps its cause."""
+    cdef standing_t s = standing_of(r, a)
+    if standing_unhealthy(r, &s):
+        return
+    s = standing_shadow(r, a)
+    if not standing_unhealthy(r, &s):
+        case.healthy_at = r.seq
+        case.open = False
+
+
+cdef inline bint turn(run_t* r, const waiting_t* waiting) noexcept nogil:
+    """Liquidate one account as far as the rules go; False when it has recovered meanwhile."""
     cdef int32_t a = waiting.account, n, k
     cdef case_t* case = &r.cases[r.accounts[a].turn_case]
     cdef standing_t s = standing_of(r, a)
     cdef liquidation_t spare
     cdef liquidation_t* l = NULL
-    cdef int64_t seq
+    cdef int64_t seq, changes = r.changes
     cdef int worst = 0
     cdef bint all_beyond = True
     case.turn_step = r.step
     case.last_wave = r.wave
     if not standing_unhealthy(r, &s):
-        case.healthy_at = emit(r, EVENT_RECOVERED, NO_INSTRUMENT, a, -1, 0, 0, s.equity, waiting.seq, 0)
-        case.open = False
+        emit(r, EVENT_RECOVERED, NO_INSTRUMENT, a, -1, 0, 0, s.equity, waiting.seq, 0)
         r.totals.recovered += 1
-        return
+        note_health(r, a, case)
+        return False
     seq = emit(r, EVENT_TURN, NO_INSTRUMENT, a, -1, 0, 0, s.equity, waiting.seq, 0)
     context_begin(r, seq, r.wave, r.records_n)
     if not case.counted:
@@ -569,7 +588,7 @@ cdef inline void turn(run_t* r, const waiting_t* waiting) noexcept nogil:
     for k in range(n):
         # Scratch is used again below only by those who fill it themselves; the order of positions is kept in `taken`.
         if not run_room(r, <void**>&r.taken, &r.taken_cap, n, sizeof(int32_t)):
-            return
+            return True
         r.taken[k] = r.scratch[k].next
     for k in range(n):
         if not r.rules.size_all:
@@ -587,13 +606,16 @@ cdef inline void turn(run_t* r, const waiting_t* waiting) noexcept nogil:
         l = record_begin(r, a, seq, case, &spare)
     if account_flat(r, a):
         settle_flat(r, a, seq, l)
+    note_health(r, a, case)
+    case.left = 0
     s = standing_of(r, a)
-    if not standing_unhealthy(r, &s):
-        case.healthy_at = r.seq
-        case.open = False
-        case.left = 0
-    elif worst != 0:
+    if standing_unhealthy(r, &s):
+        if r.changes == changes:
+            case.idle_changes = changes
+            case.idle_marks = r.marks_version
+            r.any_stuck = True
         case.left = <uint8_t>worst
-        if all_beyond:
-            dirty_mark(r, a)
+        if worst != 0 and all_beyond:
             r.accounts[a].state |= STUCK
+            r.any_stuck = True
+    return True

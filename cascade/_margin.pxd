@@ -60,6 +60,8 @@ cdef inline void standing_add(const run_t* r, const row_t* row, int64_t mark, st
     cdef const terms_t* t
     cdef int64_t value
     if row.lots == 0:
+        # Between a closing FILL and its transfer the profit still sits in the flat row's basis.
+        s.equity -= row.basis
         return
     t = &r.terms[row.instrument]
     value = mark_value(t, row.lots, mark)
@@ -84,6 +86,24 @@ cdef inline standing_t standing_of(const run_t* r, int32_t a) noexcept nogil:
     while extra >= 0:
         standing_add(r, &r.rows[extra], r.instruments[r.rows[extra].instrument].mark, &s)
         extra = r.rows[extra].next
+    return s
+
+
+cdef inline standing_t standing_shadow(const run_t* r, int32_t a) noexcept nogil:
+    """An account's standing at the shadow marks."""
+    cdef const account_t* account = &r.accounts[a]
+    cdef int32_t k = account.first_row, end = account.first_row + account.rows_n
+    cdef standing_t s
+    s.equity = account.balance
+    s.maintenance = 0
+    s.flat = True
+    while k < end:
+        standing_add(r, &r.rows[k], r.instruments[r.rows[k].instrument].shadow, &s)
+        k += 1
+    k = account.extra_row
+    while k >= 0:
+        standing_add(r, &r.rows[k], r.instruments[r.rows[k].instrument].shadow, &s)
+        k = r.rows[k].next
     return s
 
 

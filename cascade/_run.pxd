@@ -78,6 +78,11 @@ cdef enum:
     LIQUIDATION_ORDER = 1   # flags of ORDER and FILL events
     FUND_WALK_ORDER = 2
 
+# Where the flags of a trade's event hold the slots of its two sides.
+cdef enum:
+    TAKER_SLOT_SHIFT = 4
+    MAKER_SLOT_SHIFT = 6
+
 cdef enum:
     RECORD_SUMMARY = 0
     RECORD_LIQUIDATIONS = 1
@@ -134,6 +139,10 @@ cdef enum:
     SCANNED = 16            # in run_t.scanned: the same, for the whole run
     DIRTY = 32              # in run_t.dirty: state bits or case to be reset after the run
     OVER = 64               # its wave would exceed the caller's cap: not queued in this cascade
+
+
+cdef enum:
+    SCRATCH_ITEM = 64       # bytes of an item of run_t.shares, whoever uses it
 
 
 # VenueRules as numbers.
@@ -224,6 +233,8 @@ ctypedef struct row_t:
 ctypedef struct case_t:
     int64_t cause
     int64_t healthy_at      # seq of the last time its own turn found it healthy
+    int64_t idle_changes    # run_t.changes at its last turn if that left it unhealthy and changed nothing, else -1
+    int64_t idle_marks      # run_t.marks_version at that turn
     int32_t account
     int32_t last_wave
     int32_t turn_step       # step of its last turn
@@ -343,6 +354,10 @@ ctypedef struct run_t:
     int32_t step_wave
     int32_t wave
     bint in_step, settled, limit_hit, waves_left
+    bint any_stuck                  # some account has STUCK set or is idle
+    int64_t marks_version           # counts changes of the marks in force
+    bint shock_has_order            # wave 0 holds orders from outside
+    int64_t depth_twice_mid         # of the depth rows being applied
     int shock_left          # reason of the shock's unfilled rest, 0
     int error               # sticky: ERR_*; the run is void
     bint broken             # the journal could not be kept: the state cannot be restored
@@ -350,8 +365,6 @@ ctypedef struct run_t:
     # Logs.
     event_t* events
     int32_t events_n, events_cap
-    mark_change_t* mark_log
-    int32_t mark_log_n, mark_log_cap
     mark_change_t** history         # per instrument
     int32_t* history_n
     int32_t* history_cap
@@ -372,8 +385,7 @@ ctypedef struct run_t:
     int32_t watched_n, watched_cap
     int32_t* dirty
     int32_t dirty_n, dirty_cap
-    int32_t* initial                # accounts unhealthy as loaded
-    int32_t initial_n, initial_cap
+    int32_t initial_n               # accounts unhealthy as loaded
     int32_t* debtors                # flat accounts that owe money as loaded
     int32_t debtors_n
     case_t* cases
@@ -396,7 +408,7 @@ ctypedef struct run_t:
     int32_t taken_cap
     row_t* scratch
     int32_t scratch_n, scratch_cap
-    void* shares
+    void* shares            # shares of a loss, matched counterparties, or levels being moved
     int32_t shares_cap
     int planted_bug                 # test builds only: 0 is none
 

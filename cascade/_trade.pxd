@@ -19,10 +19,12 @@ from cascade._run cimport (
     EVENT_CANCEL,
     EVENT_FILL,
     EVENT_MARK,
+    EXTERNAL,
     MARK_BOOK_MEDIAN,
     MARK_INDEX,
     MARK_LAST,
     MARK_MID,
+    MODE_ISOLATED,
     emit,
     instrument_t,
     mark_change_t,
@@ -30,7 +32,7 @@ from cascade._run cimport (
     run_t,
     terms_t,
 )
-from cascade._types cimport ERR_AUDIT
+from cascade._types cimport ERR_AUDIT, REASON_STP
 from cascade._wide cimport wide_add, wide_of
 
 
@@ -149,6 +151,27 @@ cdef inline int64_t fill(
     return value
 
 
+cdef inline void cancel_order(run_t* r, int i, int32_t h, int64_t cause, int reason) noexcept nogil:
+    """Take a resting order off its book."""
+    cdef const order_t* o = &r.books[i].orders[h]
+    cdef int64_t lots = o.quantity_lots if o.side == BID else -o.quantity_lots
+    cdef int64_t seq = emit(r, EVENT_CANCEL, i, o.owner, -1, lots, 0, 0, cause, reason)
+    book_remove(&r.books[i], h)
+    r.instruments[i].book_dirty = True
+    shadow_update(r, i, seq)
+
+
+cdef inline bint gives_way(run_t* r, int i, int32_t taker, int32_t maker, int64_t order) noexcept nogil:
+    """A liquidation never trades with its owner's own orders: they are taken off as it meets them."""
+    cdef int32_t owner = taker
+    if taker != EXTERNAL and r.accounts[taker].mode == MODE_ISOLATED:
+        owner = r.accounts[taker].parent
+    if owner == EXTERNAL or r.books[i].orders[maker].owner != owner:
+        return False
+    cancel_order(r, i, maker, order, REASON_STP)
+    return True
+
+
 # What a walk left and did.
 ctypedef struct walked_t:
     int64_t left            # lots
@@ -170,6 +193,8 @@ cdef inline walked_t walk(
         maker = next_maker(r, i, side, limit)
         if maker < 0:
             break
+        if gives_way(r, i, taker.account, maker, order):
+            continue
         k = r.books[i].orders[maker].quantity_lots
         if k > w.left:
             k = w.left
@@ -177,13 +202,3 @@ cdef inline walked_t walk(
         w.left -= k
     w.beyond = w.left > 0 and meets_the_unknown(r, i, side, limit)
     return w
-
-
-cdef inline void cancel_order(run_t* r, int i, int32_t h, int64_t cause, int reason) noexcept nogil:
-    """Take a resting order off its book."""
-    cdef const order_t* o = &r.books[i].orders[h]
-    cdef int64_t lots = o.quantity_lots if o.side == BID else -o.quantity_lots
-    cdef int64_t seq = emit(r, EVENT_CANCEL, i, o.owner, -1, lots, 0, 0, cause, reason)
-    book_remove(&r.books[i], h)
-    r.instruments[i].book_dirty = True
-    shadow_update(r, i, seq)

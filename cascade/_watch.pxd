@@ -292,6 +292,10 @@ cdef inline bint examine(run_t* r, int32_t a, int64_t now) noexcept nogil:
             case = &r.cases[account.turn_case]
             case.open = False
         return not s.flat
+    if account.turn_case >= 0:
+        case = &r.cases[account.turn_case]
+        if case.idle_changes == r.changes and case.idle_marks == r.marks_version:
+            return True     # another turn would be the same again
     if not account.state & (STUCK | OVER):
         found_add(r, a, &s, now)
     return True
@@ -354,6 +358,8 @@ cdef inline case_t* case_of(run_t* r, int32_t a) noexcept nogil:
         case = &r.cases[r.cases_n]
         case.account = a
         case.healthy_at = -1
+        case.idle_changes = -1
+        case.idle_marks = -1
         case.last_wave = 0
         case.turn_step = -1
         case.open = False

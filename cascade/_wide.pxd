@@ -105,14 +105,14 @@ cdef extern from *:
         return f;
     }
 
-    typedef struct { uint64_t w[4]; } quad_t;
+    typedef struct { uint64_t w[4]; } wide256_t;
 
-    static inline quad_t quad_mul(uwide_t a, uwide_t b) {
+    static inline wide256_t wide256_mul(uwide_t a, uwide_t b) {
         uint64_t a0 = (uint64_t)a, a1 = (uint64_t)(a >> 64), b0 = (uint64_t)b, b1 = (uint64_t)(b >> 64);
         uwide_t p00 = (uwide_t)a0 * b0, p01 = (uwide_t)a0 * b1, p10 = (uwide_t)a1 * b0, p11 = (uwide_t)a1 * b1;
         uwide_t mid = (p00 >> 64) + (uint64_t)p01 + (uint64_t)p10;
         uwide_t high = p11 + (p01 >> 64) + (p10 >> 64) + (mid >> 64);
-        quad_t q = {{(uint64_t)p00, (uint64_t)mid, (uint64_t)high, (uint64_t)(high >> 64)}};
+        wide256_t q = {{(uint64_t)p00, (uint64_t)mid, (uint64_t)high, (uint64_t)(high >> 64)}};
         return q;
     }
 
@@ -125,8 +125,8 @@ cdef extern from *:
         int sa = wide_sign(a->num), sb = wide_sign(b->num);
         if (sa != sb) return sa < sb ? -1 : 1;
         if (sa == 0) return 0;
-        quad_t x = quad_mul((uwide_t)(sa < 0 ? -a->num : a->num), (uwide_t)b->den);
-        quad_t y = quad_mul((uwide_t)(sb < 0 ? -b->num : b->num), (uwide_t)a->den);
+        wide256_t x = wide256_mul((uwide_t)(sa < 0 ? -a->num : a->num), (uwide_t)b->den);
+        wide256_t y = wide256_mul((uwide_t)(sb < 0 ? -b->num : b->num), (uwide_t)a->den);
         for (int k = 3; k >= 0; k--)
             if (x.w[k] != y.w[k]) return (x.w[k] < y.w[k]) == (sa > 0) ? -1 : 1;
         return 0;

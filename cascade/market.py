@@ -376,7 +376,7 @@ class Market:
 
     def _changed(self) -> None:
         self._compiled = None
-        self._engines.clear()
+        self._engines = {}
         self.__dict__.pop("digest", None)
 
     # -- the exact state ---------------------------------------------------------------------------------------------
@@ -487,9 +487,13 @@ class Market:
         shock = as_shock(shock)
         names, state = self.snapshot(), self.state()
         started, ops = self._prepare(state, shock, rules, engine, record, audit, max_waves)
-        started.apply(ops)
-        started.run()
-        return Result(names, state, started.export(), started.rules, repr(shock), record)
+        try:
+            started.apply(ops)
+            started.run()
+            data = started.export()
+        finally:
+            started.release()
+        return Result(names, state, data, started.rules, repr(shock), record)
 
     def start(
         self, shock: Shock | None = None, *, rules: VenueRules | Venue | None = None, engine: str = "core", record: str = "all",
@@ -525,7 +529,9 @@ class Market:
             return ReferenceEngine(state, chosen, record, audit, cap), ops
         from ._engine import CoreEngine
 
-        return CoreEngine(self, state, chosen, record, audit, cap), ops
+        # Another thread may have loaded meanwhile: engines of an older state are not for the next run.
+        idle = self._engines.setdefault(chosen, []) if state is self._compiled else []
+        return CoreEngine(idle, state, chosen, record, audit, cap), ops
 
     def snapshot(self) -> Names:
         """What a result needs of the market, unaffected by later loads."""

@@ -37,6 +37,9 @@ class ReferenceEngine:
     def export(self) -> RunData:
         return export(self.engine, self.record)
 
+    def release(self) -> None:
+        """Nothing to put back: the reference works on a copy."""
+
     def submit(self, i: int, orders: np.ndarray) -> np.ndarray:
         messages = [{name: int(row[name]) for name in orders.dtype.names if name != "_pad"} for row in orders]
         reports = self.engine.submit(i, messages)

@@ -65,7 +65,8 @@ class Engine(OrderEntry, Waterfall):
         self.stuck: set[int] = set()
         self.cause: dict[int, int] = {}  # of accounts unhealthy since that cause, whether or not liquidated since
         self.last_wave: dict[int, int] = {}
-        self.turn_changes: dict[int, int] = {}  # `changes` at the end of an account's last turn, if it ended unhealthy
+        # Accounts whose last turn left them unhealthy and changed nothing: `changes` and the marks that it saw.
+        self.idle: dict[int, tuple[int, list[int]]] = {}
         self.healthy_at = [-1] * len(self.accounts)  # seq of the last check that found the account healthy
         self.contexts: list[tuple[int, int, int]] = []  # (first seq, wave, row of liquidations): who was acting when
         self.limit_hit = False
@@ -115,6 +116,7 @@ class Engine(OrderEntry, Waterfall):
         self.wave = 0
         self.contexts.append((self.seq + 1, 0, -1))
         self.stuck.clear()
+        self.idle.clear()
 
     def apply(self, ops) -> None:
         """Apply the compiled operations of a shock, in order."""
@@ -316,7 +318,7 @@ class Engine(OrderEntry, Waterfall):
             if not self.liquidatable(account, self.marks):
                 self.healthy_at[index] = now
                 self.cause.pop(index, None)
-            elif index in self.stuck or index in self.over or self.turn_changes.get(index) == self.changes:
+            elif index in self.stuck or index in self.over or self.idle.get(index) == (self.changes, self.marks):
                 continue  # another turn would be the same again
             else:
                 found.append((self.queue_key(account, now), index))
@@ -353,7 +355,7 @@ class Engine(OrderEntry, Waterfall):
         if self.settled:  # a new cascade begins: whoever is unhealthy still was so before it
             self.step_wave = 0
             self.over.clear()
-            self.turn_changes.clear()
+            self.limit_hit = False
             self.cause = dict.fromkeys(self.cause, -2)
             self.last_wave = dict.fromkeys(self.cause, 0)
         self.step_wave += 1

@@ -9,6 +9,10 @@ from ..errors import AuditError
 from ..records import NO_INSTRUMENT, EventKind, Why
 from .money import MARK_ONE, fee, maintenance, released_basis, sign, trade_value, value_at_mark
 
+TAKER_SLOT_SHIFT, MAKER_SLOT_SHIFT = 4, 6
+"""Where the flags of a trade's event hold the slots of its two sides (SLOTS), beside the order's kind in the low bits."""
+
+
 @dataclass(slots=True)
 class Position:
     """Signed lots and signed basis (quanta) of one account in one instrument and slot."""
@@ -179,7 +183,7 @@ class Ledger:
         price_1024 = 0 if price is None else price * MARK_ONE
         seq = self.emit(
             kind, instrument=i, a=taker.index, b=maker.index, quantity=lots, price_1024=price_1024, value=value,
-            cause=event_cause, flags=flags,
+            cause=event_cause, flags=flags | row[1] << TAKER_SLOT_SHIFT | maker_row[1] << MAKER_SLOT_SHIFT,
         )  # fmt: skip
         taker_profit = self.realised(taker, row, lots, value, price)
         self.move_position(taker, row, lots, value)

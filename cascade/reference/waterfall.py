@@ -89,8 +89,9 @@ class Waterfall(Ledger):
         return left, total, left > 0 and self.meets_the_unknown(i, side, limit)
 
     def gives_way(self, i: int, account: Account, maker, order: int) -> bool:
-        """A liquidation never trades with the account's own orders: they are taken off as it meets them."""
-        if maker.owner != account.index or account.index == EXTERNAL:
+        """A liquidation never trades with its owner's own orders: they are taken off as it meets them."""
+        owner = account.parent if account.mode == ISOLATED else account.index
+        if maker.owner != owner or owner == EXTERNAL:
             return False
         self.cancel(i, maker, order, Reason.STP)
         return True
@@ -122,7 +123,7 @@ class Waterfall(Ledger):
 
     def turn(self, account: Account, queued_seq: int) -> bool:
         """Liquidate one account as far as the rules go; False when it has recovered meanwhile."""
-        index, equity = account.index, self.equity(account, self.marks)
+        index, equity, changes = account.index, self.equity(account, self.marks), self.changes
         if not self.liquidatable(account, self.marks):
             self.emit(EventKind.RECOVERED, a=index, value=equity, cause=queued_seq)
             self.recovered += 1
@@ -150,7 +151,8 @@ class Waterfall(Ledger):
         self.note_health(account)
         self.left.pop(index, None)
         if self.liquidatable(account, self.marks):
-            self.turn_changes[index] = self.changes
+            if self.changes == changes:
+                self.idle[index] = (changes, self.marks)
             if open_reasons:
                 self.left[index] = min(open_reasons)
                 if set(open_reasons) == {LiquidationStatus.BEYOND_DATA}:

@@ -1,0 +1,788 @@
+"""The Engine class: one run_t over the columns of a loaded market, run, restored and run again. Included by _core.pyx."""
+
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawRealloc
+from libc.stdint cimport uint16_t
+from libc.string cimport memcpy
+
+from cascade._book cimport book_owner_append, book_place
+from cascade._ledger cimport journal_undo
+from cascade._margin cimport standing_of, standing_t, standing_unhealthy
+from cascade._outside cimport apply_op, op_t, set_levels, submit_one
+from cascade._liquidate cimport wave_row
+from cascade._pool cimport idmap_free, idmap_init, idmap_put
+from cascade._run cimport (
+    EXTERNAL,
+    FUND,
+    INITIAL,
+    MODE_SYSTEM,
+    NEVER_LIQUIDATED,
+    RECORD_SUMMARY,
+    SCANNED,
+    SCRATCH_ITEM,
+    SETTLEMENT,
+    VAULT,
+    account_t,
+    case_t,
+    context_t,
+    event_t,
+    instrument_t,
+    journal_t,
+    liquidation_t,
+    mark_change_t,
+    ranked_t,
+    ranking_t,
+    row_t,
+    rules_t,
+    run_room,
+    run_t,
+    terms_t,
+    tier_t,
+    waiting_t,
+    watch,
+    wave_t,
+)
+from cascade._step cimport advance, count_left, finish
+from cascade._trade cimport mark_now
+from cascade._types cimport ERR_AUDIT, ERR_CROSSES, ERR_MEMORY
+from cascade._wide cimport wide_add, wide_cmp, wide_high, wide_join, wide_low, wide_of, wide_sign, wide_sub, wide_t
+
+from cascade.errors import AuditError
+from cascade.records import EVENT_DTYPE
+from cascade.result import LIQUIDATION_DTYPE, MARK_DTYPE, ROW_DTYPE, WAVE_DTYPE
+
+# Events between two looks for a signal: about a millisecond.
+cdef enum:
+    SLICE = 16384
+
+
+cdef object wide_int(wide_t x):
+    """A wide integer as a Python int."""
+    return (int(wide_high(x)) << 64) | <uint64_t>wide_low(x)
+
+
+cdef wide_t int_wide(object x) except *:
+    """A Python int of at most 127 bits as a wide integer."""
+    return wide_join(x >> 64, x & 0xFFFFFFFFFFFFFFFF)
+
+
+cdef void* claim(size_t n, size_t size) except NULL:
+    """Zeroed memory for n >= 0 items."""
+    cdef void* memory = PyMem_RawCalloc(n if n > 0 else 1, size)
+    if memory == NULL:
+        raise CapacityError("engine: out of memory")
+    return memory
+
+
+cdef void* twin(const void* items, size_t n, size_t room, size_t size) except NULL:
+    """A copy of n items in memory for `room`."""
+    cdef void* memory = claim(room, size)
+    if n > 0:
+        memcpy(memory, items, n * size)
+    return memory
+
+
+cdef object table_of(const void* items, int64_t n, size_t size, object dtype):
+    """A new structured array with a copy of n records."""
+    out = np.empty(n, dtype)
+    cdef uint8_t[::1] target
+    if n > 0:
+        target = out.view(np.uint8)
+        memcpy(&target[0], items, <size_t>n * size)
+    return out
+
+
+@cython.final
+cdef class Engine:
+    """The compiled engine over one market under one set of rules.
+
+    `begin` puts it at the start of a run, `reset` puts everything that a run changed back; in between it is one state that `apply`,
+    `advance`, `submit` and `set_levels` drive. Made by `cascade._engine`, which says what the columns are.
+    """
+
+    cdef run_t r
+    cdef instrument_t* instruments_loaded
+    cdef wide_t* system_loaded
+    cdef wide_t deposits_loaded
+    cdef book_t* books_loaded
+    cdef report_t* reports
+    cdef int64_t reports_cap
+    cdef object columns     # keeps the arrays that run_t points into
+    cdef int busy
+    cdef readonly int status
+
+    def __dealloc__(self):
+        cdef run_t* r = &self.r
+        cdef int i
+        for i in range(r.instruments_n):
+            if r.books != NULL:
+                book_free(&r.books[i])
+            if self.books_loaded != NULL:
+                book_free(&self.books_loaded[i])
+            if r.history != NULL:
+                PyMem_RawFree(r.history[i])
+            if r.rankings != NULL:
+                PyMem_RawFree(r.rankings[2 * i].items)
+                PyMem_RawFree(r.rankings[2 * i + 1].items)
+        for memory in (
+            <size_t>r.terms, <size_t>r.tiers, <size_t>r.instruments, <size_t>r.books, <size_t>r.accounts, <size_t>r.rows,
+            <size_t>r.system, <size_t>r.events, <size_t>r.history, <size_t>r.history_n,
+            <size_t>r.history_cap, <size_t>r.liquidations, <size_t>r.contexts, <size_t>r.waves, <size_t>r.journal,
+            <size_t>r.scanned, <size_t>r.watched, <size_t>r.dirty, <size_t>r.debtors, <size_t>r.cases,
+            <size_t>r.found, <size_t>r.line, <size_t>r.heap, <size_t>r.rankings, <size_t>r.touched, <size_t>r.taken,
+            <size_t>r.scratch, <size_t>r.shares, <size_t>self.instruments_loaded, <size_t>self.system_loaded,
+            <size_t>self.books_loaded, <size_t>self.reports,
+        ):
+            PyMem_RawFree(<void*><size_t>memory)
+        idmap_free(&r.wave_index)
+
+    # -- loading -----------------------------------------------------------------------------------------------------
+    def load(self, columns):
+        """Take in a market: see `cascade._engine.columns_of` for the names and dtypes."""
+        self.columns = columns
+        self.load_instruments()
+        self.load_accounts()
+        self.load_rules(columns["rules"], columns["residual"], columns["shortfall"])
+        for i, (order_id, side, price, lots, owner, worst_first, owned) in enumerate(columns["orders"]):
+            self.load_orders(i, order_id, side, price, lots, owner, worst_first, owned)
+        self.load_triggers()
+        self.load_standing()
+
+    cdef int load_instruments(self) except -1:
+        cdef run_t* r = &self.r
+        cdef const int64_t[:, ::1] terms = self.columns["terms"], tiers = self.columns["tiers"], prices = self.columns["prices"]
+        cdef int i, n = <int>terms.shape[0]
+        cdef int64_t k
+        r.terms = <terms_t*>claim(n, sizeof(terms_t))
+        r.tiers = <tier_t*>claim(tiers.shape[0], sizeof(tier_t))
+        r.instruments = <instrument_t*>claim(n, sizeof(instrument_t))
+        r.books = <book_t*>claim(n, sizeof(book_t))
+        self.books_loaded = <book_t*>claim(n, sizeof(book_t))
+        r.history = <mark_change_t**>claim(n, sizeof(void*))
+        r.history_n = <int32_t*>claim(n, sizeof(int32_t))
+        r.history_cap = <int32_t*>claim(n, sizeof(int32_t))
+        r.rankings = <ranking_t*>claim(2 * n, sizeof(ranking_t))
+        self.instruments_loaded = <instrument_t*>claim(n, sizeof(instrument_t))
+        r.system = <wide_t*>claim(SETTLEMENT + n, sizeof(wide_t))
+        self.system_loaded = <wide_t*>claim(SETTLEMENT + n, sizeof(wide_t))
+        idmap_init(&r.wave_index)
+        r.instruments_n = n
+        r.first_user = SETTLEMENT + n
+        for i in range(n):
+            book_init(&r.books[i])
+            book_init(&self.books_loaded[i])
+            r.terms[i].contract = <int>terms[i, 0]
+            r.terms[i].coef_num = terms[i, 1]
+            r.terms[i].coef_den = terms[i, 2]
+            r.terms[i].taker_fee = terms[i, 3]
+            r.terms[i].maker_fee = terms[i, 4]
+            r.terms[i].liquidation_fee = terms[i, 5]
+            r.terms[i].tier_first = <int32_t>terms[i, 6]
+            r.terms[i].tiers_n = <int32_t>terms[i, 7]
+            r.instruments[i].last_ticks = prices[i, 0]
+            r.instruments[i].index_1024 = prices[i, 1]
+            r.instruments[i].known_bid = prices[i, 2]
+            r.instruments[i].known_ask = prices[i, 3]
+            r.instruments[i].known_until = -1
+        for k in range(tiers.shape[0]):
+            r.tiers[k].floor_quanta = tiers[k, 0]
+            r.tiers[k].rate = tiers[k, 1]
+            r.tiers[k].amount_quanta = tiers[k, 2]
+        return 0
+
+    cdef int load_accounts(self) except -1:
+        """Accounts, rows, the external account as their counterparty, fund and vault."""
+        cdef run_t* r = &self.r
+        cdef const uint8_t[::1] mode = self.columns["mode"], flags = self.columns["flags"], slot = self.columns["slot"]
+        cdef const int32_t[::1] parent = self.columns["parent"], row_account = self.columns["row_account"]
+        cdef const int64_t[::1] balance = self.columns["balance"], lots = self.columns["lots"], basis = self.columns["basis"]
+        cdef const uint16_t[::1] instrument = self.columns["row_instrument"]
+        cdef int64_t a, k, n = mode.shape[0], rows = lots.shape[0]
+        cdef instrument_t* ins
+        r.accounts_n = <int32_t>n
+        r.accounts = <account_t*>claim(n, sizeof(account_t))
+        r.rows = <row_t*>claim(rows, sizeof(row_t))
+        r.rows_n = r.rows_loaded = r.rows_cap = <int32_t>rows
+        r.deposits = wide_of(0)
+        for a in range(n):
+            r.accounts[a].mode = mode[a]
+            r.accounts[a].flags = flags[a]
+            r.accounts[a].parent = parent[a]
+            r.accounts[a].balance = balance[a]
+            r.accounts[a].extra_row = r.accounts[a].journal = r.accounts[a].turn_case = -1
+            r.deposits = wide_add(r.deposits, wide_of(balance[a]))
+        for k in range(rows):
+            r.rows[k].account = row_account[k]
+            r.rows[k].instrument = instrument[k]
+            r.rows[k].slot = slot[k]
+            r.rows[k].lots = lots[k]
+            r.rows[k].basis = basis[k]
+            r.rows[k].next = -1
+            if r.accounts[row_account[k]].rows_n == 0:
+                r.accounts[row_account[k]].first_row = <int32_t>k
+            r.accounts[row_account[k]].rows_n += 1
+            ins = &r.instruments[instrument[k]]
+            ins.external_lots = wide_sub(ins.external_lots, wide_of(lots[k]))
+            ins.external_basis = wide_sub(ins.external_basis, wide_of(basis[k]))
+        r.system[FUND] = int_wide(self.columns["fund"])
+        r.system[VAULT] = int_wide(self.columns["vault"])
+        r.deposits = wide_add(r.deposits, wide_add(r.system[FUND], r.system[VAULT]))
+        r.sum_money = r.deposits
+        return 0
+
+    cdef int load_rules(self, object rules, object residual, object shortfall) except -1:
+        """`rules`: the codes in the order of rules_t."""
+        cdef rules_t* to = &self.r.rules
+        cdef int k
+        (
+            to.mark, to.queue, to.position_order, to.adl_rank, to.adl_price, to.continuous, to.trigger_le, to.size_all,
+            to.bankruptcy_price, to.cancel_orders, to.surplus_to_fund, to.fee_to_venue, to.capacity,
+        ) = rules
+        for k in range(len(residual)):
+            to.residual[k] = residual[k]
+        to.residual_n = len(residual)
+        for k in range(len(shortfall)):
+            to.shortfall[k] = shortfall[k]
+        to.shortfall_n = len(shortfall)
+        return 0
+
+    cdef int load_orders(
+        self, int i, const uint64_t[::1] order_id, const int8_t[::1] side, const int64_t[::1] price, const int64_t[::1] lots,
+        const int32_t[::1] owner, const int64_t[::1] worst_first, const int64_t[::1] owned
+    ) except -1:
+        """Rest the orders of one instrument. `worst_first` goes by price (which moves least in the book's arrays) and age, `owned` names
+        the accounts' orders by age."""
+        cdef book_t* book = &self.books_loaded[i]
+        cdef int64_t k, n = order_id.shape[0], j
+        cdef int32_t h
+        cdef int32_t[::1] handle = np.empty(n, np.int32)
+        raise_status(book_grow_orders(book, n) if n else OK)
+        for j in range(n):
+            k = worst_first[j]
+            h = book_place(
+                book, BID if side[k] > 0 else ASK, price[k], lots[k], owner[k], order_id[k],
+                ORDER_EXTERNAL if owner[k] == EXTERNAL else 0,
+            )
+            if h < 0:
+                raise_status(h)
+            handle[k] = h
+        for j in range(owned.shape[0]):
+            book_owner_append(book, handle[owned[j]])
+        raise_status(book_copy(&self.r.books[i], book))
+        return 0
+
+    cdef int load_triggers(self) except -1:
+        """Who waits in the index by trigger price, and who is looked at in every check."""
+        cdef run_t* r = &self.r
+        cdef const int64_t[::1] trigger
+        cdef const int32_t[::1] account
+        cdef int i
+        cdef int64_t k
+        for i in range(r.instruments_n):
+            trigger, account = self.columns["long_trigger"][i], self.columns["long_account"][i]
+            r.instruments[i].long_n = <int32_t>trigger.shape[0]
+            if trigger.shape[0]:
+                r.instruments[i].long_trigger = &trigger[0]
+                r.instruments[i].long_account = &account[0]
+            trigger, account = self.columns["short_trigger"][i], self.columns["short_account"][i]
+            r.instruments[i].short_n = <int32_t>trigger.shape[0]
+            if trigger.shape[0]:
+                r.instruments[i].short_trigger = &trigger[0]
+                r.instruments[i].short_account = &account[0]
+        account = self.columns["scanned"]
+        r.scanned = <int32_t*>claim(account.shape[0], sizeof(int32_t))
+        r.scanned_n = <int32_t>account.shape[0]
+        for k in range(account.shape[0]):
+            r.scanned[k] = account[k]
+            r.accounts[account[k]].state |= SCANNED
+        account = self.columns["debtors"]
+        r.debtors = <int32_t*>claim(account.shape[0], sizeof(int32_t))
+        r.debtors_n = <int32_t>account.shape[0]
+        for k in range(account.shape[0]):
+            r.debtors[k] = account[k]
+        return 0
+
+    cdef int load_standing(self) except -1:
+        """Marks as loaded, who is unhealthy at them, and a copy of all that `reset` needs."""
+        cdef run_t* r = &self.r
+        cdef standing_t s
+        cdef int32_t a
+        cdef int i
+        cdef instrument_t* ins
+        for i in range(r.instruments_n):
+            ins = &r.instruments[i]
+            ins.shadow = ins.mark = ins.previous_mark = ins.start_mark = ins.low_mark = ins.high_mark = mark_now(r, i)
+            r.rankings[2 * i].epoch = r.rankings[2 * i + 1].epoch = -1
+        for a in range(r.first_user, r.accounts_n):
+            s = standing_of(r, a)
+            if standing_unhealthy(r, &s) and not r.accounts[a].flags & NEVER_LIQUIDATED:
+                r.accounts[a].state |= INITIAL
+                r.totals.initially_unhealthy += 1
+        r.initial_n = <int32_t>r.totals.initially_unhealthy
+        memcpy(self.instruments_loaded, r.instruments, r.instruments_n * sizeof(instrument_t))
+        memcpy(self.system_loaded, r.system, r.first_user * sizeof(wide_t))
+        self.deposits_loaded = r.deposits
+        return 0
+
+    # -- a run -------------------------------------------------------------------------------------------------------
+    def begin(self, int record, max_waves, int planted_bug=0):
+        """At the start of a run. `record` is 0 summary, 1 liquidations, 2 all."""
+        cdef run_t* r = &self.r
+        cdef int32_t k
+        r.record = record
+        r.rules.max_waves = INT64_MAX if max_waves is None else max_waves
+        r.remember_marks = record != RECORD_SUMMARY or r.rules.continuous
+        r.planted_bug = planted_bug
+        r.seq = r.check_seq = -1
+        r.settled = True
+        self.status = 0
+        for k in range(r.instruments_n):
+            self.wave_zero(k)
+        for k in range(r.debtors_n):
+            watch(r, r.debtors[k])
+        self.check_error()
+
+    cdef int wave_zero(self, int i) except -1:
+        cdef wave_t* w = wave_row(&self.r, 0, i)
+        if w != NULL:
+            w.mark = self.r.instruments[i].shadow
+        return 0
+
+    def apply(self, const uint8_t[::1] ops not None):
+        """Apply the compiled operations of a shock (shocks.OP_DTYPE as bytes)."""
+        cdef const op_t* op
+        cdef int64_t k, n = ops.shape[0] // sizeof(op_t)
+        self.enter()
+        try:
+            if n:
+                op = <const op_t*>&ops[0]
+                with nogil:
+                    for k in range(n):
+                        apply_op(&self.r, &op[k])
+            self.check_error()
+        finally:
+            self.leave()
+
+    def advance(self, bint one_step):
+        """To the end of the run, or of one step. True while another step could change something."""
+        cdef bint more
+        self.enter()
+        try:
+            while True:
+                with nogil:
+                    more = advance(&self.r, SLICE, one_step)
+                self.check_error()
+                PyErr_CheckSignals()
+                if not more or (one_step and not self.r.in_step):
+                    return more
+        finally:
+            self.leave()
+
+    def finish(self, bint recount):
+        """Name the end and record it; with `recount` check every total from scratch."""
+        self.enter()
+        try:
+            with nogil:
+                self.status = finish(&self.r)
+            self.check_error()
+            if recount:
+                self.recount()
+        finally:
+            self.leave()
+
+    cdef int recount(self) except -1:
+        """The audit over every account and row."""
+        cdef run_t* r = &self.r
+        cdef wide_t money = wide_of(0)
+        cdef int32_t k
+        cdef int i
+        lots = [wide_int(r.instruments[i].external_lots) + r.instruments[i].vault_lots for i in range(r.instruments_n)]
+        basis = [
+            wide_int(r.instruments[i].external_basis)
+            + wide_int(r.instruments[i].settlement_basis)
+            + r.instruments[i].vault_basis
+            for i in range(r.instruments_n)
+        ]
+        for k in range(r.rows_n):
+            lots[r.rows[k].instrument] += r.rows[k].lots
+            basis[r.rows[k].instrument] += r.rows[k].basis
+            if r.rows[k].lots == 0 and r.rows[k].basis != 0:
+                raise AuditError(f"account {r.rows[k].account} is flat with a basis of {r.rows[k].basis} quanta")
+        for k in range(r.first_user):
+            money = wide_add(money, r.system[k])
+        for k in range(r.first_user, r.accounts_n):
+            money = wide_add(money, wide_of(r.accounts[k].balance))
+        if any(lots) or any(basis) or wide_cmp(money, r.deposits) != 0:
+            raise AuditError(f"recount: lots {lots}, basis {basis}, money {wide_int(money)} of {wide_int(r.deposits)}")
+        for i in range(r.instruments_n):
+            if not book_check(&r.books[i]):
+                raise AuditError(f"the book of instrument {i} is inconsistent")
+        return 0
+
+    def submit(self, int i, const uint8_t[::1] orders not None):
+        """Deal with messages (ORDER_DTYPE as bytes) to one book; the reports."""
+        cdef run_t* r = &self.r
+        cdef const order_msg_t* m
+        cdef int64_t k, n = orders.shape[0] // sizeof(order_msg_t), want
+        cdef sink_t sink
+        cdef void* grown
+        cdef order_msg_t one
+        self.enter()
+        try:
+            sink.mode = SINK_ALL
+            sink.n = 0
+            sink.reports = self.reports
+            sink.cap = self.reports_cap
+            for k in range(n):
+                m = <const order_msg_t*>&orders[0] + k
+                one = m[0]
+                # An ACK or MODIFIED, a TRADE with every resting order, a CANCELLED.
+                want = sink.n + r.books[i].orders_live + 3
+                if want > sink.cap:
+                    grown = PyMem_RawRealloc(self.reports, <size_t>(2 * want) * sizeof(report_t))
+                    if grown == NULL:
+                        raise CapacityError(f"submit: no memory for the reports of message {k}")
+                    self.reports = <report_t*>grown
+                    self.reports_cap = 2 * want
+                    sink.reports = self.reports
+                    sink.cap = self.reports_cap
+                submit_one(r, i, &one, k, &sink)
+                self.check_error()
+            return table_of(self.reports, sink.n, sizeof(report_t), REPORT_DTYPE)
+        finally:
+            self.leave()
+
+    def set_levels(self, int i, int side, const int64_t[::1] prices not None, const int64_t[::1] lots not None):
+        """Set external levels of one side absolutely."""
+        cdef int64_t bad = -1, n = prices.shape[0]
+        cdef int status
+        self.enter()
+        try:
+            if n == 0:
+                return
+            status = set_levels(&self.r, i, BID if side > 0 else ASK, &prices[0], &lots[0], n, &bad)
+            if status == ERR_CROSSES:
+                raise InputError(
+                    f"levels['prices'][{bad}] = {prices[bad]}: must not cross the external levels of the other side"
+                )
+            self.check_error()
+        finally:
+            self.leave()
+
+    def advance_ns(self, int64_t dt):
+        """Let time pass."""
+        self.r.time_ns += dt
+
+    cdef int enter(self) except -1:
+        if not cascade_flag_take(&self.busy):
+            raise EngineStateError("engine: another thread is inside; copy the simulation to run it twice")
+        return 0
+
+    cdef void leave(self) noexcept:
+        cascade_flag_give(&self.busy)
+
+    cdef int check_error(self) except -1:
+        """The exception of a void run."""
+        cdef run_t* r = &self.r
+        if r.error == 0:
+            return 0
+        if r.error == ERR_AUDIT:
+            raise AuditError(f"event {r.seq}: contracts, basis or money are not conserved, or a book is crossed")
+        if r.error == ERR_RANGE:
+            raise RangeError(f"event {r.seq}: a balance or position exceeds 64 bits")
+        raise CapacityError(f"event {r.seq}: out of memory")
+
+    # -- after a run -------------------------------------------------------------------------------------------------
+    def reset(self):
+        """Put everything back as loaded. False if that is impossible: the journal could not be kept, make a new engine."""
+        cdef run_t* r = &self.r
+        cdef int32_t k
+        cdef int i
+        if r.broken:
+            return False
+        journal_undo(r)
+        for k in range(r.dirty_n):
+            r.accounts[r.dirty[k]].state &= INITIAL | SCANNED
+            r.accounts[r.dirty[k]].turn_case = -1
+        for i in range(r.instruments_n):
+            if r.instruments[i].book_dirty and book_copy(&r.books[i], &self.books_loaded[i]) != OK:
+                return False
+            r.history_n[i] = 0
+            r.rankings[2 * i].n = r.rankings[2 * i + 1].n = 0
+            r.rankings[2 * i].epoch = r.rankings[2 * i + 1].epoch = -1
+        memcpy(r.instruments, self.instruments_loaded, r.instruments_n * sizeof(instrument_t))
+        memcpy(r.system, self.system_loaded, r.first_user * sizeof(wide_t))
+        r.deposits = r.sum_money = self.deposits_loaded
+        r.taker_fees = wide_of(0)
+        memset(&r.totals, 0, sizeof(r.totals))
+        r.totals.initially_unhealthy = r.initial_n
+        r.time_ns = r.changes = r.step_changes = r.mark_epoch = 0
+        r.marks_version = 0
+        r.step = r.check_step = r.step_wave = r.wave = 0
+        r.in_step = r.limit_hit = r.any_stuck = r.shock_has_order = r.ranking_stands = False
+        r.shock_left = r.error = 0
+        r.events_n = r.liquidations_n = r.records_n = r.contexts_n = r.waves_n = r.cases_n = 0
+        r.dirty_n = r.watched_n = r.found_n = r.line_n = r.line_at = r.heap_n = r.touched_n = 0
+        idmap_free(&r.wave_index)
+        return True
+
+    def export(self):
+        """What happened, as the fields of `RunData`."""
+        cdef run_t* r = &self.r
+        cdef int i
+        cdef int32_t k
+        cdef object waves = np.empty(r.waves_n, WAVE_DTYPE)
+        notional = []
+        for k in range(r.waves_n):
+            waves[k] = (r.waves[k].wave, r.waves[k].instrument, r.waves[k].accounts, r.waves[k].lots, r.waves[k].mark)
+            notional.append(wide_int(r.waves[k].notional))
+        order = np.lexsort((waves["instrument"], waves["wave"]))
+        return {
+            "status": self.status,
+            "steps": r.step,
+            "seq": r.seq + 1,
+            "time_ns": r.time_ns,
+            "events": table_of(r.events, r.events_n, sizeof(event_t), EVENT_DTYPE) if r.record == 2 else None,
+            "liquidations": None
+            if r.record == 0
+            else table_of(r.liquidations, r.liquidations_n, sizeof(liquidation_t), LIQUIDATION_DTYPE),
+            "mark_changes": self.mark_changes() if r.record else None,
+            "waves": waves[order],
+            "wave_notional": [notional[k] for k in order.tolist()],
+            "start_marks": [r.instruments[i].start_mark for i in range(r.instruments_n)],
+            "low_marks": [r.instruments[i].low_mark for i in range(r.instruments_n)],
+            "high_marks": [r.instruments[i].high_mark for i in range(r.instruments_n)],
+            "final_marks": self.marks(),
+            "last": [r.instruments[i].last_ticks for i in range(r.instruments_n)],
+            "index_1024": [r.instruments[i].index_1024 for i in range(r.instruments_n)],
+            "known_until": {
+                i: r.instruments[i].known_until for i in range(r.instruments_n) if r.instruments[i].known_until >= 0
+            },
+            "system_balances": [wide_int(r.system[k]) for k in range(r.first_user)],
+            "external": [
+                (wide_int(r.instruments[i].external_lots), wide_int(r.instruments[i].external_basis))
+                for i in range(r.instruments_n)
+            ],
+            "settlement": [wide_int(r.instruments[i].settlement_basis) for i in range(r.instruments_n)],
+            "deposits": wide_int(r.deposits),
+            "totals": self.totals(),
+            **self.touched(),
+        }
+
+    cdef object totals(self):
+        cdef run_t* r = &self.r
+        return {
+            "notional": wide_int(r.totals.notional),
+            "first": wide_int(r.totals.first),
+            "higher": wide_int(r.totals.higher),
+            "initial": wide_int(r.totals.initial),
+            "adl": wide_int(r.totals.adl),
+            "socialised": wide_int(r.totals.socialised),
+            "takeover": wide_int(r.totals.takeover),
+            "accounts": r.totals.accounts,
+            "recovered": r.totals.recovered,
+            "initially_unhealthy": r.totals.initially_unhealthy,
+            "left_accounts": count_left(r),
+            "dropped_levels": r.totals.dropped_levels,
+            "shock_has_order": int(r.shock_has_order),
+        }
+
+    cdef object mark_changes(self):
+        """Changes of all marks in order of events."""
+        cdef run_t* r = &self.r
+        cdef int i
+        parts = [
+            table_of(r.history[i], r.history_n[i], sizeof(mark_change_t), MARK_DTYPE) for i in range(r.instruments_n)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        changes = np.concatenate(parts)
+        return changes[np.argsort(changes["seq"])]
+
+    cdef object touched(self):
+        """Balances and rows that differ from the loaded ones, the vault's rows among them."""
+        cdef run_t* r = &self.r
+        cdef int32_t k
+        cdef int i
+        accounts = np.empty(r.dirty_n, np.int32)
+        balances = np.empty(r.dirty_n, np.int64)
+        cdef int32_t[::1] to_account = accounts
+        cdef int64_t[::1] to_balance = balances
+        cdef const int64_t[::1] balance = self.columns["balance"], lots = self.columns["lots"], basis = self.columns["basis"]
+        cdef int64_t n = 0, rows = 0, j
+        for k in range(r.dirty_n):
+            rows += r.accounts[r.dirty[k]].rows_n
+            if r.accounts[r.dirty[k]].balance != balance[r.dirty[k]]:
+                to_account[n] = r.dirty[k]
+                to_balance[n] = r.accounts[r.dirty[k]].balance
+                n += 1
+        changed = np.empty(rows + r.rows_n - r.rows_loaded + r.instruments_n, np.int32)
+        cdef int32_t[::1] to_row = changed
+        rows = 0
+        for k in range(r.dirty_n):
+            for j in range(r.accounts[r.dirty[k]].first_row, r.accounts[r.dirty[k]].first_row + r.accounts[r.dirty[k]].rows_n):
+                if r.rows[j].lots != lots[j] or r.rows[j].basis != basis[j]:
+                    to_row[rows] = <int32_t>j
+                    rows += 1
+        for k in range(r.rows_loaded, r.rows_n):
+            to_row[rows] = k
+            rows += 1
+        vault = [
+            (VAULT, i, 0, r.instruments[i].vault_lots, r.instruments[i].vault_basis)
+            for i in range(r.instruments_n)
+            if r.instruments[i].vault_lots != 0 or r.instruments[i].vault_basis != 0
+        ]
+        table = np.empty(rows + len(vault), ROW_DTYPE)
+        cdef int32_t[:] account_to = table["account"], instrument_to = table["instrument"], slot_to = table["slot"]
+        cdef int64_t[:] lots_to = table["lots"], basis_to = table["basis"]
+        for j in range(rows):
+            account_to[j] = r.rows[to_row[j]].account
+            instrument_to[j] = r.rows[to_row[j]].instrument
+            slot_to[j] = r.rows[to_row[j]].slot
+            lots_to[j] = r.rows[to_row[j]].lots
+            basis_to[j] = r.rows[to_row[j]].basis
+        for j, row in enumerate(vault):
+            table[rows + j] = row
+        return {"touched_accounts": accounts[:n], "touched_balances": balances[:n], "touched_rows": table}
+
+    # -- looking -----------------------------------------------------------------------------------------------------
+    def marks(self):
+        """Shadow marks in 1/1024 ticks."""
+        return [self.r.instruments[i].shadow for i in range(self.r.instruments_n)]
+
+    @property
+    def time_ns(self):
+        return self.r.time_ns
+
+    def book(self, int i):
+        """A copy of an instrument's book."""
+        return orderbook_from(&self.r.books[i])
+
+    def balances(self):
+        """Balances of the users' accounts in quanta, 0 for system accounts."""
+        out = np.empty(self.r.accounts_n, np.int64)
+        cdef int64_t[::1] to = out
+        cdef int32_t k
+        for k in range(self.r.accounts_n):
+            to[k] = self.r.accounts[k].balance if k >= self.r.first_user else 0
+        return out
+
+    def rows(self):
+        """Position rows of the users' accounts, sorted by account, instrument, slot."""
+        cdef int32_t k
+        table = np.empty(self.r.rows_n, ROW_DTYPE)
+        cdef int32_t[:] account = table["account"], instrument = table["instrument"], slot = table["slot"]
+        cdef int64_t[:] lots = table["lots"], basis = table["basis"]
+        for k in range(self.r.rows_n):
+            account[k] = self.r.rows[k].account
+            instrument[k] = self.r.rows[k].instrument
+            slot[k] = self.r.rows[k].slot
+            lots[k] = self.r.rows[k].lots
+            basis[k] = self.r.rows[k].basis
+        if self.r.rows_n == self.r.rows_loaded:
+            return table
+        return table[np.lexsort((table["slot"], table["instrument"], table["account"]))]
+
+    def copy(self):
+        """An independent engine in the same state, without the logs' spare room."""
+        cdef Engine made = Engine.__new__(Engine)
+        cdef run_t* r = &self.r
+        cdef run_t* to = &made.r
+        cdef int i, n = r.instruments_n
+        self.enter()
+        try:
+            made.columns = self.columns
+            made.status = self.status
+            made.deposits_loaded = self.deposits_loaded
+            # Everything that is a number; the pointers are replaced before anything can fail.
+            to[0] = r[0]
+            made.forget_pointers()
+            to.terms = <terms_t*>twin(r.terms, n, n, sizeof(terms_t))
+            to.tiers = <tier_t*>twin(r.tiers, len(self.columns["tiers"]), len(self.columns["tiers"]), sizeof(tier_t))
+            to.instruments = <instrument_t*>twin(r.instruments, n, n, sizeof(instrument_t))
+            made.instruments_loaded = <instrument_t*>twin(self.instruments_loaded, n, n, sizeof(instrument_t))
+            to.system = <wide_t*>twin(r.system, r.first_user, r.first_user, sizeof(wide_t))
+            made.system_loaded = <wide_t*>twin(self.system_loaded, r.first_user, r.first_user, sizeof(wide_t))
+            to.books = <book_t*>claim(n, sizeof(book_t))
+            made.books_loaded = <book_t*>claim(n, sizeof(book_t))
+            to.history = <mark_change_t**>claim(n, sizeof(void*))
+            to.history_n = <int32_t*>twin(r.history_n, n, n, sizeof(int32_t))
+            to.history_cap = <int32_t*>twin(r.history_n, n, n, sizeof(int32_t))
+            to.rankings = <ranking_t*>claim(2 * n, sizeof(ranking_t))
+            for i in range(2 * n):
+                to.rankings[i].epoch = -1   # built anew when next asked for
+            for i in range(n):
+                book_init(&to.books[i])
+                book_init(&made.books_loaded[i])
+            for i in range(n):
+                raise_status(book_copy(&to.books[i], &r.books[i]))
+                raise_status(book_copy(&made.books_loaded[i], &self.books_loaded[i]))
+                to.history[i] = <mark_change_t*>twin(r.history[i], r.history_n[i], r.history_n[i], sizeof(mark_change_t))
+            to.accounts = <account_t*>twin(r.accounts, r.accounts_n, r.accounts_n, sizeof(account_t))
+            to.rows = <row_t*>twin(r.rows, r.rows_n, r.rows_n, sizeof(row_t))
+            to.rows_cap = r.rows_n
+            to.events = <event_t*>twin(r.events, r.events_n, r.events_n, sizeof(event_t))
+            to.events_cap = r.events_n
+            to.liquidations = <liquidation_t*>twin(r.liquidations, r.liquidations_n, r.liquidations_n, sizeof(liquidation_t))
+            to.liquidations_cap = r.liquidations_n
+            to.contexts = <context_t*>twin(r.contexts, r.contexts_n, r.contexts_n, sizeof(context_t))
+            to.contexts_cap = r.contexts_n
+            to.waves = <wave_t*>twin(r.waves, r.waves_n, r.waves_n, sizeof(wave_t))
+            to.waves_cap = r.waves_n
+            to.journal = <journal_t*>twin(r.journal, r.journal_n, r.journal_n, sizeof(journal_t))
+            to.journal_cap = r.journal_n
+            to.scanned = <int32_t*>twin(r.scanned, r.scanned_n, r.scanned_n, sizeof(int32_t))
+            to.watched = <int32_t*>twin(r.watched, r.watched_n, r.watched_n, sizeof(int32_t))
+            to.watched_cap = r.watched_n
+            to.dirty = <int32_t*>twin(r.dirty, r.dirty_n, r.dirty_n, sizeof(int32_t))
+            to.dirty_cap = r.dirty_n
+            to.debtors = <int32_t*>twin(r.debtors, r.debtors_n, r.debtors_n, sizeof(int32_t))
+            to.cases = <case_t*>twin(r.cases, r.cases_n, r.cases_n, sizeof(case_t))
+            to.cases_cap = r.cases_n
+            to.line = <waiting_t*>twin(r.line, r.line_n, r.line_n, sizeof(waiting_t))
+            to.line_cap = r.line_n
+            to.heap = <waiting_t*>twin(r.heap, r.heap_n, r.heap_n, sizeof(waiting_t))
+            to.heap_cap = r.heap_n
+            to.touched_n = 0
+            to.ranking_stands = False
+            for i in range(r.waves_n):
+                if idmap_reserve(&to.wave_index, i + 1) != OK:
+                    raise CapacityError("engine: out of memory")
+                idmap_put(&to.wave_index, <int64_t>r.waves[i].wave * 65536 + r.waves[i].instrument, i)
+            return made
+        finally:
+            self.leave()
+
+    cdef void forget_pointers(self) noexcept:
+        """After a bitwise copy: own nothing of the original's."""
+        cdef run_t* r = &self.r
+        r.terms = NULL
+        r.tiers = NULL
+        r.instruments = NULL
+        r.books = NULL
+        r.accounts = NULL
+        r.rows = NULL
+        r.system = NULL
+        r.events = NULL
+        r.history = NULL
+        r.history_n = NULL
+        r.history_cap = NULL
+        r.liquidations = NULL
+        r.contexts = NULL
+        r.waves = NULL
+        r.journal = NULL
+        r.scanned = NULL
+        r.watched = NULL
+        r.dirty = NULL
+        r.debtors = NULL
+        r.cases = NULL
+        r.found = NULL
+        r.line = NULL
+        r.heap = NULL
+        r.rankings = NULL
+        r.touched = NULL
+        r.taken = NULL
+        r.scratch = NULL
+        r.shares = NULL
+        r.events_cap = r.found_cap = r.touched_cap = r.taken_cap = r.scratch_cap = r.shares_cap = 0
+        idmap_init(&r.wave_index)

@@ -1,0 +1,193 @@
+"""The compiled engine behind the interface that `Market` and `Simulation` use; the reference's twin is `reference/adapter.py`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import _core
+from ._state import EXTERNAL, SYSTEM, State
+from .margin import notional_at_zero_excess, price_of_notional
+from .records import ORDER_DTYPE
+from .result import RunData
+from .rules import VenueRules
+
+MARK_ONE = 1024
+MONEY_SLACK = 4
+"""Quanta by which a trigger errs on the safe side: what rounding of value and maintenance can move."""
+PRICE_SLACK = 1e-9
+"""Relative slack of a trigger in float64."""
+RECORDS = {"summary": 0, "liquidations": 1, "all": 2}
+
+
+class CoreEngine:
+    """Arrays in, arrays out, around a `_core.Engine`.
+
+    Engines are kept by the market and reused: a later run finds the columns loaded and costs what it touches.
+    """
+
+    def __init__(self, idle: list[Any], state: State, rules: VenueRules, record: str, audit: str, max_waves: int | None):
+        self._idle = idle
+        self.rules = rules
+        self.record = record
+        self.audit = audit
+        try:
+            self.engine = idle.pop()
+        except IndexError:
+            self.engine = _core.Engine()
+            self.engine.load(columns_of(state, rules))
+        self.engine.begin(RECORDS[record], max_waves)
+
+    def apply(self, ops: np.ndarray) -> None:
+        self.engine.apply(ops.view(np.uint8))
+
+    def step(self) -> bool:
+        return self.engine.advance(True)
+
+    def run(self) -> None:
+        self.engine.advance(False)
+        self.finish()
+
+    def finish(self) -> None:
+        self.engine.finish(self.audit == "full")
+
+    def export(self) -> RunData:
+        return RunData(**self.engine.export())
+
+    def release(self) -> None:
+        """Put the engine back as loaded, for the next run."""
+        if self.engine.reset():
+            self._idle.append(self.engine)
+
+    def submit(self, i: int, orders: np.ndarray) -> np.ndarray:
+        return self.engine.submit(i, np.ascontiguousarray(orders, ORDER_DTYPE).view(np.uint8))
+
+    def set_levels(self, i: int, side: int, prices: np.ndarray, lots: np.ndarray) -> None:
+        self.engine.set_levels(i, side, prices, lots)
+
+    def advance_ns(self, dt: int) -> None:
+        self.engine.advance_ns(dt)
+
+    def book(self, i: int) -> _core.OrderBook:
+        return self.engine.book(i)
+
+    def balances(self) -> np.ndarray:
+        return self.engine.balances()
+
+    def rows(self) -> np.ndarray:
+        return self.engine.rows()
+
+    def marks(self) -> list[int]:
+        return self.engine.marks()
+
+    @property
+    def time_ns(self) -> int:
+        return self.engine.time_ns
+
+    def copy(self) -> CoreEngine:
+        twin = object.__new__(CoreEngine)
+        twin.__dict__.update(self.__dict__)
+        twin._idle = []
+        twin.engine = self.engine.copy()
+        return twin
+
+
+def columns_of(state: State, rules: VenueRules) -> dict[str, Any]:
+    """A market as the arrays that the core takes in."""
+    terms, tiers = [], []
+    for t in state.terms:
+        terms.append(
+            (t.contract, t.coef_num, t.coef_den, t.taker_fee, t.maker_fee, t.liquidation_fee, len(tiers), len(t.floors))
+        )
+        tiers += list(zip(t.floors, t.rates, t.amounts, strict=True))
+    prices = np.column_stack([state.last, state.index_1024, state.known_bid, state.known_ask])
+    orders = []
+    for book in state.orders:
+        age = np.arange(len(book.price))
+        by_price = np.lexsort((age, book.price * book.side))  # both sides from the worst price to the best
+        orders.append((*book.columns(), by_price.astype(np.int64), np.flatnonzero(book.owner != EXTERNAL).astype(np.int64)))
+    return {
+        "terms": np.array(terms, np.int64),
+        "tiers": np.array(tiers, np.int64),
+        "prices": np.ascontiguousarray(prices, np.int64),
+        "mode": state.account_mode,
+        "parent": state.account_parent,
+        "flags": state.account_flags,
+        "balance": state.account_balance,
+        "row_account": state.row_account,
+        "row_instrument": state.row_instrument,
+        "slot": state.row_slot,
+        "lots": state.row_lots,
+        "basis": state.row_basis,
+        "fund": state.fund,
+        "vault": state.vault,
+        "orders": orders,
+        "rules": rule_codes(rules),
+        "residual": rules.stages("residual"),
+        "shortfall": rules.stages("shortfall"),
+        **triggers_of(state),
+    }
+
+
+def rule_codes(rules: VenueRules) -> tuple[int, ...]:
+    """The rules in the order of the core's rules_t."""
+    return (
+        rules.code("mark"), rules.code("queue"), rules.code("position_order"), rules.code("adl_rank"),
+        rules.code("adl_price"), rules.clearing == "continuous", rules.trigger == "le", rules.size == "all",
+        rules.order_price == "bankruptcy", rules.cancel_orders, rules.surplus == "fund", rules.fee_to == "venue",
+        2**63 - 1 if rules.capacity is None else rules.capacity,
+    )  # fmt: skip
+
+
+def triggers_of(state: State) -> dict[str, Any]:
+    """Who can be found by trigger price, and who must be looked at in every check.
+
+    An account with one position is indexed by the mark (1/1024 ticks) at which it can become unhealthy, erring on the safe side;
+    accounts with several, and those under tiers whose maintenance jumps, are scanned; flat accounts with debts are `debtors`.
+    """
+    users = np.flatnonzero(state.account_mode != SYSTEM)
+    count = np.bincount(state.row_account, minlength=len(state.account_mode))
+    first = np.searchsorted(state.row_account, np.arange(len(state.account_mode)))
+    jumpy = np.array([not t.continuous for t in state.terms], bool)
+    single = users[count[users] == 1]
+    row = first[single]
+    indexed = ~jumpy[state.row_instrument[row]] & (state.row_lots[row] != 0)
+    scanned = np.concatenate([users[count[users] > 1], single[~indexed]])
+    single, row = single[indexed], row[indexed]
+    lists: dict[str, list[np.ndarray]] = {
+        "long_trigger": [], "long_account": [], "short_trigger": [], "short_account": []
+    }  # fmt: skip
+    for i, terms in enumerate(state.terms):
+        mine = state.row_instrument[row] == i
+        account, r = single[mine], row[mine]
+        lots = state.row_lots[r]
+        rest = (state.account_balance[account] - state.row_basis[r]).astype(np.float64) - MONEY_SLACK
+        # A position whose value rises with its notional is unhealthy below the crossing, the other kind above it.
+        rising = (lots > 0) == (terms.contract == 0)
+        notional = notional_at_zero_excess(terms, rising, rest)
+        mark = price_of_notional(terms, lots, notional) * MARK_ONE
+        # Without a crossing the sign of what is left decides: healthy at every price, or at none.
+        hopeless = np.isnan(mark) & np.where(rising, rest < 0, rest <= 0)
+        safe = np.isnan(mark) & ~hopeless
+        for side, name in ((lots > 0, "long"), (lots < 0, "short")):
+            falling = name == "long"
+            bound = mark * (1 + PRICE_SLACK) + 2 if falling else mark * (1 - PRICE_SLACK) - 2
+            never, always = (0, 2**63 - 1) if falling else (2**63 - 1, 0)
+            usable = ~np.isnan(bound) & (bound < 2**62)
+            trigger = np.where(usable, bound, 0).astype(np.int64)
+            trigger[~usable] = always
+            trigger[safe] = never
+            keep = np.flatnonzero(side & (trigger != never))
+            order = keep[np.lexsort((account[keep], -trigger[keep] if falling else trigger[keep]))]
+            lists[f"{name}_trigger"].append(np.ascontiguousarray(trigger[order]))
+            lists[f"{name}_account"].append(account[order].astype(np.int32))
+    debtors = users[(count[users] == 0) & (state.account_balance[users] < 0)]
+    flat_rows = users[count[users] == 1]
+    flat = flat_rows[state.row_lots[first[flat_rows]] == 0]
+    debtors = np.union1d(debtors, flat[state.account_balance[flat] < 0])
+    scanned = np.setdiff1d(scanned, flat)
+    return {**lists, "scanned": np.sort(scanned).astype(np.int32), "debtors": debtors.astype(np.int32)}
+
+
+

@@ -1,0 +1,527 @@
+"""What happens from outside the cascade: the parts of a shock, new external levels, and messages to the books."""
+
+from libc.stdint cimport INT64_MAX, int8_t, int32_t, int64_t, uint8_t, uint64_t
+
+from cascade._book cimport (
+    ASK,
+    BID,
+    ORDER_EXTERNAL,
+    book_add,
+    book_best,
+    book_external_at,
+    book_find,
+    book_fits,
+    book_has,
+    book_reduce,
+    book_remove,
+    book_t,
+    level_t,
+    order_t,
+)
+from cascade._ledger cimport audit_money, book_money, journal, party_of, party_t
+from cascade._liquidate cimport count_wave, wave_row
+from cascade._margin cimport magnitude
+from cascade._match cimport match_prepare, plan_t, sink_next, sink_t
+from cascade._run cimport (
+    EVENT_CANCEL,
+    EVENT_ORDER,
+    EVENT_SHOCK,
+    EXTERNAL,
+    MODE_CROSS,
+    NO_INSTRUMENT,
+    PART_CASH,
+    PART_DEPTH,
+    PART_GAP,
+    PART_INDEX,
+    PART_LEVELS,
+    PART_ORDERS,
+    SCRATCH_ITEM,
+    STUCK,
+    context_begin,
+    emit,
+    instrument_t,
+    run_room,
+    run_t,
+    wave_t,
+)
+from cascade._trade cimport (
+    PRICE_LIMIT_BITS,
+    cancel_order,
+    fill,
+    meets_the_unknown,
+    next_maker,
+    shadow_update,
+    walk,
+    walk_bound,
+    walked_t,
+    widest_limit,
+)
+from cascade._types cimport (
+    ACTION_CANCEL,
+    ACTION_MODIFY,
+    ACTION_NEW,
+    ERR_CROSSES,
+    ERR_MEMORY,
+    OK,
+    REASON_BAD_OWNER,
+    REASON_BAD_PRICE,
+    REASON_BAD_QUANTITY,
+    REASON_BEYOND_DATA,
+    REASON_FOK_UNFILLABLE,
+    REASON_IOC,
+    REASON_NONE,
+    REASON_USER,
+    REPORT_ACK,
+    REPORT_CANCELLED,
+    REPORT_MODIFIED,
+    REPORT_REJECTED,
+    REPORT_TRADE,
+    TIF_FOK,
+    TYPE_MARKET,
+    order_msg_t,
+    report_t,
+)
+from cascade._wide cimport (
+    scaled_down,
+    scaled_even,
+    scaled_up,
+    wide_add,
+    wide_low,
+    wide_of,
+    wide_sign,
+    within_distance,
+)
+
+
+# One operation of a shock: shocks.OP_DTYPE.
+ctypedef packed struct op_t:
+    int32_t part
+    int32_t instrument
+    int32_t account
+    int32_t side
+    int64_t rate            # 1e-9
+    int64_t low
+    int64_t high
+    int64_t quantity
+
+# An external level on its way to another price.
+ctypedef struct moved_t:
+    int64_t price_ticks
+    int64_t lots
+
+
+cdef inline void outside(run_t* r) noexcept nogil:
+    """What follows comes from outside the cascade: it is wave 0, and whoever was stuck may be served again."""
+    cdef int32_t k
+    r.wave = 0
+    context_begin(r, r.seq + 1, 0, -1)
+    if r.any_stuck:
+        for k in range(r.cases_n):
+            r.accounts[r.cases[k].account].state &= ~<uint8_t>STUCK
+            r.cases[k].idle_changes = -1
+        r.any_stuck = False
+
+
+# -- shocks ----------------------------------------------------------------------------------------------------------
+
+
+cdef inline int64_t at_least_one(int64_t x) noexcept nogil:
+    return x if x > 1 else 1
+
+
+cdef inline void rest_external(run_t* r, int i, int side, int64_t price, int64_t lots) noexcept nogil:
+    """Rest an external level, anonymous."""
+    cdef int32_t h = book_add(&r.books[i], side, price, lots, EXTERNAL, 0, ORDER_EXTERNAL)
+    if h < 0:
+        r.error = h
+
+
+cdef inline int64_t cross_external(run_t* r, int i, int side, int64_t price, int64_t lots) noexcept nogil:
+    """Trade an external level with the internal orders that it crosses, marks set later; the lots left."""
+    cdef party_t external = party_of(r, EXTERNAL, i, 0)
+    cdef int sign = 1 if side == BID else -1
+    cdef int64_t order = -1, k, value, best
+    cdef int32_t maker
+    while lots > 0 and book_has(&r.books[i], 1 - side) and r.error == 0:
+        best = book_best(&r.books[i], 1 - side)
+        if (best > price) if side == BID else (best < price):
+            break
+        maker = r.books[i].side[1 - side].levels[r.books[i].side[1 - side].n - 1].head
+        if order < 0:
+            order = emit(r, EVENT_ORDER, i, EXTERNAL, -1, sign * lots, price * 1024, 0, -1, 0)
+        k = r.books[i].orders[maker].quantity_lots
+        if k > lots:
+            k = lots
+        value = fill(r, i, external, maker, sign * k, order, -1, 0, True)
+        count_wave(r, 0, i, k, magnitude(value), 0)
+        lots -= k
+    return lots
+
+
+cdef inline int32_t lift_external(run_t* r, int i, int side, int64_t factor, int32_t n, int64_t* dropped) noexcept nogil:
+    """Take the external orders of a side off into scratch (from item n on), moved to their new prices and merged; the new n.
+
+    Best price first. `dropped` counts the orders that would fall to 0 or below.
+    """
+    cdef book_t* book = &r.books[i]
+    cdef moved_t* moved
+    cdef int32_t first = n, level = book.side[side].n - 1, h, following
+    cdef int64_t price
+    while level >= 0:
+        h = book.side[side].levels[level].head
+        price = book.side[side].levels[level].price_ticks
+        price = wide_low(scaled_down(price, factor) if side == BID else scaled_up(price, factor))
+        while h >= 0:
+            following = book.orders[h].next
+            if book.orders[h].owner == EXTERNAL:
+                if price < 1:
+                    dropped[0] += 1
+                elif n > first and (<moved_t*>r.shares)[n - 1].price_ticks == price:
+                    (<moved_t*>r.shares)[n - 1].lots += book.orders[h].quantity_lots
+                elif run_room(r, &r.shares, &r.shares_cap, n + 1, SCRATCH_ITEM):
+                    moved = <moved_t*>r.shares + n
+                    moved.price_ticks = price
+                    moved.lots = book.orders[h].quantity_lots
+                    n += 1
+                book_remove(book, h)    # the level goes with its last order: levels below keep their places
+            h = following
+        level -= 1
+    return n
+
+
+cdef inline void shock_gap(run_t* r, const op_t* op) noexcept nogil:
+    """Market makers re-quote: last, index, knowledge and external levels move by 1 + g; what then crosses trades."""
+    cdef int i = op.instrument
+    cdef instrument_t* ins = &r.instruments[i]
+    cdef int64_t factor = 1000000000 + op.rate, dropped = 0, shock, lots, top = <int64_t>1 << PRICE_LIMIT_BITS
+    cdef int32_t bids, n, k, kept, first
+    cdef int side
+    cdef moved_t* moved
+    if ins.last_ticks:
+        ins.last_ticks = at_least_one(wide_low(scaled_even(ins.last_ticks, factor)))
+    if ins.index_1024:
+        ins.index_1024 = at_least_one(wide_low(scaled_even(ins.index_1024, factor)))
+    ins.book_dirty = True
+    bids = lift_external(r, i, BID, factor, 0, &dropped)
+    n = lift_external(r, i, ASK, factor, bids, &dropped)
+    if ins.known_bid != 0 and ins.known_bid != top:
+        ins.known_bid = at_least_one(wide_low(scaled_down(ins.known_bid, factor)))
+    if ins.known_ask != INT64_MAX and ins.known_ask != 0:
+        ins.known_ask = wide_low(scaled_up(ins.known_ask, factor))
+    r.totals.dropped_levels += dropped
+    shock = emit(r, EVENT_SHOCK, i, -1, -1, dropped, ins.last_ticks * 1024, 0, -1, PART_GAP)
+    moved = <moved_t*>r.shares
+    for side in range(2):
+        first = 0 if side == BID else bids
+        k = first
+        kept = bids if side == BID else n
+        # Best first while they cross; those behind rest, the worst first, which moves least in the book's arrays.
+        while k < kept:
+            lots = cross_external(r, i, side, moved[k].price_ticks, moved[k].lots)
+            if lots == moved[k].lots:
+                break
+            if lots > 0:
+                rest_external(r, i, side, moved[k].price_ticks, lots)
+            k += 1
+        while kept > k:
+            kept -= 1
+            rest_external(r, i, side, moved[kept].price_ticks, moved[kept].lots)
+    shadow_update(r, i, shock)
+
+
+cdef inline void shock_depth(run_t* r, const op_t* op) noexcept nogil:
+    """External levels of a side, within a range of distances from the mid, keep floor(lots * factor)."""
+    cdef int i = op.instrument, side
+    cdef book_t* book = &r.books[i]
+    cdef int64_t lots, shock
+    cdef int64_t bid = book_best(book, BID) if book_has(book, BID) else 0
+    cdef int64_t ask = book_best(book, ASK) if book_has(book, ASK) else 0
+    cdef int32_t level, h, following
+    if op.quantity == 0:    # the first of an instrument's rows: all of them measure from the mid before any
+        r.depth_twice_mid = (bid if bid else ask) + (ask if ask else bid)
+    shock = emit(r, EVENT_SHOCK, i, -1, -1, 0, 0, 0, -1, PART_DEPTH)
+    r.instruments[i].book_dirty = True
+    for side in range(2):
+        if op.side != 0 and (op.side > 0) != (side == BID):
+            continue
+        level = book.side[side].n - 1
+        while level >= 0:
+            if within_distance(book.side[side].levels[level].price_ticks, r.depth_twice_mid, op.low, op.high):
+                h = book.side[side].levels[level].head
+                while h >= 0:
+                    following = book.orders[h].next
+                    if book.orders[h].owner == EXTERNAL:
+                        lots = wide_low(scaled_down(book.orders[h].quantity_lots, op.rate))
+                        if lots > 0:
+                            book_reduce(book, h, lots)
+                        else:
+                            book_remove(book, h)
+                    h = following
+            level -= 1
+    shadow_update(r, i, shock)
+
+
+cdef inline void shock_cash(run_t* r, const op_t* op) noexcept nogil:
+    """A deposit or withdrawal."""
+    emit(r, EVENT_SHOCK, NO_INSTRUMENT, op.account, -1, 0, 0, op.quantity, -1, PART_CASH)
+    journal(r, op.account, -1)
+    book_money(r, op.account, op.quantity)
+    r.deposits = wide_add(r.deposits, wide_of(op.quantity))
+    r.changes += 1
+    audit_money(r)
+
+
+cdef inline void shock_orders(run_t* r, const op_t* op) noexcept nogil:
+    """A market order of the external account."""
+    cdef int i = op.instrument, side = 1 if op.quantity > 0 else -1
+    cdef int reason
+    cdef int64_t order = emit(r, EVENT_ORDER, i, EXTERNAL, -1, op.quantity, 0, 0, -1, 0)
+    cdef walked_t w
+    r.shock_has_order = True
+    w = walk(r, i, party_of(r, EXTERNAL, i, 0), op.quantity, widest_limit(side), order, -1, 0)
+    count_wave(r, 0, i, magnitude(op.quantity) - w.left, magnitude(w.value), 0)
+    if w.left > 0:
+        reason = REASON_BEYOND_DATA if w.beyond else REASON_IOC
+        emit(r, EVENT_CANCEL, i, EXTERNAL, -1, side * w.left, 0, 0, order, reason)
+        if r.shock_left != REASON_BEYOND_DATA:
+            r.shock_left = reason
+
+
+cdef inline void apply_op(run_t* r, const op_t* op) noexcept nogil:
+    """One operation of a shock."""
+    cdef int i
+    cdef int64_t shock
+    cdef instrument_t* ins
+    cdef wave_t* w
+    outside(r)
+    if op.part == PART_GAP:
+        shock_gap(r, op)
+    elif op.part == PART_INDEX:
+        ins = &r.instruments[op.instrument]
+        ins.index_1024 = at_least_one(wide_low(scaled_even(ins.index_1024, 1000000000 + op.rate)))
+        shock = emit(r, EVENT_SHOCK, op.instrument, -1, -1, 0, ins.index_1024, 0, -1, PART_INDEX)
+        shadow_update(r, op.instrument, shock)
+    elif op.part == PART_DEPTH:
+        shock_depth(r, op)
+    elif op.part == PART_CASH:
+        shock_cash(r, op)
+    elif op.part == PART_ORDERS:
+        shock_orders(r, op)
+    for i in range(r.instruments_n):
+        w = wave_row(r, 0, i)
+        if w != NULL:
+            w.mark = r.instruments[i].shadow
+
+
+# -- external levels from market data --------------------------------------------------------------------------------
+
+
+cdef inline int64_t best_external(const run_t* r, int i, int side) noexcept nogil:
+    """The best price at which the external account rests on a side; 0 if nowhere."""
+    cdef const book_t* book = &r.books[i]
+    cdef int32_t level = book.side[side].n - 1, h
+    while level >= 0:
+        h = book.side[side].levels[level].head
+        while h >= 0:
+            if book.orders[h].owner == EXTERNAL:
+                return book.side[side].levels[level].price_ticks
+            h = book.orders[h].next
+        level -= 1
+    return 0
+
+
+cdef inline int set_levels(
+    run_t* r, int i, int side, const int64_t* prices, const int64_t* lots, int64_t n, int64_t* bad
+) noexcept nogil:
+    """Set external levels absolutely; 0 lots take one off. A level that stays keeps its place. What is known grows with them.
+
+    ERR_CROSSES, with nothing changed and the row in `bad`, if one would cross the external levels of the other side.
+    """
+    cdef instrument_t* ins = &r.instruments[i]
+    cdef book_t* book = &r.books[i]
+    cdef int64_t facing = best_external(r, i, 1 - side), shock, k, left
+    cdef int32_t h
+    for k in range(n):
+        if lots[k] > 0 and facing > 0 and ((prices[k] >= facing) if side == BID else (prices[k] <= facing)):
+            bad[0] = k
+            return ERR_CROSSES
+    outside(r)
+    ins.book_dirty = True
+    shock = emit(r, EVENT_SHOCK, i, -1, -1, 0, 0, 0, -1, PART_LEVELS)
+    for k in range(n):
+        h = book_external_at(book, side, prices[k])
+        if h >= 0 and lots[k] > 0:
+            book_reduce(book, h, lots[k])
+        elif h >= 0:
+            book_remove(book, h)
+        elif lots[k] > 0:
+            left = cross_external(r, i, side, prices[k], lots[k])
+            if left > 0:
+                rest_external(r, i, side, prices[k], left)
+        if lots[k] > 0 and side == BID and ins.known_bid != 0 and prices[k] < ins.known_bid:
+            ins.known_bid = prices[k]
+        if lots[k] > 0 and side == ASK and ins.known_ask != INT64_MAX and prices[k] > ins.known_ask:
+            ins.known_ask = prices[k]
+    shadow_update(r, i, shock)
+    return r.error
+
+
+# -- messages --------------------------------------------------------------------------------------------------------
+
+
+cdef inline int64_t lots_within(const run_t* r, int i, int side, int64_t limit, int64_t most) noexcept nogil:
+    """The lots that a taker could get within its limit and the knowledge of the book, counted up to `most`."""
+    cdef const book_t* book = &r.books[i]
+    cdef int far = ASK if side > 0 else BID
+    cdef int64_t bound = walk_bound(r, i, side, limit), sum_lots = 0
+    cdef int32_t level = book.side[far].n - 1
+    cdef const level_t* v
+    while level >= 0 and sum_lots < most:
+        v = &book.side[far].levels[level]
+        if (v.price_ticks > bound) if side > 0 else (v.price_ticks < bound):
+            break
+        sum_lots = v.quantity_lots if sum_lots == 0 else sum_lots + (
+            v.quantity_lots if v.quantity_lots < most - sum_lots else most - sum_lots
+        )
+        level -= 1
+    return sum_lots
+
+
+cdef inline int message_refusal(run_t* r, int i, const order_msg_t* m, plan_t* p) noexcept nogil:
+    """Why a message is refused beyond what the book alone says: owner and price, then what is known of the book."""
+    cdef bint is_new = m.action == ACTION_NEW
+    cdef bint at_market = is_new and m.type == TYPE_MARKET
+    if p.reason != REASON_NONE or m.action == ACTION_CANCEL:
+        return p.reason
+    if is_new and m.owner != EXTERNAL:
+        if m.owner < r.first_user or m.owner >= r.accounts_n or r.accounts[m.owner].mode != MODE_CROSS:
+            return REASON_BAD_OWNER
+    if not at_market and not 1 <= m.price < <int64_t>1 << PRICE_LIMIT_BITS:
+        return REASON_BAD_PRICE
+    if m.quantity >= <int64_t>1 << 61:
+        return REASON_BAD_QUANTITY
+    if is_new and m.tif == TIF_FOK:
+        if lots_within(r, i, m.side, widest_limit(m.side) if at_market else m.price, m.quantity) < m.quantity:
+            return REASON_FOK_UNFILLABLE
+    return REASON_NONE
+
+
+cdef inline int64_t take_from_book(
+    run_t* r, int i, int32_t owner, uint64_t id, int side, int64_t limit, int64_t lots, int64_t order, int64_t row, sink_t* sink
+) noexcept nogil:
+    """Trade within the limit and the knowledge of the book, a report a fill; the lots left."""
+    cdef party_t party = party_of(r, owner, i, 0)
+    cdef int32_t maker
+    cdef const order_t* o
+    cdef report_t* report
+    cdef int64_t k, value
+    while lots > 0 and r.error == 0:
+        maker = next_maker(r, i, side, limit)
+        if maker < 0:
+            break
+        o = &r.books[i].orders[maker]
+        k = lots if lots < o.quantity_lots else o.quantity_lots
+        lots -= k
+        report = sink_next(sink, REPORT_TRADE, id, owner, row)
+        report.maker_id = o.id
+        report.maker_owner = o.owner
+        report.side = <int8_t>side
+        report.price = o.price_ticks
+        report.quantity = k
+        report.leaves = lots
+        value = fill(r, i, party, maker, side * k, order, -1, 0, False)
+        r.shock_has_order = True
+        count_wave(r, 0, i, k, magnitude(value), 0)
+    return lots
+
+
+cdef inline void report_cancelled(
+    sink_t* sink, uint64_t id, int32_t owner, int64_t row, int side, int64_t price, int64_t lots, int reason
+) noexcept nogil:
+    cdef report_t* report = sink_next(sink, REPORT_CANCELLED, id, owner, row)
+    report.side = <int8_t>side
+    report.price = price
+    report.quantity = lots
+    report.reason = <uint8_t>reason
+
+
+cdef inline void rest_order(run_t* r, int i, int side, int64_t price, int64_t lots, int32_t owner, uint64_t id, int64_t order) noexcept nogil:
+    """Rest what is left of an order."""
+    cdef int32_t h = book_add(&r.books[i], BID if side > 0 else ASK, price, lots, owner, id, 0)
+    if h < 0:
+        r.error = h
+        return
+    shadow_update(r, i, order)
+
+
+cdef inline void new_order(run_t* r, int i, const order_msg_t* m, const plan_t* p, int64_t row, sink_t* sink) noexcept nogil:
+    """Acknowledge, trade, then rest or take off what is left."""
+    cdef int64_t limit = widest_limit(m.side) if m.type == TYPE_MARKET else m.price
+    cdef int64_t shown = 0 if m.type == TYPE_MARKET else limit * 1024, order, left
+    cdef report_t* report = sink_next(sink, REPORT_ACK, m.order_id, m.owner, row)
+    cdef bint beyond
+    cdef int reason
+    report.side = m.side
+    report.price = m.price
+    report.quantity = m.quantity
+    if m.order_id > r.books[i].last_id:
+        r.books[i].last_id = m.order_id
+    order = emit(r, EVENT_ORDER, i, m.owner, -1, m.side * m.quantity, shown, 0, -1, 0)
+    left = take_from_book(r, i, m.owner, m.order_id, m.side, limit, m.quantity, order, row, sink)
+    beyond = left > 0 and meets_the_unknown(r, i, m.side, limit)
+    if left > 0 and p.rests and not beyond:
+        rest_order(r, i, m.side, limit, left, m.owner, m.order_id, order)
+    elif left > 0:
+        reason = REASON_BEYOND_DATA if beyond else REASON_IOC
+        emit(r, EVENT_CANCEL, i, m.owner, -1, m.side * left, 0, 0, order, reason)
+        report_cancelled(sink, m.order_id, m.owner, row, m.side, m.price, left, reason)
+
+
+cdef inline void modify_order(run_t* r, int i, const order_msg_t* m, const plan_t* p, int64_t row, sink_t* sink) noexcept nogil:
+    """Less at the same price keeps its place; anything else leaves it, trades as a taker and rests last."""
+    cdef const order_t* o = &r.books[i].orders[p.handle]
+    cdef int side = 1 if o.side == BID else -1
+    cdef int32_t owner = o.owner
+    cdef int64_t order, left
+    cdef report_t* report
+    if p.in_place:
+        emit(r, EVENT_CANCEL, i, owner, -1, side * (o.quantity_lots - m.quantity), 0, 0, -1, REASON_USER)
+        book_reduce(&r.books[i], p.handle, m.quantity)
+    else:
+        cancel_order(r, i, p.handle, -1, REASON_USER)
+        order = emit(r, EVENT_ORDER, i, owner, -1, side * m.quantity, m.price * 1024, 0, -1, 0)
+        left = take_from_book(r, i, owner, m.order_id, side, m.price, m.quantity, order, row, sink)
+        if left > 0 and meets_the_unknown(r, i, side, m.price):
+            emit(r, EVENT_CANCEL, i, owner, -1, side * left, 0, 0, order, REASON_BEYOND_DATA)
+            report_cancelled(sink, m.order_id, owner, row, side, m.price, left, REASON_BEYOND_DATA)
+        elif left > 0:
+            rest_order(r, i, side, m.price, left, owner, m.order_id, order)
+    report = sink_next(sink, REPORT_MODIFIED, m.order_id, owner, row)
+    report.price = m.price
+    report.quantity = m.quantity
+
+
+cdef inline void submit_one(run_t* r, int i, const order_msg_t* m, int64_t row, sink_t* sink) noexcept nogil:
+    """Deal with one message; the sink has room for a report of every resting order and three more."""
+    cdef plan_t p
+    cdef report_t* report
+    cdef const order_t* o
+    cdef int side
+    outside(r)
+    match_prepare(&r.books[i], m, row, &p)
+    p.reason = message_refusal(r, i, m, &p)
+    if p.reason != REASON_NONE:
+        report = sink_next(sink, REPORT_REJECTED, m.order_id, 0, row)
+        report.action = m.action
+        report.reason = <uint8_t>p.reason
+        return
+    r.instruments[i].book_dirty = True
+    if m.action == ACTION_NEW:
+        new_order(r, i, m, &p, row, sink)
+    elif m.action == ACTION_MODIFY:
+        modify_order(r, i, m, &p, row, sink)
+    else:
+        o = &r.books[i].orders[p.handle]
+        side = 1 if o.side == BID else -1
+        report_cancelled(sink, o.id, o.owner, row, side, o.price_ticks, o.quantity_lots, REASON_USER)
+        cancel_order(r, i, p.handle, -1, REASON_USER)

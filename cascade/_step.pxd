@@ -1,0 +1,136 @@
+"""The loop: steps made of marks, check, queue and turns, one after another until nothing changes."""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t
+
+from cascade._deleverage cimport rankings_forget
+from cascade._liquidate cimport turn
+from cascade._margin cimport standing_shadow, standing_t, standing_unhealthy
+from cascade._queue cimport queue_pop, queue_waits
+from cascade._run cimport (
+    EVENT_END,
+    LEFT_BEYOND_DATA,
+    NO_INSTRUMENT,
+    OVER,
+    QUEUED,
+    STATUS_LIMIT,
+    STATUS_OUT_OF_DATA,
+    STATUS_SETTLED,
+    STATUS_STRANDED,
+    emit,
+    run_t,
+    waiting_t,
+)
+from cascade._types cimport REASON_BEYOND_DATA
+from cascade._watch cimport check
+
+
+cdef inline void marks_set(run_t* r) noexcept nogil:
+    """The shadow marks come into force."""
+    cdef int i
+    for i in range(r.instruments_n):
+        r.instruments[i].previous_mark = r.instruments[i].mark
+        r.marks_version += r.instruments[i].mark != r.instruments[i].shadow
+        r.instruments[i].mark = r.instruments[i].shadow
+    rankings_forget(r)
+
+
+cdef inline void step_begin(run_t* r) noexcept nogil:
+    """Marks, check, queue."""
+    cdef int32_t k
+    r.step += 1
+    r.step_changes = r.changes
+    if r.settled:   # a new cascade begins: whoever is unhealthy still was so before it
+        r.step_wave = 0
+        r.limit_hit = False
+        for k in range(r.cases_n):
+            if r.cases[k].open:
+                r.cases[k].cause = -2
+                r.cases[k].last_wave = 0
+        for k in range(r.dirty_n):
+            r.accounts[r.dirty[k]].state &= ~<uint8_t>OVER
+    r.step_wave += 1
+    marks_set(r)
+    check(r)
+    r.waves_left = r.rules.continuous or r.step_wave <= r.rules.max_waves
+    if queue_waits(r) and not r.waves_left:
+        r.limit_hit = True
+    r.budget = r.rules.capacity
+    r.in_step = True
+
+
+cdef inline bint step_turn(run_t* r) noexcept nogil:
+    """The next turn of the step; False when there is none."""
+    cdef waiting_t next_one
+    if not r.waves_left or r.budget <= 0 or r.error != 0 or not queue_waits(r):
+        return False
+    next_one = queue_pop(r)
+    r.accounts[next_one.account].state &= ~<uint8_t>QUEUED
+    r.wave = next_one.wave if r.rules.continuous else r.step_wave
+    if turn(r, &next_one):
+        r.budget -= 1
+    if r.rules.continuous:
+        marks_set(r)
+        check(r)
+    return True
+
+
+cdef inline bint step_end(run_t* r) noexcept nogil:
+    """Whether another step could change something."""
+    cdef bint more = r.waves_left and (r.changes != r.step_changes or queue_waits(r)) and r.error == 0
+    r.in_step = False
+    r.settled = not more
+    return more
+
+
+cdef inline bint advance(run_t* r, int64_t events, bint one_step) noexcept nogil:
+    """Go on until about `events` more events have happened, or to the end of the step (`one_step`), or to the end.
+
+    True while there is more to do, inside this step or after it; run_t.in_step tells which.
+    """
+    cdef int64_t stop = r.seq + events
+    while r.error == 0:
+        if not r.in_step:
+            step_begin(r)
+        while step_turn(r):
+            if r.seq >= stop:
+                return True
+        if not step_end(r):
+            return False
+        if one_step or r.seq >= stop:
+            return True
+    return False
+
+
+cdef inline int64_t count_left(const run_t* r) noexcept nogil:
+    """Unhealthy accounts whose last turn left lots open."""
+    cdef int32_t k
+    cdef int64_t n = 0
+    cdef standing_t s
+    for k in range(r.cases_n):
+        if r.cases[k].left:
+            s = standing_shadow(r, r.cases[k].account)
+            n += standing_unhealthy(r, &s)
+    return n
+
+
+cdef inline int finish(run_t* r) noexcept nogil:
+    """Name how it stands now, and record it as the last event."""
+    cdef int32_t k
+    cdef standing_t s
+    cdef bint stranded = r.shock_left != 0, beyond = r.shock_left == REASON_BEYOND_DATA
+    cdef int status = STATUS_SETTLED
+    for k in range(r.cases_n):
+        if r.cases[k].left:
+            s = standing_shadow(r, r.cases[k].account)
+            if standing_unhealthy(r, &s):
+                stranded = True
+                beyond = beyond or r.cases[k].left == LEFT_BEYOND_DATA
+    if r.limit_hit:
+        status = STATUS_LIMIT
+    elif beyond:
+        status = STATUS_OUT_OF_DATA
+    elif stranded:
+        status = STATUS_STRANDED
+    if r.seq >= 0:
+        emit(r, EVENT_END, NO_INSTRUMENT, -1, -1, 0, 0, 0, -1, status)
+    return status

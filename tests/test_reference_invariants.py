@@ -1,0 +1,762 @@
+"""The reference engine against an independent replay of its event log, over random markets.
+
+The replay keeps balances, positions and books of its own, from `Market.state()` and the events alone, and recomputes what
+each event should say: fees, realised profit, marks, health, bankruptcy values, shares. Numbers in names are those of the
+invariants in the project's list.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import random_markets
+
+import cascade as cs
+from cascade.records import EventKind, LiquidationStatus, Reason, ShockPart, Why
+
+EXTERNAL, FUND, FEES, DUST, DEFICIT, VAULT, SETTLEMENT = range(7)
+KIND = {int(k): k for k in EventKind}
+CHANGES = (EventKind.FILL, EventKind.ADL, EventKind.TAKEOVER, EventKind.TRANSFER, EventKind.MARK)
+FIELDS = ("seq", "time_ns", "cause", "quantity", "price_1024", "value", "a", "b", "wave", "instrument", "kind", "flags")
+SEEDS, CHUNK = 2_000, 100
+
+
+def rounded(x: Fraction) -> int:
+    return round(x)  # half-even
+
+
+def sign(x: int) -> int:
+    return (x > 0) - (x < 0)
+
+
+class Event:
+    __slots__ = FIELDS
+
+    def __init__(self, row):
+        for name, value in zip(FIELDS, row, strict=True):
+            setattr(self, name, value)
+        self.kind = KIND[self.kind]
+
+
+class Replay:
+    """Everything that the events of one run imply, checked on the way."""
+
+    def __init__(self, market, result, rules, max_waves=None):
+        self.state, self.rules, self.max_waves = market.state(), rules, max_waves
+        self.result = result
+        self.terms = self.state.terms
+        self.events = [Event(row) for row in result.events.tolist()]
+        s, n = self.state, len(self.terms)
+        self.n_accounts = len(s.account_mode)
+        self.users = range(SETTLEMENT + n, self.n_accounts)
+        self.balance = [int(b) for b in s.account_balance]
+        self.balance[FUND], self.balance[VAULT] = s.fund, s.vault
+        self.deposits = sum(self.balance)
+        self.lots, self.basis = defaultdict(int), defaultdict(int)  # by (account, instrument, slot)
+        for a, i, slot, q, b in zip(s.row_account, s.row_instrument, s.row_slot, s.row_lots, s.row_basis, strict=True):
+            self.lots[int(a), int(i), int(slot)] = int(q)
+            self.basis[int(a), int(i), int(slot)] = int(b)
+            self.lots[0, int(i), 0] -= int(q)
+            self.basis[0, int(i), 0] -= int(b)
+        self.last, self.index = [int(x) for x in s.last], [int(x) for x in s.index_1024]
+        self.known = [[int(b), int(a)] for b, a in zip(s.known_bid, s.known_ask, strict=True)]
+        # Orders as [price, lots, owner], by side, in priority order.
+        self.books = [{1: [], -1: []} for _ in range(n)]
+        for i in range(n):
+            for _, side, price, lots, owner, _ in s.resting_orders(i):
+                self.rest(i, side, price, lots, owner)
+        self.shadow = [self.mark(i) for i in range(n)]
+        self.marks, self.previous = list(self.shadow), list(self.shadow)
+        self.step_wave = 0
+        self.unhealthy_after = []  # the set of unhealthy accounts, after each event, at the shadow marks
+        self.unhealthy_before = self.unhealthy(self.shadow)
+        self.expected = []  # transfers that must follow the last trade
+        self.crossing = []  # fills that the levels of a gap must make
+        self.slot_of_trade = {}
+        self.orders_of_turn = {}
+        self.closing = None
+        self.turn_account = None
+        self.stuck, self.queue, self.queued_now, self.found = set(), {}, set(), set()
+        self.changes, self.idle = 0, {}  # account: (changes, marks) of a last turn that changed nothing
+        self.lots_per_wave = defaultdict(int)
+        x = result._data.liquidations
+        self.rows = [r for r in x if r["instrument"] >= 0]
+        self.row_number = 0
+
+    # -- arithmetic of its own ---------------------------------------------------------------------------------------
+    def worth(self, i: int, lots: int, price: Fraction) -> Fraction:
+        """Value of signed lots at a price in ticks, in quanta, unrounded."""
+        t = self.terms[i]
+        return lots * price * t.coef_num if t.contract == 0 else Fraction(-lots * t.coef_num, t.coef_den) / price
+
+    def at_mark(self, i: int, lots: int, mark: int) -> int:
+        x = self.worth(i, lots, Fraction(mark, 1024)) if lots else Fraction(0)
+        return x.numerator // x.denominator
+
+    def maintenance(self, i: int, lots: int, mark: int) -> int:
+        t, notional = self.terms[i], abs(self.at_mark(i, lots, mark))
+        k = max(k for k, floor in enumerate(t.floors) if floor <= notional or k == 0)
+        x = Fraction(t.rates[k] * notional, 10**12)
+        return max(0, -(-x.numerator // x.denominator) - t.amounts[k])
+
+    def rows_of(self, a: int):
+        return [(key, q) for key, q in self.lots.items() if key[0] == a and q]
+
+    def equity(self, a: int, marks) -> int:
+        pending = sum(b for key, b in self.basis.items() if key[0] == a)
+        return self.balance[a] + sum(self.at_mark(k[1], q, marks[k[1]]) for k, q in self.rows_of(a)) - pending
+
+    def is_unhealthy(self, a: int, marks) -> bool:
+        rows, equity = self.rows_of(a), self.equity(a, marks)
+        if not rows:
+            return equity < 0
+        needed = sum(self.maintenance(k[1], q, marks[k[1]]) for k, q in rows)
+        return equity <= needed if self.rules.trigger == "le" else equity < needed
+
+    def unhealthy(self, marks) -> set[int]:
+        return {a for a in self.users if self.is_unhealthy(a, marks)}
+
+    def mark(self, i: int) -> int | None:
+        bids, asks = self.books[i][1], self.books[i][-1]
+        kind = self.rules.mark
+        if kind == "index":
+            return self.index[i]
+        if kind == "last":
+            return self.last[i] * 1024
+        if not bids or not asks:
+            return self.shadow[i]
+        bid, ask = bids[0][0], asks[0][0]
+        return (bid + ask) * 512 if kind == "mid" else sorted((bid, ask, self.last[i]))[1] * 1024
+
+    # -- books -------------------------------------------------------------------------------------------------------
+    def rest(self, i, side, price, lots, owner):
+        book, k = self.books[i][side], 0
+        while k < len(book) and side * (book[k][0] - price) >= 0:
+            k += 1
+        book.insert(k, [price, lots, owner])
+
+    def front(self, i, side):
+        """The order that a taker on `side` meets next within what is known."""
+        book = self.books[i][-side]
+        if not book:
+            return None
+        edge = self.known[i][1] if side > 0 else self.known[i][0]
+        return book[0] if side * (edge - book[0][0]) >= 0 else None
+
+    def take(self, i, side, order, lots):
+        order[1] -= lots
+        assert order[1] >= 0
+        if order[1] == 0:
+            self.books[i][-side].remove(order)
+
+    def gap(self, i, rate):
+        f = 10**9 + rate
+        self.last[i] = max(1, rounded(Fraction(self.last[i] * f, 10**9)))
+        self.index[i] = max(1, rounded(Fraction(self.index[i] * f, 10**9)))
+        levels = []
+        for side in (1, -1):
+            moved = defaultdict(int)
+            for price, lots, owner in self.books[i][side]:
+                if owner == EXTERNAL:
+                    x = Fraction(price * f, 10**9)
+                    moved[x.__floor__() if side > 0 else x.__ceil__()] += lots
+            self.books[i][side] = [o for o in self.books[i][side] if o[2] != EXTERNAL]
+            levels += [(side, price, lots) for price, lots in moved.items() if price >= 1]
+        if 0 < self.known[i][0] < 2**53:
+            self.known[i][0] = max(1, Fraction(self.known[i][0] * f, 10**9).__floor__())
+        if 0 < self.known[i][1] < 2**63 - 1:
+            self.known[i][1] = Fraction(self.known[i][1] * f, 10**9).__ceil__()
+        for side, price, lots in levels:
+            while lots and self.books[i][-side] and side * (price - self.books[i][-side][0][0]) >= 0:
+                maker = self.books[i][-side][0]
+                k = min(lots, maker[1])
+                self.crossing.append((i, side * k, maker[0], maker[2]))
+                self.take(i, side, maker, k)
+                lots -= k
+            if lots:
+                self.rest(i, side, price, lots, EXTERNAL)
+
+    def depth(self, op):
+        i, rate = int(op["instrument"]), int(op["rate"])
+        bids, asks = self.books[i][1], self.books[i][-1]
+        prices = [book[0][0] for book in (bids, asks) if book]
+        if op["quantity"] == 0:  # the rows of one shock measure from the same mid
+            self.mid = Fraction(sum(prices), max(1, len(prices)))
+        mid = self.mid
+        for side, book in ((1, bids), (-1, asks)):
+            if int(op["side"]) in (0, side):
+                for order in [o for o in book if o[2] == EXTERNAL]:
+                    if int(op["low"]) * mid <= abs(order[0] - mid) * 10**9 < int(op["high"]) * mid:
+                        order[1] = order[1] * rate // 10**9
+                book[:] = [o for o in book if o[1]]
+
+    # -- events ------------------------------------------------------------------------------------------------------
+    def play(self, ops):
+        self.ops = list(ops)
+        for number, e in enumerate(self.events):
+            assert e.seq == number  # 38
+            assert e.time_ns >= (self.events[number - 1].time_ns if number else 0)  # 38
+            assert -2 <= e.cause < e.seq  # 35
+            if e.kind != EventKind.TRANSFER:  # the fund pays a gap after the mark has moved
+                gap = e.kind == EventKind.MARK and [x[3] for x in self.expected] == [Why.GAP]
+                assert gap or not self.expected, f"event {e.seq}: missing transfers {self.expected}"
+            if e.kind in (EventKind.QUEUED, EventKind.TURN, EventKind.RECOVERED):
+                self.step_begins(e)
+            if e.kind in (EventKind.QUEUED, EventKind.TURN, EventKind.RECOVERED, EventKind.END):
+                self.turn_ends()
+            getattr(self, "on_" + e.kind.name.lower())(e)
+            self.changes += e.kind in CHANGES
+            self.check_totals(e)
+            self.unhealthy_after.append(self.unhealthy(self.shadow))
+        assert not self.expected
+
+    def check_totals(self, e):
+        assert sum(self.balance) == self.deposits  # 1
+        assert self.balance[FUND] >= 0 and self.balance[DUST] == 0  # 4, 7
+        assert self.balance[DEFICIT] <= 0
+        for i, book in enumerate(self.books):
+            assert sum(q for k, q in self.lots.items() if k[1] == i) == 0  # 9
+            assert sum(b for k, b in self.basis.items() if k[1] == i) == 0  # 11
+            if book[1] and book[-1] and not self.crossing:
+                assert book[1][0][0] < book[-1][0][0]  # 13
+        if not self.expected:
+            for k, q in self.lots.items():
+                assert q or k[0] < SETTLEMENT + len(self.terms) or not self.basis[k]  # 11
+
+    def step_begins(self, e):
+        """Frozen marks: those at the first event of a step, or now under continuous clearing."""
+        if self.rules.clearing == "continuous":
+            self.turn_ends()
+            self.marks = list(self.shadow)
+            return
+        if e.wave != self.step_wave:
+            self.turn_ends()
+            self.everybody_found()
+            assert e.wave > self.step_wave
+            self.step_wave = e.wave
+            self.previous, self.marks = self.marks, list(self.shadow)
+            idle = {a for a, seen in self.idle.items() if seen == (self.changes, self.marks)}
+            self.found = self.unhealthy(self.marks) - set(self.queue) - idle
+            self.queued_now = set()
+
+    def everybody_found(self):
+        """24: who is unhealthy at the step's marks was queued in it, or is kept open beyond the data, or had a turn in vain."""
+        if self.max_waves is None:
+            assert self.found - self.queued_now <= self.stuck
+
+    def on_queued(self, e):
+        assert self.is_unhealthy(e.a, self.marks) and e.value == self.equity(e.a, self.marks)  # 23
+        assert e.a not in self.queue  # 27
+        self.queue[e.a] = e.seq
+        self.queued_now.add(e.a)
+        if e.cause >= 0:  # 35: the crossing event
+            before = self.unhealthy_after[e.cause - 1] if e.cause else self.unhealthy_before
+            crossed = e.a not in before and e.a in self.unhealthy_after[e.cause]
+            self.on_cause(e, crossed)
+
+    def on_cause(self, e, crossed):
+        assert crossed, f"event {e.seq}: cause {e.cause} did not make account {e.a} unhealthy"
+
+    def on_recovered(self, e):
+        assert not self.is_unhealthy(e.a, self.marks) and e.value == self.equity(e.a, self.marks)
+        assert self.queue.pop(e.a) == e.cause
+
+    def on_turn(self, e):
+        assert self.is_unhealthy(e.a, self.marks) and e.value == self.equity(e.a, self.marks)  # 23
+        assert self.queue.pop(e.a) == e.cause  # 27
+        self.turn_account, self.turn = e.a, e
+        self.turn_start = self.changes
+        self.stuck.discard(e.a)
+        self.left_reasons = set()
+        self.social, self.social_owed = [], None
+
+    def turn_ends(self):
+        if self.turn_account is None:
+            return
+        a, self.turn_account = self.turn_account, None
+        self.closing_ends()
+        if not self.rows_of(a):
+            assert self.balance[a] >= 0  # 34
+            assert self.balance[a] == 0 or self.rules.surplus == "account" and self.state.account_mode[a] != 2
+        if self.changes == self.turn_start:
+            self.idle[a] = (self.changes, list(self.marks))
+        if self.left_reasons == {LiquidationStatus.BEYOND_DATA}:
+            self.stuck.add(a)
+        self.check_socialised(a)
+
+    def on_order(self, e):
+        self.closing_ends(e)
+        self.order = e
+        if e.flags == 1:  # a liquidation order
+            row = self.rows[self.row_number]
+            self.row_number += 1
+            assert row["account"] == e.a == self.turn_account and row["instrument"] == e.instrument
+            slot = int(row["slot"])
+            held = self.lots[e.a, e.instrument, slot]
+            assert e.quantity == -held != 0  # 25
+            if self.rules.size == "whole":
+                assert self.is_unhealthy(e.a, self.marks)
+            value = self.at_mark(e.instrument, held, self.marks[e.instrument])
+            self.closing = {
+                "order": e, "slot": slot, "lots": abs(held), "value": self.equity(e.a, self.marks) - value, "done": 0,
+                "adl": [], "row": row, "notional": 0,
+            }  # fmt: skip
+            self.check_limit(e)
+        elif e.flags == 2:
+            self.adl_ends()
+            assert "fund_walk" in self.rules.residual and self.rules.order_price == "bankruptcy"
+            assert abs(e.quantity) == self.closing["lots"] - self.closing["done"]
+
+    def check_limit(self, e):
+        """28: the limit is the tick at which the account is left with 0, rounded in its favour."""
+        if self.rules.order_price == "market":
+            assert e.price_1024 == 0
+            return
+        i, value, price = e.instrument, self.closing["value"], e.price_1024 // 1024
+        if not 1 < price < 2**53 - 1:
+            return
+        at, further = (self.worth(i, e.quantity, Fraction(p)) for p in (price, price + sign(e.quantity)))
+        assert at <= value < further
+
+    def share(self, k):
+        c = self.closing
+        return c["value"] * (c["done"] + k) // c["lots"] - c["value"] * c["done"] // c["lots"]
+
+    def on_fill(self, e):
+        i, side = e.instrument, sign(e.quantity)
+        order = self.order
+        assert e.cause == order.seq and e.a == order.a and side == sign(order.quantity)
+        price = e.price_1024 // 1024
+        if order.price_1024:
+            assert side * (order.price_1024 - e.price_1024) >= 0  # 14
+        if self.crossing:
+            assert self.crossing.pop(0) == (i, e.quantity, price, e.b)
+        else:
+            maker = self.front(i, side)
+            assert maker is not None and maker[0] == price and maker[2] == e.b  # 15, 16
+            assert e.b != e.a or e.a == EXTERNAL  # 21
+            self.take(i, side, maker, abs(e.quantity))
+        assert e.value == rounded(self.worth(i, e.quantity, Fraction(price)))
+        slot = 0
+        if order.flags:
+            slot = self.closing["slot"]
+            assert e.a == self.turn_account
+            self.gap_due = self.share(abs(e.quantity))
+            if order.flags == 2:
+                self.gap_due = max(0, e.value - self.gap_due)
+            self.closing["done"] += abs(e.quantity)
+            self.closing["notional"] += abs(e.value)
+        self.last[i] = price
+        rates = (self.terms[i].taker_fee, self.terms[i].maker_fee)
+        self.trade(e, slot, 0, price, rates)
+        if order.flags == 2:
+            self.must(FUND, e.a, self.gap_due, Why.GAP)
+
+    def trade(self, e, slot, maker_slot, price, rates=None):
+        i = e.instrument
+        for a, s, lots, value in ((e.a, slot, e.quantity, e.value), (e.b, maker_slot, -e.quantity, -e.value)):
+            held, basis = self.lots[a, i, s], self.basis[a, i, s]
+            self.lots[a, i, s] += lots
+            self.basis[a, i, s] += value
+            self.stuck.discard(a)
+            if held * lots < 0 and a != EXTERNAL:
+                k = min(abs(held), abs(lots))
+                closed = value
+                if k < abs(lots):
+                    closed = value * k // abs(lots) if price is None else rounded(self.worth(i, sign(lots) * k, Fraction(price)))
+                profit = -(closed + rounded(Fraction(basis * k, abs(held))))
+                ends = (SETTLEMENT + i, a) if profit > 0 else (a, SETTLEMENT + i)
+                self.must(*ends, abs(profit), Why.REALISED, (a, i, s))
+        if e.wave:
+            self.lots_per_wave[e.wave, i] += abs(e.quantity)
+        for a, rate in zip((e.a, e.b), rates or (), strict=False):
+            if a != EXTERNAL:
+                x = Fraction(rate * abs(e.value), 10**12)
+                amount = x.__ceil__()
+                self.must(*((a, FEES) if amount > 0 else (FEES, a)), abs(amount), Why.FEE)  # 3
+
+    def must(self, source, target, amount, why, row=None):
+        if amount:
+            self.expected.append((source, target, amount, int(why), row))
+
+    def on_transfer(self, e):
+        assert 0 <= e.a < self.n_accounts and 0 <= e.b < self.n_accounts and e.a != e.b and e.value > 0  # 2
+        why = Why(e.flags)
+        if self.expected:
+            source, target, amount, expected_why, row = self.expected.pop(0)
+            assert (e.a, e.b, e.value, e.flags) == (source, target, amount, expected_why), (e.seq, source, target, amount)  # 3, 29
+            if row is not None:
+                profit = amount if target == row[0] else -amount
+                self.basis[row] += profit
+                self.basis[SETTLEMENT + row[1], row[1], 0] -= profit
+        else:
+            assert why not in (Why.REALISED, Why.FEE, Why.GAP)
+            self.check_transfer(e, why)
+        self.balance[e.a] -= e.value
+        self.balance[e.b] += e.value
+        for a in (e.a, e.b):
+            self.stuck.discard(a)
+
+    def check_transfer(self, e, why):
+        a = self.turn_account
+        assert e.cause == self.turn.seq
+        if why == Why.LIQUIDATION_FEE:
+            self.adl_ends()
+            rate = self.terms[e.instrument].liquidation_fee
+            due = Fraction(rate * self.closing["notional"], 10**12).__ceil__()
+            assert e.a == a and e.value == min(due, self.equity(a, self.marks))
+            assert e.b == (FUND if self.rules.fee_to == "fund" else FEES)
+            return
+        if why == Why.SWEEP:
+            assert self.state.account_mode[e.a] == 2 and e.b == self.state.account_parent[e.a]
+            assert not self.rows_of(e.a) and e.value == self.balance[e.a]
+            return
+        self.closing_ends()
+        assert not self.rows_of(a)
+        if why == Why.SURPLUS:
+            assert (e.a, e.b) == (a, FUND) and e.value == self.balance[a] and self.rules.surplus == "fund"
+            return
+        assert e.b == a and self.balance[a] < 0
+        if why == Why.SOCIALISED:
+            if not self.social:
+                self.social_owed = -self.balance[a]
+                self.social_equity = {o: x for o in self.users if o != a and (x := self.equity(o, self.marks)) > 0}
+            self.social.append((e.a, e.value))
+            return
+        assert why == Why.SHORTFALL
+        assert e.value == min(-self.balance[a], self.balance[e.a]) if e.a != DEFICIT else e.value == -self.balance[a]
+        if e.a == DEFICIT:
+            if "fund" in self.rules.shortfall:
+                assert self.balance[FUND] == 0
+            if "vault" in self.rules.shortfall:
+                assert self.balance[VAULT] <= 0
+
+    def check_socialised(self, a):
+        """6: shares by largest remainder, none above its equity."""
+        if not self.social:
+            return
+        whole = sum(self.social_equity.values())
+        total = min(self.social_owed, whole)
+        exact = {o: Fraction(total * x, whole) for o, x in self.social_equity.items()}
+        parts = {o: x.__floor__() for o, x in exact.items()}
+        order = sorted(exact, key=lambda o: (parts[o] - exact[o], o))
+        for o in order[: total - sum(parts.values())]:
+            parts[o] += 1
+        assert self.social == [(o, x) for o, x in sorted(parts.items()) if x]
+        assert all(x <= self.social_equity[o] for o, x in self.social)
+        assert sum(x for _, x in self.social) == total
+        self.social = []
+
+    def on_adl(self, e):
+        c, i = self.closing, e.instrument
+        assert e.a == self.turn_account and "adl" in self.rules.residual and self.state.account_mode[e.b] != 0
+        if not c["adl"]:
+            c["ranked"] = self.ranking(e.a, i, sign(c["order"].quantity))
+            if c["order"].price_1024 == 0:
+                assert self.front(i, sign(e.quantity)) is None  # 32
+        slots = [s for (a, j, s), q in self.lots.items() if a == e.b and j == i and q * e.quantity > 0]
+        assert slots  # 30: the other side
+        if len(slots) > 1:
+            slots = self.slots_that_realised(e, slots)
+        assert abs(self.lots[e.b, i, slots[0]]) >= abs(e.quantity)  # 30: it shrinks
+        if c["ranked"] is not None:  # 33
+            expected = c["ranked"][len(c["adl"])]
+            assert expected[:2] == (e.b, slots[0])
+            left = c["lots"] - c["done"] - sum(k for k, _ in c["adl"])
+            assert abs(e.quantity) == min(left, expected[2])
+        c["adl"].append((abs(e.quantity), e.value))
+        self.trade(e, c["slot"], slots[0], None)
+
+    def slots_that_realised(self, e, slots):
+        """The log has no slots: of several on the same side, those that realise what the next transfers say."""
+        after = self.events[e.seq + 1 : e.seq + 3]
+        paid = {x.b: x.value for x in after if x.flags == Why.REALISED and x.a == SETTLEMENT + e.instrument}
+        paid |= {x.a: -x.value for x in after if x.flags == Why.REALISED and x.b == SETTLEMENT + e.instrument}
+        fitting = []
+        for s in slots:
+            held, basis = self.lots[e.b, e.instrument, s], self.basis[e.b, e.instrument, s]
+            profit = e.value - rounded(Fraction(basis * abs(e.quantity), abs(held)))
+            if abs(held) >= abs(e.quantity) and profit == paid.get(e.b, 0):
+                fitting.append(s)
+        return fitting
+
+    def ranking(self, account, i, side):
+        """[(account, slot, lots)] in deleveraging order; None for ranks that are not recomputed here."""
+        if self.rules.adl_rank not in ("bitmex", "none"):
+            return None
+        found = []
+        for (a, j, s), q in self.lots.items():
+            if j != i or q * side <= 0 or a == account or self.state.account_mode[a] == 0:
+                continue
+            value = self.at_mark(i, q, self.marks[i])
+            u, v = value - self.basis[a, j, s], abs(value)
+            e, b = max(1, self.equity(a, self.marks)), max(1, abs(self.basis[a, j, s]))
+            rank = Fraction(u * v, b * e) if u > 0 else Fraction(u * e, b * max(1, v))
+            found.append((-rank if self.rules.adl_rank == "bitmex" else 0, a, s, abs(q)))
+        return [(a, s, k) for _, a, s, k in sorted(found)]
+
+    def adl_ends(self):
+        """31: the total is the bankruptcy value of the lots matched (or theirs at the mark), shares by cumulative floor."""
+        c = self.closing
+        if not c or not c["adl"]:
+            return
+        i, side = c["order"].instrument, sign(c["order"].quantity)
+        total = sum(k for k, _ in c["adl"])
+        has_price = sign(c["value"]) == (side if self.terms[i].contract == 0 else -side)
+        marks = {"index": self.index, "previous_mark": self.previous}.get(self.rules.adl_price, self.marks)
+        if self.rules.adl_price == "bankruptcy" and has_price:
+            value = self.share(total)
+        elif self.rules.adl_price == "previous_mark" and self.rules.clearing == "continuous":
+            value = sum(v for _, v in c["adl"])
+        else:
+            marks = self.marks if self.rules.adl_price == "bankruptcy" else marks
+            value = self.at_mark(i, side * total, marks[i])
+        done = 0
+        for k, part in c["adl"]:
+            assert part == value * (done + k) // total - value * done // total
+            done += k
+        c["done"] += total
+        c["notional"] += sum(abs(v) for _, v in c["adl"])
+        c["adl"] = []
+
+    def on_takeover(self, e):
+        c, i = self.closing, e.instrument
+        assert e.b == VAULT and e.a == self.turn_account and "vault" in self.rules.residual
+        self.adl_ends()
+        side = sign(e.quantity)
+        has_price = sign(c["value"]) == (side if self.terms[i].contract == 0 else -side)
+        assert abs(e.quantity) == c["lots"] - c["done"]
+        assert e.value == (self.share(abs(e.quantity)) if has_price else self.at_mark(i, e.quantity, self.marks[i]))
+        self.trade(e, c["slot"], 0, None)
+        c["done"] += abs(e.quantity)
+        c["notional"] += abs(e.value)
+        assert self.equity(VAULT, self.marks) > 0
+
+    def closing_ends(self, e=None):
+        c = self.closing
+        if c is None or (e is not None and e.flags == 2):
+            return
+        self.adl_ends()
+        row, left = c["row"], c["lots"] - c["done"]
+        assert row["left"] == left
+        assert row["closed_value"] == c["notional"]
+        if left:
+            self.left_reasons.add(LiquidationStatus(int(row["status"])))
+        else:
+            assert row["status"] == LiquidationStatus.CLOSED
+        self.closing = None
+
+    def on_cancel(self, e):
+        side = sign(e.quantity)
+        if e.flags == Reason.STP:  # 21: an own order gives way to the liquidation that meets it
+            maker = self.front(e.instrument, -side)
+            assert maker[1:] == [abs(e.quantity), e.a] and e.a == self.order.a == self.turn_account
+            self.take(e.instrument, -side, maker, maker[1])
+            return
+        if e.flags != Reason.OWNER:
+            return
+        assert self.rules.cancel_orders and e.a == self.turn_account
+        own = [o for o in self.books[e.instrument][side] if o[2] == e.a and o[1] == abs(e.quantity)]
+        assert own
+        self.books[e.instrument][side].remove(own[0])
+
+    def on_mark(self, e):
+        assert e.price_1024 == self.mark(e.instrument) != self.shadow[e.instrument]
+        self.shadow[e.instrument] = e.price_1024
+
+    def on_shock(self, e):
+        part = ShockPart(e.flags)
+        while self.ops[0]["part"] == ShockPart.ORDERS:
+            self.ops.pop(0)
+        op = self.ops.pop(0)
+        assert op["part"] == part and e.wave == 0 and e.cause == -1
+        i = int(op["instrument"])
+        if part == ShockPart.GAP:
+            self.gap(i, int(op["rate"]))
+            assert e.price_1024 == self.last[i] * 1024
+        elif part == ShockPart.INDEX:
+            self.index[i] = max(1, rounded(Fraction(self.index[i] * (10**9 + int(op["rate"])), 10**9)))
+            assert e.price_1024 == self.index[i]
+        elif part == ShockPart.DEPTH:
+            self.depth(op)
+        else:
+            assert part == ShockPart.CASH and e.value == op["quantity"] and e.a == op["account"]
+            self.balance[e.a] += e.value
+            self.deposits += e.value
+
+    def on_end(self, e):
+        if self.rules.clearing == "wave":
+            self.everybody_found()
+            self.last_step()
+        for i in range(len(self.terms)):
+            assert self.mark(i) == self.shadow[i]
+        if self.result.status == "settled":
+            assert not self.unhealthy(self.shadow)
+
+    def last_step(self):
+        """24: at the marks of the end nobody is left whose turn could still do something."""
+        if self.max_waves is None:
+            idle = {a for a, seen in self.idle.items() if seen == (self.changes, self.shadow)}
+            assert self.unhealthy(self.shadow) <= idle | self.stuck, "somebody was not looked at again"
+
+    # -- the end -----------------------------------------------------------------------------------------------------
+    def check_tables(self):
+        """5, 8, 12, 36: the final tables are what the log says."""
+        data = self.result._data
+        assert data.system_balances == self.balance[: SETTLEMENT + len(self.terms)]
+        assert self.result._final_balances().tolist()[self.users.start :] == self.balance[self.users.start :]
+        assert [x for pair in data.external for x in pair] == [
+            x for i in range(len(self.terms)) for x in (self.lots[0, i, 0], self.basis[0, i, 0])
+        ]
+        assert data.settlement == [self.basis[SETTLEMENT + i, i, 0] for i in range(len(self.terms))]
+        rows = {(int(r["account"]), int(r["instrument"]), int(r["slot"])): r for r in self.result._final_rows()}
+        for key in {*rows, *(k for k in self.lots if k[0] >= self.users.start or k[0] == VAULT)}:
+            row = rows.get(key)
+            held = (int(row["lots"]), int(row["basis"])) if row is not None else (0, 0)
+            assert (self.lots[key], self.basis[key]) == held
+        assert data.final_marks == self.shadow and data.last == self.last and data.index_1024 == self.index
+        assert self.row_number == len(self.rows)
+        waves = {(w, i): n for w, i, n in data.waves[["wave", "instrument", "lots"]].tolist() if w and n}
+        assert waves == {k: n for k, n in self.lots_per_wave.items() if n}  # 36
+        assert self.result.audit["conserved"]
+        x = data.liquidations  # 35: a forest, in time and in waves
+        seen = set()
+        for r in x:
+            if r["cause"] >= 0:
+                row = x[r["cause_row"]]
+                assert row["seq"] <= r["cause"] < r["seq"] and row["wave"] < r["wave"]
+                first = (int(r["account"]), int(r["cause"])) not in seen
+                if first and self.rules.clearing == "wave" and self.rules.capacity is None:
+                    assert r["wave"] == row["wave"] + 1
+            seen.add((int(r["account"]), int(r["cause"])))
+
+
+def ended(market, shock, run):
+    """The result of a run that must end in a sane number of steps."""
+    simulation = market.start(shock, engine="reference", audit="full", **run)
+    for _ in range(500):
+        if not simulation.step():
+            return simulation.result()
+    raise AssertionError("endless run")
+
+
+def replayed(seed, market, shock, run, replay=Replay):
+    result = ended(market, shock, run)
+    twin = replay(market, result, run["rules"], run.get("max_waves"))
+    twin.play(shock.compile(market))
+    twin.check_tables()
+    return result
+
+
+@pytest.mark.parametrize("chunk", range(SEEDS // CHUNK))
+def test_invariants(chunk):
+    for seed in range(chunk * CHUNK, (chunk + 1) * CHUNK):
+        try:
+            replayed(seed, *random_markets.make(seed))
+        except cs.CascadeError as error:
+            raise AssertionError(f"seed {seed}: {error}") from error
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}: {error}") from error
+
+
+def run_spec(s, **changes):
+    market, shock, run = random_markets.build({**s, **changes})
+    return market, ended(market, shock, run)
+
+
+def test_m1_nothing_happens_in_a_healthy_market():
+    quiet = 0
+    for seed in range(300):
+        s = random_markets.spec(seed)
+        market, result = run_spec(s, shock=[])
+        if not result.summary["initially_unhealthy"]:
+            quiet += 1
+            assert len(result.events) == 0 and result.status == "settled"
+    assert quiet > 30
+
+
+def test_m3_names_do_not_matter():
+    for seed in range(150):
+        s = random_markets.spec(seed)
+        ids = {a: f"zz{k}" for k, (a, _) in enumerate(reversed(s["accounts"]))}
+        ids[None] = None
+        shock = [{**part, "cash": {ids[a]: x for a, x in part.get("cash", {}).items()}} for part in s["shock"]]
+        _, other = run_spec(
+            s, shock=shock, accounts=[(ids[a], b) for a, b in s["accounts"]],
+            positions=[(ids[p[0]], *p[1:]) for p in s["positions"]],
+            orders=[[(*o[:4], ids[o[4]]) for o in orders] for orders in s["orders"]],
+        )  # fmt: skip
+        _, result = run_spec(s)
+        assert np.array_equal(result.events, other.events) and result.digest == other.digest
+
+
+def test_m9_a_flat_account_changes_nothing():
+    for seed in range(150):
+        market, shock, run = random_markets.make(seed)
+        result = ended(market, shock, run)
+        market.load_accounts({"account": ["x" if isinstance(market.account_name(len(market._mode) - 1), str) else 999], "balance": [0.0]})
+        assert np.array_equal(result.events, ended(market, shock, run).events)
+
+
+def test_m10_an_untouched_instrument_changes_nothing():
+    for seed in range(150):
+        s = random_markets.spec(seed)
+        if any(not isinstance(part.get(name, {}), dict) for part in s["shock"] for name in ("price", "depth")):
+            continue
+        quantum = s["quantum"] or (1e-10 if any(x["contract"] == "inverse" for x in s["instruments"]) else 1e-6)
+        s["quantum"] = quantum
+        _, result = run_spec(s)
+        _, other = run_spec(
+            s, instruments=[*s["instruments"], {"symbol": "extra", "tick_size": 1, "lot_size": 1}],
+            books=[*s["books"], ([(99, 5)], [(101, 5)], True)], orders=[*s["orders"], []], prices=[*s["prices"], (100.0, 100)],
+        )  # fmt: skip
+        first = SETTLEMENT + len(s["instruments"])
+        assert len(result.events) == len(other.events)
+        for mine, theirs in zip(result.events.tolist(), other.events.tolist(), strict=True):
+            theirs = list(theirs)
+            for k in (6, 7):
+                theirs[k] -= theirs[k] >= first
+            assert list(mine) == theirs
+
+
+def test_m11_a_larger_sale_reaches_everybody_that_a_smaller_one_does():
+    checked = 0
+    for seed in range(300):
+        s = random_markets.spec(seed)
+        s["instruments"], s["books"], s["orders"], s["prices"] = s["instruments"][:1], s["books"][:1], [[]], s["prices"][:1]
+        s["positions"] = [
+            (a, i, abs(lots), entry, margin, "both" if side == "short" else side)
+            for a, i, lots, entry, margin, side in {(p[0], p[5], p[4] is None): p for p in s["positions"] if p[1] == 0}.values()
+            if side != "both" or True
+        ]
+        unique = {(p[0], p[5], p[4] is None): p for p in s["positions"]}
+        s["positions"] = list(unique.values())
+        s["rules"] = {**s["rules"], "mark": "last", "clearing": "wave"}
+        s["run"] = {}
+        s["rules"].pop("capacity", None)
+        waves = []
+        for n in (5, 20):
+            _, result = run_spec(s, shock=[{"orders": {"I0": -n}}])
+            e = result.events
+            waves.append({int(a) for a in e["a"][(e["kind"] == EventKind.QUEUED) & (e["wave"] == 1)]})
+        assert waves[0] <= waves[1]
+        checked += len(waves[0]) > 0
+    assert checked > 20
+
+
+def test_m15_an_order_split_in_two_makes_the_same_fills():
+    for seed in range(150):
+        s = random_markets.spec(seed)
+        together, apart = ([{"orders": {"I0": n}} for n in sizes] for sizes in ((-17,), (-6, -11)))
+        fills = []
+        for shock in (together, apart):
+            e = run_spec(s, shock=shock)[1].events
+            e = e[(e["kind"] == EventKind.FILL) & (e["wave"] == 0)]
+            total = defaultdict(int)
+            for b, price, lots in e[["b", "price_1024", "quantity"]].tolist():
+                total[b, price] += lots
+            fills.append(dict(total))
+        assert fills[0] == fills[1]
