@@ -142,7 +142,8 @@ cdef inline void count_wave(run_t* r, int32_t wave, int i, int64_t lots, int64_t
 cdef inline void count_liquidation(run_t* r, const liquidation_t* l) noexcept nogil:
     """Add one closing to the totals: first order is wave 1 but for who was unhealthy before the shock."""
     cdef wide_t notional = wide_of(l.closed_value)
-    count_wave(r, l.wave, l.instrument, magnitude(l.quantity) - l.left, l.closed_value, 1)
+    cdef int64_t lots = magnitude(l.quantity) - l.left
+    count_wave(r, l.wave, l.instrument, lots, l.closed_value, lots > 0)
     r.totals.notional = wide_add(r.totals.notional, notional)
     if l.cause == -2:
         r.totals.initial = wide_add(r.totals.initial, notional)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ._badrows import show
 from ._ingest import (
     NULLABLE,
     OPTIONAL,
@@ -26,12 +27,13 @@ from ._ingest import (
     to_whole,
 )
 from ._state import ACCOUNT_LIMIT, CROSS, ISOLATED, LINEAR, SLOTS, Terms
-from .errors import InputError, InputTypeError
+from .errors import InputError, InputTypeError, RangeError
 from .instruments import PRICE_LIMIT, Instrument
 from .records import Side
 from .tables import Table
 
 LOTS_LIMIT = 2**60
+WIDEST_TEXT = 256
 MODES = {"cross": CROSS, "isolated": ISOLATED}
 SIDES = {"buy": int(Side.BUY), "sell": int(Side.SELL)}
 
@@ -54,12 +56,25 @@ class Ids:
     def values(self, rows: np.ndarray) -> np.ndarray:
         """Ids by row, as integers or strings."""
         picked = self._array[rows]
-        return picked.astype(str) if self.is_text and len(picked) else picked
+        return text_array(picked) if self.is_text and len(picked) else picked
 
     def check_kind(self, ids: np.ndarray, where: Where) -> None:
         """Refuse text where the market's ids are integers, and the other way round."""
-        if len(self) and len(ids) and (ids.dtype == object) != self.is_text:
-            where.wrong_column(f"dtype {ids.dtype}", f"must be {'text' if self.is_text else 'integers'}, as the ids loaded before are")
+        if not len(self) or not len(ids):
+            return
+        if (ids.dtype == object) != self.is_text:
+            kind = "text" if self.is_text else "integers"
+            where.wrong_column(f"dtype {ids.dtype}", f"must be {kind}, as the ids loaded before are")
+        if {ids.dtype, self._array.dtype} == {np.dtype(np.int64), np.dtype(np.uint64)}:
+            # One dtype holds all ids, or NumPy would meet in float64 and take neighbours for each other.
+            rule = "must fit one integer type with the ids loaded before"
+            where.refuse(self._misfits(ids), ids, rule, RangeError)
+
+    def _misfits(self, ids: np.ndarray) -> np.ndarray:
+        """Which ids no integer type can hold together with those loaded before, of the other signedness."""
+        if ids.dtype == np.int64:
+            return ids < 0
+        return (ids >= 2**63) & bool((self._array < 0).any())
 
     def find(self, ids: np.ndarray) -> np.ndarray:
         """Row of each id, -1 where it is not loaded."""
@@ -69,6 +84,8 @@ class Ids:
             if self._by_text is None:
                 self._by_text = {text: k for k, text in enumerate(self._array.tolist())}
             return np.array([self._by_text.get(text, -1) for text in ids.tolist()], np.int64)
+        if ids.dtype != self._array.dtype:
+            return self._find_other_dtype(ids)
         if self._sorted is None:
             order = np.argsort(self._array, kind="stable")
             self._sorted = self._array[order], order
@@ -76,10 +93,16 @@ class Ids:
         at = np.minimum(np.searchsorted(keys, ids), len(keys) - 1)
         return np.where(keys[at] == ids, order[at], -1)
 
+    def _find_other_dtype(self, ids: np.ndarray) -> np.ndarray:
+        """`find` for int64 ids among uint64 ones or the reverse; what one type alone holds is not there."""
+        fits = ids >= 0 if ids.dtype == np.int64 else ids < 2**63
+        found = self.find(np.where(fits, ids, ids.dtype.type(0)).astype(self._array.dtype))
+        return np.where(fits, found, -1)
+
     def find_one(self, account: Any) -> int:
         """Row of one id, -1 if it is not loaded."""
         if isinstance(account, bool) or not isinstance(account, int | str | np.integer | np.str_):
-            raise InputTypeError(f"account = {account!r}: must be an integer or text")
+            raise InputTypeError(f"account = {show(account)}: must be an integer or text")
         if len(self) and isinstance(account, str) != self.is_text:
             return -1
         if isinstance(account, str):
@@ -91,7 +114,11 @@ class Ids:
     def extended(self, ids: np.ndarray) -> Ids:
         if not len(ids):
             return self
-        return Ids(np.concatenate([self._array, ids]) if len(self) else ids)
+        if not len(self):
+            return Ids(ids)
+        if ids.dtype != self._array.dtype:  # `check_kind` has seen that all are >= 0
+            return Ids(np.concatenate([self._array.astype(np.uint64), ids.astype(np.uint64)]))
+        return Ids(np.concatenate([self._array, ids]))
 
     def digest_bytes(self) -> bytes:
         if self.is_text:
@@ -99,9 +126,17 @@ class Ids:
         return self._array.dtype.str.encode() + self._array.tobytes()
 
 
+def text_array(texts: np.ndarray) -> np.ndarray:
+    """Texts as NumPy strings, or as objects where one long text would make every row that wide."""
+    narrow = max(map(len, texts.tolist()), default=0) <= WIDEST_TEXT
+    return texts.astype(str) if narrow else texts
+
+
 def bad_rows(table: str, on_bad: str) -> BadRows:
+    if not isinstance(on_bad, str):
+        raise InputTypeError(f"on_bad = {show(on_bad)}: must be 'raise' or 'drop'")
     if on_bad not in ("raise", "drop"):
-        raise InputError(f"on_bad = {on_bad!r}: must be 'raise' or 'drop'")
+        raise InputError(f"on_bad = {show(on_bad)}: must be 'raise' or 'drop'")
     return BadRows(table, drop=on_bad == "drop")
 
 
@@ -170,7 +205,7 @@ def orders(
 
 
 def _sides(values: np.ndarray, where: Where) -> np.ndarray:
-    if values.dtype.kind in "UO":
+    if values.dtype.kind == "U" or (values.dtype.kind == "O" and any(isinstance(x, str) for x in values.tolist())):
         return to_choice(values, SIDES, where)
     sides = to_int(values, where, dtype=np.int64)
     where.refuse((sides != 1) & (sides != -1), values, "must be 1 (buy) or -1 (sell)")
@@ -277,12 +312,17 @@ def _compacted(x: Positions, keep: np.ndarray, loaded: int) -> Positions:
 
 def _instruments(values: np.ndarray, instruments: tuple[Instrument, ...], where: Where) -> np.ndarray:
     """Instrument index per row; 0 where refused."""
+    if not len(values):
+        return np.zeros(0, np.int64)
     if values.dtype.kind not in "UO":
         where.wrong_column(f"dtype {values.dtype}", "must be symbols")
-    symbols, inverse = np.unique(values.astype(str), return_inverse=True) if len(values) else (values, np.zeros(0, np.int64))
+    symbols = values.tolist()
+    if values.dtype.kind == "O":
+        no_text = np.array([not isinstance(symbol, str) for symbol in symbols])
+        where.wrong_type(no_text, symbols, "must be a symbol")
     index = {ins.symbol: i for i, ins in enumerate(instruments)}
-    codes = np.array([index.get(symbol, -1) for symbol in symbols.tolist()], np.int64)
-    found = codes[inverse] if len(values) else np.zeros(0, np.int64)
+    codes = (index.get(symbol, -1) if isinstance(symbol, str) else -1 for symbol in symbols)
+    found = np.fromiter(codes, np.int64, len(symbols))
     where.refuse(found < 0, values, f"must be an instrument of the market ({', '.join(list(index)[:8])})")
     return np.maximum(found, 0)
 

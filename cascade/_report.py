@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from .errors import InputError, RangeError
+
 WIDTH = 78
 MOST_WAVES = 8
 
@@ -106,8 +108,8 @@ def market_report(market: Any) -> str:
     for i, ins in enumerate(market.instruments):
         tick, lot = float(ins.tick_size), float(ins.lot_size)
         mine = state.row_instrument == i
-        lots = state.row_lots[mine]
-        longs, shorts = int(lots[lots > 0].sum()), int(-lots[lots < 0].sum())
+        lots = state.row_lots[mine].astype(np.float64)  # a sum of int64 could wrap around
+        longs, shorts = float(lots[lots > 0].sum()), float(np.abs(lots[lots < 0]).sum())
         interest = max(longs, shorts)
         external = abs(longs - shorts) / interest if interest else 0.0
         orders = state.orders[i]
@@ -134,7 +136,11 @@ def market_report(market: Any) -> str:
                 )
         else:
             lines.append("  no two-sided book")
-    margin = market.margin()
-    unhealthy = int(((margin["equity"] < margin["maintenance"])).sum())
-    lines.append(f"unhealthy already: {unhealthy:,} accounts")
+    try:
+        margin = market.margin()
+    except (InputError, RangeError) as error:  # no mark yet, or sums too large; the rest can be shown
+        lines.append(f"margins not known: {error}")
+    else:
+        unhealthy = int(((margin["equity"] < margin["maintenance"])).sum())
+        lines.append(f"unhealthy already: {unhealthy:,} accounts")
     return "\n".join(lines)

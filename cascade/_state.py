@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
+from ._badrows import show
 from .errors import InputError, RangeError
 from .instruments import PRICE_LIMIT, RATE_ONE, Instrument, decimal_text
 
@@ -64,7 +66,7 @@ def pick_quantum(instruments: tuple[Instrument, ...]) -> Decimal:
                 exponent -= 1
                 if exponent < -18:
                     raise InputError(
-                        f"instrument[{instrument.symbol!r}]: tick_size * lot_size * multiplier = {step}: "
+                        f"instrument[{instrument.symbol!r}]: tick_size * lot_size * multiplier = {show(step)}: "
                         "must be a whole number of 1e-18"
                     )
     return Decimal(1).scaleb(exponent)
@@ -82,7 +84,7 @@ def terms_of(instrument: Instrument, quantum: Fraction) -> Terms:
     else:
         coefficient = instrument.lot_size * instrument.multiplier / instrument.tick_size / quantum
     if max(coefficient.numerator, coefficient.denominator) >= 2**62:
-        raise RangeError(f"{name}: one lot's value of {coefficient} quanta does not fit")
+        raise RangeError(f"{name}: one lot's value of {show(coefficient)} quanta does not fit")
     tiers = instrument.tiers
     money = [(round(t.floor / quantum), round(t.amount / quantum)) for t in tiers] or [(0, 0)]
     if max(max(pair) for pair in money) >= ACCOUNT_LIMIT:
@@ -175,11 +177,12 @@ class State:
             yield order_id, side, price, lots, owner, owner == EXTERNAL
 
     # -- bounds ------------------------------------------------------------------------------------------------------
-    def check_range(self, ops: np.ndarray, rules) -> None:
+    def check_range(self, ops: np.ndarray, rules, name: Callable[[int], Any] = str) -> None:
         """Refuse, before a run, whatever could overflow in it.
 
         With the shock's gaps applied, no account's money plus its positions and orders at the highest prices they can be
         valued or traded at may reach ACCOUNT_LIMIT; lots of an instrument stay below 2**61; prices below PRICE_LIMIT.
+        `name` gives the name of an account, for the message.
         """
         exposure = np.abs(self.account_balance.astype(np.float64))
         reach = self.price_reach(ops)
@@ -203,7 +206,8 @@ class State:
         worst = int(np.argmax(exposure))
         if exposure[worst] >= ACCOUNT_LIMIT:
             raise RangeError(
-                f"market: account {worst} could reach {exposure[worst]:.3g} cash quanta of {decimal_text(self.quantum)}, "
+                f"market: account {name(worst)!r} could reach {exposure[worst]:.3g} cash quanta of "
+                f"{decimal_text(self.quantum)}, "
                 f"more than {float(ACCOUNT_LIMIT):.3g}; use a coarser cash_quantum or larger ticks and lots"
             )
         if self.fund >= 2**120 or self.vault >= ACCOUNT_LIMIT:

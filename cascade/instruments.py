@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .errors import InputError, InputTypeError
+from ._badrows import Where, show
+from ._columns import read_column
+from ._exact import LONGEST, NUMBER, to_whole
+from ._texts import text_fault
+from .errors import InputError, InputTypeError, RangeError
 
 RATE_ONE = 10**12
 """Rates are kept as integers of 1e-12."""
 PRICE_LIMIT = 2**53
 """Prices in a market are below this many ticks."""
+_TOO_LONG = 10**LONGEST
+_WIDE = Context(prec=40)  # messages and reprs must not depend on the caller's decimal context
 NEAR_WHOLE = Fraction(1, 10**6)
 """A float counts as a whole number of ticks (lots) within this many ticks."""
 
@@ -34,23 +40,33 @@ def exact(value: Any, what: str) -> Fraction:
     if isinstance(value, bool | np.bool_) or not isinstance(
         value, int | float | str | Decimal | Fraction | np.integer | np.floating
     ):
-        raise InputTypeError(f"{what} = {value!r}: must be a number, a Decimal or a decimal string")
-    try:
-        if isinstance(value, Fraction):
-            return value
-        if isinstance(value, int | np.integer):
-            return Fraction(int(value))
-        if isinstance(value, float | np.floating):
-            return Fraction(Decimal(repr(float(value))))
-        return Fraction(Decimal(value))
-    except (ValueError, OverflowError, InvalidOperation):
-        raise InputError(f"{what} = {value!r}: must be finite") from None
+        raise InputTypeError(f"{what} = {show(value)}: must be a number, a Decimal or a decimal string")
+    if isinstance(value, Fraction | int | np.integer):
+        number = Fraction(value) if isinstance(value, Fraction) else Fraction(int(value))
+        if max(abs(number.numerator), number.denominator) >= _TOO_LONG:
+            raise InputError(f"{what} = {show(value)}: must have at most {LONGEST} digits")
+        return number
+    if isinstance(value, str):
+        value = value.strip()
+        if not NUMBER.fullmatch(value):
+            word = "finite" if value.lower().lstrip("+-") in ("nan", "inf", "infinity") else "a number"
+            raise InputError(f"{what} = {show(value)}: must be {word}")
+        if len(value) > LONGEST:
+            raise InputError(f"{what} = {show(value)}: must have at most {LONGEST} digits")
+    # A float of any width means its shortest decimal in its own precision. Lengths are looked at before a number is
+    # made, which would take all memory for "1e999999999".
+    decimal = value if isinstance(value, Decimal) else Decimal(str(value))
+    if not decimal.is_finite():
+        raise InputError(f"{what} = {show(value)}: must be finite")
+    if len(decimal.as_tuple().digits) > LONGEST or (decimal and abs(decimal.adjusted()) > LONGEST):
+        raise InputError(f"{what} = {show(value)}: must have at most {LONGEST} digits")
+    return Fraction(decimal) if decimal else Fraction(0)
 
 
 def positive(value: Any, what: str) -> Fraction:
     number = exact(value, what)
     if number <= 0:
-        raise InputError(f"{what} = {value!r}: must be > 0")
+        raise InputError(f"{what} = {show(value)}: must be > 0")
     return number
 
 
@@ -58,7 +74,7 @@ def rate(value: Any, what: str, lowest: int = -1, highest: int = 1) -> Fraction:
     """A rate in [lowest, highest] that is a whole number of 1e-12."""
     number = exact(value, what)
     if not lowest <= number <= highest:
-        raise InputError(f"{what} = {value!r}: must be in [{lowest}, {highest}]")
+        raise InputError(f"{what} = {show(value)}: must be in [{lowest}, {highest}]")
     if (number * RATE_ONE).denominator != 1:
         number = Fraction(round(number * RATE_ONE), RATE_ONE)
     return number
@@ -71,12 +87,17 @@ def read_tiers(tiers: Any, what: str) -> tuple[Tier, ...]:
     """
     if tiers is None:
         return ()
-    if isinstance(tiers, int | float | str | Decimal | Fraction | np.integer | np.floating) or not isinstance(
-        tiers, Iterable
-    ):
+    numbers = int | float | str | Decimal | Fraction | np.integer | np.floating
+    if isinstance(tiers, numbers) or not isinstance(tiers, Iterable):
         r = rate(tiers, what, 0)
         return (Tier(Fraction(0), None, r, r, Fraction(0)),) if r else ()
-    rows = [tuple(row) for row in tiers]
+    rows = [tiers[()]] if isinstance(tiers, np.ndarray) and tiers.ndim == 0 else list(tiers)
+    for k, row in enumerate(rows):
+        if isinstance(row, str | bytes) or not isinstance(row, Iterable | np.void):
+            raise InputTypeError(
+                f"{what}[{k}] = {show(row)}: must be (floor, cap, initial rate, maintenance rate, maintenance amount)"
+            )
+    rows = [tuple(row) for row in rows]
     if not rows:
         raise InputError(f"{what} = []: must have at least one row, or be None")
     read: list[Tier] = []
@@ -167,6 +188,8 @@ class Instrument:
             raise InputTypeError(f"instrument.symbol = {symbol!r}: must be a string")
         if not symbol:
             raise InputError("instrument.symbol = '': must not be empty")
+        if fault := text_fault(symbol):
+            raise InputError(f"instrument.symbol = {show(symbol)}: {fault}")
         if contract not in ("linear", "inverse"):
             raise InputError(f"instrument[{symbol!r}].contract = {contract!r}: must be 'linear' or 'inverse'")
         name = f"instrument[{symbol!r}]"
@@ -229,17 +252,22 @@ class Instrument:
         return _scaled(lots, self.lot_size)
 
     def _to_whole(self, values: Any, step: Fraction, what: str, unit: str):
-        if isinstance(values, list | tuple | np.ndarray) and np.ndim(values) > 0:
-            return np.array([self._to_whole(v, step, what, unit) for v in values], np.int64)
+        if isinstance(values, list | tuple) or (hasattr(values, "__array__") and np.ndim(values) > 0):
+            place = f"instrument[{self.symbol!r}]"
+            column, missing = read_column(values, place, what)
+            where = Where(place, what)
+            if missing is not None:
+                where.refuse(missing, np.full(len(missing), None, object), "must not be missing")
+            return to_whole(column, step, where, what=unit)
         steps = exact(values, f"instrument[{self.symbol!r}]: {what}") / step
         whole = round(steps)
         near = NEAR_WHOLE if isinstance(values, float | np.floating) else 0
         if abs(steps - whole) > near:
             raise InputError(
-                f"instrument[{self.symbol!r}]: {what} = {values!r}: must be a whole number of {unit}s of {decimal_text(step)}"
+                f"instrument[{self.symbol!r}]: {what} = {show(values)}: must be a whole number of {unit}s of {decimal_text(step)}"
             )
         if abs(whole) >= 2**63:
-            raise InputError(f"instrument[{self.symbol!r}]: {what} = {values!r}: does not fit in 64 bits")
+            raise RangeError(f"instrument[{self.symbol!r}]: {what} = {show(values)}: the number of {unit}s must fit int64")
         return whole
 
 
@@ -252,11 +280,16 @@ def _rebuild(fields: dict[str, Any]) -> Instrument:
 def _scaled(values: Any, step: Fraction):
     """values * step, rounded once: the float nearest to the exact product where both factors are exact in a float."""
     if np.ndim(values) == 0:
-        return float(Fraction(int(values)) * step)
-    return np.asarray(values, np.float64) * step.numerator / step.denominator
+        if isinstance(values, float | np.floating) and not np.isfinite(values):
+            return float(values)
+        return float(exact(values, "steps") * step)
+    array = np.asarray(values)
+    if array.dtype.kind not in "iuf" and array.size:
+        raise InputTypeError(f"steps: dtype {array.dtype}: must be numbers")
+    return array.astype(np.float64) * step.numerator / step.denominator
 
 
 def decimal_text(x: Fraction) -> str:
     """A rational as a plain decimal where it is one."""
-    text = format(Decimal(x.numerator) / Decimal(x.denominator), "f")
+    text = format(_WIDE.divide(Decimal(x.numerator), Decimal(x.denominator)), "f")
     return text.rstrip("0").rstrip(".") if "." in text else text

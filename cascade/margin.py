@@ -22,7 +22,7 @@ def value_at_mark(terms: Terms, lots: np.ndarray, mark: int) -> np.ndarray:
     """Signed value in quanta, rounded down: (n,) int64 for (n,) int64 lots at one mark in 1/1024 ticks."""
     if not lots.size:
         return np.zeros(0, np.int64)
-    largest = float(np.abs(lots).max())
+    largest = max(1.0, float(np.abs(lots).max()))
     if terms.contract == LINEAR:
         factor, divisor = terms.coef_num * mark, MARK_ONE
     else:
@@ -112,3 +112,52 @@ def solve(terms: Terms, lots, equity, needed, value, row_needed) -> tuple[np.nda
     own = np.where(rising, value - equity, equity - value).astype(np.float64)
     bankruptcy = price_of_notional(terms, lots, np.where(own > 0, own, np.nan))
     return liquidation, bankruptcy
+
+
+def solve_together(terms: Terms, lots, equity, needed, value, row_needed, mark) -> tuple[np.ndarray, ...]:
+    """The same for accounts with several positions in one instrument (hedge mode): its price moves them all.
+
+    Parameters
+    ----------
+    lots, value, row_needed : (n, k) int64, the positions of one account a row, 0 where there are fewer than k
+    equity, needed : (n,) int64 quanta, the account's
+    mark : float, ticks
+
+    Returns
+    -------
+    (liquidation_price, bankruptcy_price) : (n,) float64 ticks, the crossing next to the mark; NaN without one.
+    """
+    linear = terms.contract == LINEAR
+    size = np.abs(lots).astype(np.float64) * terms.coef_num / terms.coef_den
+    # In u = price (linear) or 1 / price (inverse) values and each tier's maintenance are straight lines.
+    slope = (np.sign(lots) * size).sum(axis=1) * (1 if linear else -1)
+    own = np.asarray(value).sum(axis=1)
+    money = (equity - own).astype(np.float64)
+    rest = (equity - own - (needed - np.asarray(row_needed).sum(axis=1))).astype(np.float64)
+    start = mark if linear else 1 / mark
+    rates, floors = np.array(terms.rates, np.float64) / RATE_ONE, np.array(terms.floors, np.float64)
+    amounts = np.array(terms.amounts, np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # Maintenance bends where a tier begins, and where its amount stops making it nothing.
+        bends = np.concatenate([floors, amounts / rates])
+        ends = np.concatenate([bends / size[:, k : k + 1] for k in range(lots.shape[1])], axis=1)
+        ends = np.sort(np.where(np.isfinite(ends) & (ends > 0), ends, np.inf), axis=1)
+        low = np.concatenate([np.zeros((len(ends), 1)), ends], axis=1)
+        high = np.concatenate([ends, np.full((len(ends), 1), np.inf)], axis=1)
+        inside = np.where(np.isfinite(high), (low + high) / 2, 2 * low + 1)[:, :, None] * size[:, None, :]
+        tier = np.searchsorted(floors, inside, side="right") - 1
+        free = rates[tier] * inside <= amounts[tier]
+        steepness = slope[:, None] - np.where(free, 0, rates[tier] * size[:, None, :]).sum(axis=2)
+        base = rest[:, None] + np.where(free, 0, amounts[tier]).sum(axis=2)
+        roots = -base / steepness
+        room = 1e-12 * (1 + np.where(np.isfinite(high), high, low))
+        holds = (roots > 0) & (roots >= low - room) & (roots <= high + room) & np.isfinite(low)
+        left, right = base[:, :-1] + steepness[:, :-1] * ends, base[:, 1:] + steepness[:, 1:] * ends
+        jumps = np.isfinite(ends) & ((left >= 0) != (right >= 0)) & (np.abs(left - right) > 2)
+        u = np.concatenate([np.where(holds, roots, np.nan), np.where(jumps, ends, np.nan)], axis=1)
+        distance = np.where(np.isnan(u), np.inf, np.abs(u - start))
+        chosen = u[np.arange(len(u)), distance.argmin(axis=1)]
+        broke = -money / slope
+        prices = np.array([chosen, np.where(broke > 0, broke, np.nan)])
+        prices = prices if linear else 1 / prices
+    return tuple(np.where(np.isfinite(prices) & (prices > 0), prices, np.nan))

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from . import _load
+from ._badrows import show
 from ._state import (
+    ACCOUNT_LIMIT,
     CROSS,
     EXTERNAL,
     ISOLATED,
@@ -26,17 +28,19 @@ from ._state import (
     terms_of,
 )
 from .errors import InputError, InputTypeError, RangeError
-from .instruments import PRICE_LIMIT, Instrument, exact
-from .margin import solve
+from .instruments import PRICE_LIMIT, RATE_ONE, Instrument, decimal_text, exact
+from .margin import solve, solve_together
 from .records import FORMAT_VERSION
-from .result import ROW_DTYPE, Result, RunData, account_sums, accounts_table
+from .result import ROW_DTYPE, Result, account_sums, accounts_table
 from .rules import Venue, VenueRules, as_rules
-from .shocks import Shock, as_shock
+from .shocks import OP_DTYPE, Shock, as_shock
 from .simulation import Simulation
 from .tables import Table
 
 RECORDS = ("summary", "liquidations", "all")
 ENGINES = ("core", "reference")
+FUND_LIMIT = 2**120
+"""The fund is one of the accounts that the engines keep in 128 bits."""
 SYSTEM_NAMES = ("external", "fund", "fees", "dust", "deficit", "vault")
 
 
@@ -75,16 +79,16 @@ class Market:
         vault: Any = 0, cash_quantum: Any = None,
     ) -> None:  # fmt: skip
         self.instruments: tuple[Instrument, ...] = _as_instruments(instruments)
-        self.rules = as_rules(rules)
+        self._rules = as_rules(rules)
         quantum = pick_quantum(self.instruments) if cash_quantum is None else cash_quantum
         self.quantum = exact(quantum, "market.cash_quantum")
         if self.quantum <= 0:
-            raise InputError(f"market.cash_quantum = {cash_quantum!r}: must be > 0")
+            raise InputError(f"market.cash_quantum = {show(cash_quantum)}: must be > 0")
         self._terms = tuple(terms_of(i, self.quantum) for i in self.instruments)
         self._index = {instrument.symbol: k for k, instrument in enumerate(self.instruments)}
         n = len(self.instruments)
-        self._fund = self._reserve(fund, "market.fund")
-        self._vault = self._reserve(vault, "market.vault")
+        self._fund = self._reserve(fund, "market.fund", FUND_LIMIT)
+        self._vault = self._reserve(vault, "market.vault", ACCOUNT_LIMIT)
         self._last = np.zeros(n, np.int64)
         self._index_1024 = np.zeros(n, np.int64)
         self._last_given = np.zeros(n, bool)
@@ -100,11 +104,19 @@ class Market:
         self._compiled: State | None = None
         self._engines: dict[Any, Any] = {}
 
-    def _reserve(self, amount: Any, what: str) -> int:
+    def _reserve(self, amount: Any, what: str, limit: int) -> int:
         quanta = self.to_quanta(amount, what)
         if quanta < 0:
-            raise InputError(f"{what} = {amount!r}: must be >= 0")
+            raise InputError(f"{what} = {show(amount)}: must be >= 0")
+        if quanta >= limit:
+            quantum = decimal_text(self.quantum)
+            raise RangeError(f"{what} = {show(amount)}: must be below {limit:.3g} cash quanta of {quantum}")
         return quanta
+
+    @property
+    def rules(self) -> VenueRules:
+        """The rules that a run follows unless it is given others; fixed, as they are part of `digest`."""
+        return self._rules
 
     # -- names and units ---------------------------------------------------------------------------------------------
     def instrument_index(self, symbol: Any, what: str = "instrument") -> int:
@@ -112,17 +124,19 @@ class Market:
         if isinstance(symbol, Instrument):
             symbol = symbol.symbol
         if not isinstance(symbol, str):
-            raise InputTypeError(f"{what} = {symbol!r}: must be a symbol")
+            raise InputTypeError(f"{what} = {show(symbol)}: must be a symbol")
         try:
             return self._index[symbol]
         except KeyError:
-            raise InputError(f"{what} = {symbol!r}: unknown instrument; the market has {', '.join(self._index)}") from None
+            listing = ", ".join(list(self._index)[:8]) + (", ..." if len(self._index) > 8 else "")
+            rule = f"unknown instrument; the market has {listing}"
+            raise InputError(f"{what} = {show(symbol)}: {rule}") from None
 
     def owner(self, account: Any) -> int:
         """The owner number of an account, as order books and harnesses use it. Raises InputError if it is not loaded."""
         k = self._ids.find_one(account)
         if k < 0:
-            raise InputError(f"account = {account!r}: not loaded")
+            raise InputError(f"account = {show(account)}: not loaded")
         return int(self._cross_accounts[k])
 
     @property
@@ -135,7 +149,8 @@ class Market:
 
     def account_name(self, index: int) -> Any:
         """The id of an account by its index; system accounts have names of their own."""
-        return self.account_names(np.array([index]))[0]
+        name = self.account_names(np.array([index]))[0]
+        return name.item() if isinstance(name, np.generic) else name
 
     def account_names(self, index: np.ndarray) -> np.ndarray:
         """Ids per account index; isolated accounts carry their owner's. With system accounts among them, objects or strings."""
@@ -147,7 +162,7 @@ class Market:
         words = [*SYSTEM_NAMES, *(f"settlement:{i.symbol}" for i in self.instruments)]
         names[system] = [words[k] if k >= 0 else "" for k in index[system]]
         names[~system] = [str(x) for x in self._ids.values(self._owner_row[index[~system]]).tolist()]
-        return names.astype(str) if len(names) else np.empty(0, "U1")
+        return _load.text_array(names)
 
     def to_quanta(self, amount: Any, what: str = "amount") -> int:
         """An amount of the settlement currency as whole cash quanta, half-even."""
@@ -185,6 +200,8 @@ class Market:
         """
         i = self.instrument_index(instrument)
         ins = self.instruments[i]
+        if not isinstance(complete, bool | np.bool_):
+            raise InputTypeError(f"load_book: complete = {show(complete)}: must be True or False")
         bad = {1: _load.bad_rows("bids", on_bad), -1: _load.bad_rows("asks", on_bad)}
         sides = {side: _load.levels(table, ins, side, columns, bad[side]) for side, table in ((1, bids), (-1, asks))}
         prices = np.concatenate([sides[1][0], sides[-1][0]])
@@ -334,14 +351,23 @@ class Market:
         index, last : {symbol: price}
         """
         new_index, new_last = {}, {}
+        for name, given in (("index", index), ("last", last)):
+            if given is not None and not isinstance(given, Mapping):
+                raise InputTypeError(f"prices.{name} = {show(given)}: must map symbols to prices")
         for symbol, price in dict(index or {}).items():
             i = self.instrument_index(symbol, "prices.index")
-            value = round(_positive_price(price, f"prices.index[{symbol!r}]") / self.instruments[i].tick_size * 1024)
-            new_index[i] = _in_domain(value, 1024, price, f"prices.index[{symbol!r}]")
+            if i in new_index:
+                raise InputError(f"prices.index = {show(symbol)}: must not name an instrument twice")
+            what = f"prices.index[{self.instruments[i].symbol!r}]"
+            value = round(_positive_price(price, what) / self.instruments[i].tick_size * 1024)
+            new_index[i] = _in_domain(value, 1024, price, what)
         for symbol, price in dict(last or {}).items():
             i = self.instrument_index(symbol, "prices.last")
-            _positive_price(price, f"prices.last[{symbol!r}]")
-            new_last[i] = _in_domain(self.instruments[i].to_ticks(price), 1, price, f"prices.last[{symbol!r}]")
+            if i in new_last:
+                raise InputError(f"prices.last = {show(symbol)}: must not name an instrument twice")
+            what = f"prices.last[{self.instruments[i].symbol!r}]"
+            _positive_price(price, what)
+            new_last[i] = _in_domain(self.instruments[i].to_ticks(price), 1, price, what)
         for i, value in new_index.items():
             self._index_1024[i], self._index_given[i] = value, True
         for i, value in new_last.items():
@@ -413,7 +439,9 @@ class Market:
     def digest(self) -> str:
         """BLAKE2b-128 of everything loaded, 32 hex digits: equal digests give equal runs."""
         h = hashlib.blake2b(f"cascade {FORMAT_VERSION}".encode(), digest_size=16)
-        h.update(repr((self.instruments, [i.tiers for i in self.instruments], self.quantum, self._fund, self._vault)).encode())
+        # Every field as it is: an Instrument's repr rounds what is no decimal.
+        fields = [[getattr(i, name) for name in i.__slots__] for i in self.instruments]
+        h.update(repr((fields, self.quantum, self._fund, self._vault)).encode())
         h.update(repr(self._complete).encode())
         h.update(repr(self.rules).encode())
         for given, prices in ((self._last_given, self._last), (self._index_given, self._index_1024)):
@@ -457,14 +485,15 @@ class Market:
             Something could exceed the engines' integers: refused before the run.
         """
         shock = as_shock(shock)
-        started, ops = self._prepare(shock, rules, engine, record, audit, max_waves)
+        names, state = self.snapshot(), self.state()
+        started, ops = self._prepare(state, shock, rules, engine, record, audit, max_waves)
         try:
             started.apply(ops)
             started.run()
             data = started.export()
         finally:
             started.release()
-        return self._result(data, started.rules, shock, record)
+        return Result(names, state, data, started.rules, repr(shock), record)
 
     def start(
         self, shock: Shock | None = None, *, rules: VenueRules | Venue | None = None, engine: str = "core", record: str = "all",
@@ -472,33 +501,37 @@ class Market:
     ) -> Simulation:  # fmt: skip
         """The same, step by step, with orders and market data from outside in between: see `Simulation`."""
         shock = as_shock(shock)
-        started, ops = self._prepare(shock, rules, engine, record, audit, max_waves)
+        names, state = self.snapshot(), self.state()
+        started, ops = self._prepare(state, shock, rules, engine, record, audit, max_waves)
         started.apply(ops)
-        return Simulation(self, started, shock, record)
+        return Simulation(self, names, state, started, shock, ops, record)
 
-    def _prepare(self, shock: Shock, rules, engine: str, record: str, audit: str, max_waves: int | None):
+    def _prepare(
+        self, state: State, shock: Shock, rules, engine: str, record: str, audit: str, max_waves: int | None
+    ):  # fmt: skip
         for name, value, choices in (("engine", engine, ENGINES), ("record", record, RECORDS), ("audit", audit, ("delta", "full"))):
+            if not isinstance(value, str):
+                raise InputTypeError(f"run: {name} = {show(value)}: must be one of {', '.join(choices)}")
             if value not in choices:
-                raise InputError(f"run: {name} = {value!r}: must be one of {', '.join(choices)}")
+                raise InputError(f"run: {name} = {show(value)}: must be one of {', '.join(choices)}")
         if max_waves is not None and (isinstance(max_waves, bool) or not isinstance(max_waves, int | np.integer)):
-            raise InputTypeError(f"run: max_waves = {max_waves!r}: must be an int or None")
+            raise InputTypeError(f"run: max_waves = {show(max_waves)}: must be an int or None")
         if max_waves is not None and max_waves < 0:
-            raise InputError(f"run: max_waves = {max_waves!r}: must be >= 0")
+            raise InputError(f"run: max_waves = {show(max_waves)}: must be >= 0")
         chosen = as_rules(rules, self.rules)
-        state, ops = self.state(), shock.compile(self)
-        state.check_range(ops, chosen)
-        self.marks(chosen)
-        cap = None if max_waves is None else int(max_waves)
+        ops = shock.compile(self)
+        state.check_range(ops, chosen, self.account_name)
+        self._marks(state, chosen)
+        cap = None if max_waves is None else min(int(max_waves), 2**31 - 1)
         if engine == "reference":
             from .reference.adapter import ReferenceEngine
 
             return ReferenceEngine(state, chosen, record, audit, cap), ops
         from ._engine import CoreEngine
 
-        return CoreEngine(self._engines.setdefault(chosen, []), state, chosen, record, audit, cap), ops
-
-    def _result(self, data: RunData, rules: VenueRules, shock: Shock, record: str) -> Result:
-        return Result(self.snapshot(), self.state(), data, rules, repr(shock), record)
+        # Another thread may have loaded meanwhile: engines of an older state are not for the next run.
+        idle = self._engines.setdefault(chosen, []) if state is self._compiled else []
+        return CoreEngine(idle, state, chosen, record, audit, cap), ops
 
     def snapshot(self) -> Names:
         """What a result needs of the market, unaffected by later loads."""
@@ -507,7 +540,9 @@ class Market:
     # -- questions ---------------------------------------------------------------------------------------------------
     def marks(self, rules: VenueRules | Venue | None = None) -> list[int]:
         """Marks per instrument in 1/1024 ticks, before any shock. Raises InputError for an instrument without one."""
-        chosen, state = as_rules(rules, self.rules), self.state()
+        return self._marks(self.state(), as_rules(rules, self.rules))
+
+    def _marks(self, state: State, chosen: VenueRules) -> list[int]:
         marks = []
         for i, instrument in enumerate(self.instruments):
             mark = _mark(state, i, chosen.mark)
@@ -520,7 +555,9 @@ class Market:
         return marks
 
     def _valued(self, rules):
-        state, marks = self.state(), self.marks(rules)
+        state, chosen = self.state(), as_rules(rules, self.rules)
+        state.check_range(np.empty(0, OP_DTYPE), chosen, self.account_name)  # or sums could wrap around
+        marks = self._marks(state, chosen)
         rows = np.zeros(len(state.row_lots), ROW_DTYPE)
         for name, column in (
             ("account", state.row_account), ("instrument", state.row_instrument), ("slot", state.row_slot),
@@ -536,7 +573,8 @@ class Market:
         Returns
         -------
         Table : account, instrument, position_side, margin_mode, size, mark, liquidation_price, bankruptcy_price; float64 prices,
-            solved unrounded in the tier that holds at the answer, NaN where there is none.
+            solved unrounded in the tier that holds at the answer, NaN where there is none. Positions of one
+            account in one instrument (hedge mode) share both prices: the instrument's price moves them together.
         """
         state, marks, rows, (equity, needed, value, row_needed) = self._valued(rules)
         prices = np.full((2, len(rows)), np.nan)
@@ -545,7 +583,10 @@ class Market:
             mine = np.flatnonzero(rows["instrument"] == i)
             a = rows["account"][mine]
             solved = solve(terms, rows["lots"][mine], equity[a], needed[a], value[mine], row_needed[mine])
-            prices[:, mine] = np.array(solved) * float(ins.tick_size)
+            prices[:, mine] = solved
+            sums = (equity, needed, value, row_needed)
+            self._solve_hedged(prices, rows, mine, terms, sums, marks[i] / 1024)
+            prices[:, mine] *= float(ins.tick_size)
             mark[mine] = float(marks[i] * ins.tick_size / 1024)
         size = np.empty(len(rows))
         for i, ins in enumerate(self.instruments):
@@ -560,6 +601,25 @@ class Market:
                 "size": size, "mark": mark, "liquidation_price": prices[0], "bankruptcy_price": prices[1],
             }
         )  # fmt: skip
+
+    def _solve_hedged(self, prices, rows, mine, terms, sums, mark: float) -> None:
+        """Prices in ticks of accounts that hold several slots of one instrument, which move together."""
+        equity, needed, value, row_needed = sums
+        accounts, first, count = np.unique(rows["account"][mine], return_index=True, return_counts=True)
+        hedged = count > 1  # rows are sorted by account: those of one stand side by side
+        tiers = zip(terms.amounts, terms.rates, terms.floors, strict=True)
+        if any(amount * RATE_ONE > rate * floor for amount, rate, floor in tiers):
+            hedged[:] = True  # a tier that starts without maintenance: only the general solution knows of it
+        if not hedged.any():
+            return
+        accounts, first, count = accounts[hedged], first[hedged], count[hedged]
+        k = np.arange(count.max())
+        there = k < count[:, None]
+        at = mine[np.where(there, first[:, None] + k, first[:, None])]
+        columns = (np.where(there, column[at], 0) for column in (rows["lots"], value, row_needed))
+        lots, own, own_needed = columns
+        sums = (equity[accounts], needed[accounts], own, own_needed)
+        prices[:, at[there]] = np.repeat(np.array(solve_together(terms, lots, *sums, mark)), count, axis=1)
 
     def margin(self, rules: VenueRules | Venue | None = None) -> Table:
         """account, margin_mode, instrument, position_side, balance, equity, maintenance, ratio (equity / maintenance, NaN where
@@ -610,11 +670,11 @@ def _as_instruments(instruments: Any) -> tuple[Instrument, ...]:
     if isinstance(instruments, Instrument):
         instruments = (instruments,)
     if isinstance(instruments, str | Mapping) or not isinstance(instruments, Iterable):
-        raise InputTypeError(f"market.instruments = {instruments!r}: must be Instruments")
+        raise InputTypeError(f"market.instruments = {show(instruments)}: must be Instruments")
     found = tuple(instruments)
     for k, instrument in enumerate(found):
         if not isinstance(instrument, Instrument):
-            raise InputTypeError(f"market.instruments[{k}] = {instrument!r}: must be an Instrument")
+            raise InputTypeError(f"market.instruments[{k}] = {show(instrument)}: must be an Instrument")
         if any(instrument.symbol == other.symbol for other in found[:k]):
             raise InputError(f"market.instruments[{k}] = {instrument.symbol!r}: must not stand twice")
     if not 1 <= len(found) < 2**15:
@@ -625,13 +685,14 @@ def _as_instruments(instruments: Any) -> tuple[Instrument, ...]:
 def _positive_price(price: Any, what: str) -> Fraction:
     number = exact(price, what)
     if number <= 0:
-        raise InputError(f"{what} = {price!r}: must be > 0")
+        raise InputError(f"{what} = {show(price)}: must be > 0")
     return number
 
 
 def _in_domain(value: int, unit: int, price: Any, what: str) -> int:
     if not 1 <= value < PRICE_LIMIT * unit:
-        raise RangeError(f"{what} = {price!r}: must be at least 1/{unit} and less than 2**53 ticks")
+        lowest = "1 tick" if unit == 1 else f"1/{unit} tick"
+        raise RangeError(f"{what} = {show(price)}: must be at least {lowest} and less than 2**53 ticks")
     return value
 
 

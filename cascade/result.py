@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +17,7 @@ from .records import EVENT_DTYPE, EventKind, LiquidationStatus, Side, Status, Wh
 from .tables import Table
 
 MARK_ONE = 1024
-SIDE_NAMES = {name: code for name, code in SLOTS.items()}
+MODE_NAMES = np.array(["system", "cross", "isolated"])
 
 LIQUIDATION_DTYPE = np.dtype(
     [
@@ -120,9 +121,13 @@ class Result:
     def _price(self, i: int, mark_1024: int) -> float:
         return float(mark_1024 * self._state.instruments[i].tick_size / MARK_ONE)
 
-    @cached_property
+    @property
     def summary(self) -> dict[str, Any]:
         """Scalars of the run: see `docs/model.md`, section 7, for first and higher order and amplification."""
+        return copy.deepcopy(self._summary)  # the caller's own: a result is frozen
+
+    @cached_property
+    def _summary(self) -> dict[str, Any]:
         data, totals, symbols = self._data, self._data.totals, [i.symbol for i in self._state.instruments]
         shocked = sum(n for w, n in zip(data.waves["wave"], data.wave_notional, strict=True) if w == 0)
         caused = totals["first"] + totals["higher"]
@@ -161,9 +166,13 @@ class Result:
             "known_until": self.known_until,
         }
 
-    @cached_property
+    @property
     def audit(self) -> dict[str, Any]:
         """The integer totals before and after: contracts and basis per instrument are 0, money is what was put in."""
+        return copy.deepcopy(self._audit)
+
+    @cached_property
+    def _audit(self) -> dict[str, Any]:
         data = self._data
         balances = self._final_balances()
         rows = self._final_rows()
@@ -230,7 +239,9 @@ class Result:
         """All events, an array of EVENT_DTYPE. Needs record="all"."""
         self._need("events", "all")
         assert self._data.events is not None
-        return self._data.events
+        events = self._data.events.view()
+        events.flags.writeable = False
+        return events
 
     @property
     def events(self) -> np.ndarray:
@@ -245,7 +256,7 @@ class Result:
         return names[np.where((index < 0) | (index >= len(names)), len(names) - 1, index)]
 
     def _modes(self, accounts: np.ndarray) -> np.ndarray:
-        return np.where(self._state.account_mode[accounts] == ISOLATED, "isolated", "cross")
+        return MODE_NAMES[self._state.account_mode[accounts]]
 
     def _sizes(self, instrument: np.ndarray, lots: np.ndarray) -> np.ndarray:
         return _per_instrument(self._state, instrument, lots, lambda ins: ins.lot_size)
@@ -355,7 +366,11 @@ class Result:
 
     @cached_property
     def flows(self) -> Table:
-        """Every transfer of money: from, to, amount, why. Nothing else changes a balance in a run. Needs record="all"."""
+        """Every transfer of money: from, to, amount, why. Nothing else but a shock's cash changes a balance.
+
+        `from_margin_mode` and `to_margin_mode` tell the venue's accounts ("system") from users' of the same
+        name. Needs record="all".
+        """
         x = self._of_kind("flows", EventKind.TRANSFER)
         why = np.array(["", *(w.name.lower() for w in Why)])
         return Table(
@@ -387,7 +402,7 @@ class Result:
 
     @cached_property
     def positions(self) -> Table:
-        """Every open position at the end."""
+        """Every open position at the end; the vault's, if it took some, with margin_mode "system"."""
         return positions_table(self._market, self._state, self._final_rows())
 
     def __str__(self) -> str:
@@ -478,7 +493,7 @@ def positions_table(market: Any, state: State, rows: np.ndarray) -> Table:
         {
             "account": market.account_names(rows["account"]), "instrument": symbols[rows["instrument"]],
             "position_side": _slot_names(rows["slot"]),
-            "margin_mode": np.where(state.account_mode[rows["account"]] == ISOLATED, "isolated", "cross"),
+            "margin_mode": MODE_NAMES[state.account_mode[rows["account"]]],
             "size": _per_instrument(state, rows["instrument"], rows["lots"], lambda ins: ins.lot_size),
             "entry_price": _per_instrument(state, rows["instrument"], entry, lambda ins: ins.tick_size),
         }

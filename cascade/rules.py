@@ -7,7 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import InputError, InputTypeError
+import numpy as np
+
+from ._badrows import show
+from .errors import InputError, InputTypeError, RangeError
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "mark": ("last", "mid", "book_median", "index"),
@@ -102,7 +105,7 @@ class VenueRules:
         for field, choices in CHOICES.items():
             value = getattr(self, field)
             if not isinstance(value, str):
-                raise InputTypeError(f"rules.{field} = {value!r}: must be one of {', '.join(choices)}")
+                raise InputTypeError(f"rules.{field} = {show(value)}: must be one of {', '.join(choices)}")
             if value not in choices:
                 raise InputError(f"rules.{field} = {value!r}: must be one of {', '.join(choices)}")
         for field, stages in STAGES.items():
@@ -115,13 +118,17 @@ class VenueRules:
             if len(set(value)) != len(value):
                 raise InputError(f"rules.{field} = {value!r}: a stage must not stand twice")
             object.__setattr__(self, field, tuple(value))
-        if not isinstance(self.cancel_orders, bool):
-            raise InputTypeError(f"rules.cancel_orders = {self.cancel_orders!r}: must be True or False")
+        if not isinstance(self.cancel_orders, bool | np.bool_):
+            raise InputTypeError(f"rules.cancel_orders = {show(self.cancel_orders)}: must be True or False")
+        object.__setattr__(self, "cancel_orders", bool(self.cancel_orders))
         if self.capacity is not None:
-            if isinstance(self.capacity, bool) or not isinstance(self.capacity, int):
-                raise InputTypeError(f"rules.capacity = {self.capacity!r}: must be an int or None")
+            if isinstance(self.capacity, bool) or not isinstance(self.capacity, int | np.integer):
+                raise InputTypeError(f"rules.capacity = {show(self.capacity)}: must be an int or None")
             if self.capacity < 1:
-                raise InputError(f"rules.capacity = {self.capacity!r}: must be >= 1")
+                raise InputError(f"rules.capacity = {show(self.capacity)}: must be >= 1")
+            if self.capacity >= 2**31:
+                raise RangeError(f"rules.capacity = {show(self.capacity)}: must be below 2**31 (None for no limit)")
+            object.__setattr__(self, "capacity", int(self.capacity))
 
     def replace(self, **changes: Any) -> VenueRules:
         """A copy with some fields changed."""
@@ -166,4 +173,4 @@ def as_rules(rules: VenueRules | Venue | None, default: VenueRules | None = None
         return rules.rules
     if isinstance(rules, VenueRules):
         return rules
-    raise InputTypeError(f"rules = {rules!r}: must be a VenueRules or a Venue")
+    raise InputTypeError(f"rules = {show(rules)}: must be a VenueRules or a Venue")

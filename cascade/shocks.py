@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ._badrows import show
 from .errors import InputError, InputTypeError, RangeError
 from .instruments import exact
 from .records import ShockPart, Side
@@ -109,10 +110,15 @@ class Shock:
             for i, rows in _by_instrument(part["depth"], market, "shock.depth"):
                 for k, (side, low, high, factor) in enumerate(rows):
                     ops.append((ShockPart.DEPTH, i, -1, side, factor, low, high, k))  # k > 0: the mid of the first row
-            cash = sorted((market.owner(account), amount) for account, amount in part["cash"].items())
+            cash = sorted(
+                ((market.owner(account), amount) for account, amount in part["cash"].items()), key=lambda pair: pair[0]
+            )
             for owner, amount in cash:
                 quanta = market.to_quanta(amount, f"shock.cash[{market.account_name(owner)!r}]")
                 if quanta:
+                    if abs(quanta) >= 2**60:
+                        name = market.account_name(owner)
+                        raise RangeError(f"shock.cash[{name!r}] = {show(amount)}: must be below 2**60 cash quanta")
                     ops.append((ShockPart.CASH, -1, owner, 0, 0, 0, 0, quanta))
             for i, size in _by_instrument(part["orders"], market, "shock.orders"):
                 lots = market.instruments[i].to_lots(size)
@@ -127,7 +133,7 @@ def as_shock(shock: Any) -> Shock:
     if shock is None:
         return Shock()
     if not isinstance(shock, Shock):
-        raise InputTypeError(f"shock = {shock!r}: must be a Shock")
+        raise InputTypeError(f"shock = {show(shock)}: must be a Shock")
     return shock
 
 
@@ -136,7 +142,7 @@ def _scaled(value: Any, what: str, lowest: int, *, open_below: bool = False) -> 
     number = exact(value, what)
     scaled = round(number * RATE_ONE)
     if number > LARGEST_FACTOR or scaled < lowest * RATE_ONE or (open_below and scaled == lowest * RATE_ONE):
-        raise InputError(f"{what} = {value!r}: must be {'>' if open_below else '>='} {lowest} and <= {LARGEST_FACTOR}")
+        raise InputError(f"{what} = {show(value)}: must be {'>' if open_below else '>='} {lowest} and <= {LARGEST_FACTOR}")
     return scaled
 
 
@@ -147,28 +153,32 @@ def _keyed(value: Any, what: str) -> dict:
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, str | bytes):
-        raise InputTypeError(f"{what} = {value!r}: must be a number or a mapping of symbols to numbers")
+        raise InputTypeError(f"{what} = {show(value)}: must be a number or a mapping of symbols to numbers")
     return {None: value}
 
 
+def _place(what: str, symbol: Any) -> str:
+    return what if symbol is None else f"{what}[{show(symbol)}]"
+
+
 def _moves(value: Any, what: str, lowest: int, *, open_below: bool) -> dict:
-    return {k: _scaled(v, f"{what}[{k!r}]", lowest, open_below=open_below) for k, v in _keyed(value, what).items()}
+    return {k: _scaled(v, _place(what, k), lowest, open_below=open_below) for k, v in _keyed(value, what).items()}
 
 
 def _depths(value: Any) -> dict:
     read = {}
     for symbol, rows in _keyed(value, "shock.depth").items():
-        where = f"shock.depth[{symbol!r}]"
+        where = _place("shock.depth", symbol)
         if isinstance(rows, str) or not isinstance(rows, Sequence):
             read[symbol] = [(0, 0, _EVERYWHERE, _scaled(rows, where, 0))]
             continue
         read[symbol] = []
         for k, row in enumerate(rows):
             if isinstance(row, str) or not isinstance(row, Sequence) or len(row) != 4:
-                raise InputError(f"{where}[{k}] = {row!r}: must be (side, low, high, factor)")
+                raise InputError(f"{where}[{k}] = {show(row)}: must be (side, low, high, factor)")
             side, low, high, factor = row
-            if side not in _SIDES:
-                raise InputError(f"{where}[{k}].side = {side!r}: must be one of {', '.join(_SIDES)}")
+            if not isinstance(side, str) or side not in _SIDES:
+                raise InputError(f"{where}[{k}].side = {show(side)}: must be one of {', '.join(_SIDES)}")
             low = _scaled(low, f"{where}[{k}].low", 0)
             high = _EVERYWHERE if high is None else _scaled(high, f"{where}[{k}].high", 0)
             if high <= low:
@@ -181,15 +191,22 @@ def _amounts(value: Any, what: str) -> dict:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise InputTypeError(f"{what} = {value!r}: must be a mapping")
+        raise InputTypeError(f"{what} = {show(value)}: must be a mapping")
     for key, amount in value.items():
-        exact(amount, f"{what}[{key!r}]")
+        exact(amount, _place(what, key))
     return dict(value)
 
 
 def _by_instrument(values: dict, market: Any, what: str):
     """(instrument index, value) in instrument order; None stands for all that are not named."""
-    named = {market.instrument_index(symbol, what): v for symbol, v in values.items() if symbol is not None}
+    named: dict[int, Any] = {}
+    for symbol, value in values.items():
+        if symbol is None:
+            continue
+        i = market.instrument_index(symbol, what)
+        if i in named:  # once by its symbol, once as an Instrument
+            raise InputError(f"{what} = {show(symbol)}: must not name an instrument twice")
+        named[i] = value
     for i in range(len(market.instruments)):
         if i in named:
             yield i, named[i]

@@ -354,9 +354,9 @@ class Engine(OrderEntry, Waterfall):
         before = self.changes
         if self.settled:  # a new cascade begins: whoever is unhealthy still was so before it
             self.step_wave = 0
+            self.cause = dict.fromkeys([*self.cause, *self.over], -2)
             self.over.clear()
             self.limit_hit = False
-            self.cause = dict.fromkeys(self.cause, -2)
             self.last_wave = dict.fromkeys(self.cause, 0)
         self.step_wave += 1
         self.set_marks()

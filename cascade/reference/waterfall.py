@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from .._state import DEFICIT, EXTERNAL, FUND, FEES, ISOLATED, LINEAR, NEVER_DELEVERAGED, SYSTEM, VAULT
+from ..errors import AuditError
 from ..instruments import PRICE_LIMIT
 from ..records import EventKind, LiquidationStatus, Reason, Why
 from .ledger import Account, Ledger
@@ -53,8 +54,15 @@ class Waterfall(Ledger):
         self.books[i].take(maker, abs(signed))
         self.last[i] = price
         if not quiet:
+            self.audit_book(i)
             self.update_shadow(i, seq)
         return value
+
+    def audit_book(self, i: int) -> None:
+        """After trading: best bid below best ask."""
+        bid, ask = self.books[i].best(1), self.books[i].best(-1)
+        if bid is not None and ask is not None and bid >= ask:
+            raise AuditError(f"event {self.seq}: the book of instrument {i} is crossed, {bid} >= {ask} ticks")
 
     def next_maker(self, i: int, side: int, limit: int):
         """The order that a taker on `side` meets next within its limit and within what is known of the book."""
@@ -243,7 +251,7 @@ class Waterfall(Ledger):
     def count_liquidation(self, record: dict) -> None:
         """Add one closing to the totals: first order is wave 1 but for who was unhealthy before the shock."""
         lots, notional = abs(record["quantity"]) - record["left"], record["closed_value"]
-        self.count_wave(record["wave"], record["instrument"], lots, notional, accounts=1)
+        self.count_wave(record["wave"], record["instrument"], lots, notional, accounts=int(lots > 0))
         self.totals["notional"] += notional
         order = "initial" if record["cause"] == -2 else "first" if record["wave"] == 1 else "higher"
         self.totals[order] += notional
