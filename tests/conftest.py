@@ -10,9 +10,5 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 @pytest.fixture(params=["reference", "core"])
 def engine(request):
-<<<<<<< HEAD
-    """Both engines: behaviour is tested on each."""
-=======
     """Both engines; what is asserted holds for each."""
->>>>>>> wt-api
     return request.param
