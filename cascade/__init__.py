@@ -7,7 +7,7 @@ matching engine alone. See the README for a first example.
 """
 
 try:
-    from . import _core
+    from . import _core  # noqa: F401
 except ImportError as error:  # the source tree before it is built
     if getattr(error, "name", None) not in ("cascade._core", None):
         raise

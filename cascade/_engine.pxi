@@ -49,7 +49,7 @@ from cascade._wide cimport wide_add, wide_cmp, wide_high, wide_join, wide_low, w
 
 from cascade.errors import AuditError
 from cascade.records import EVENT_DTYPE
-from cascade.result import LIQUIDATION_DTYPE, MARK_DTYPE, ROW_DTYPE, WAVE_DTYPE
+from cascade._rundata import LIQUIDATION_DTYPE, MARK_DTYPE, ROW_DTYPE, WAVE_DTYPE
 
 # Events between two looks for a signal: about a millisecond.
 cdef enum:

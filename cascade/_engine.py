@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from . import _core
+from ._rundata import RunData
 from ._state import EXTERNAL, SYSTEM, State
 from .margin import notional_at_zero_excess, price_of_notional
 from .records import ORDER_DTYPE
-from .result import RunData
 from .rules import VenueRules
 
 MARK_ONE = 1024

@@ -12,6 +12,9 @@ import numpy as np
 
 from . import _load
 from ._badrows import show
+from ._engine import CoreEngine
+from ._rundata import ROW_DTYPE
+from ._standing import Standing, accounts_table, loaded_mark, map_table
 from ._state import (
     ACCOUNT_LIMIT,
     CROSS,
@@ -20,7 +23,6 @@ from ._state import (
     KNOWN_TO_INFINITY,
     KNOWN_TO_ZERO,
     SETTLEMENT,
-    SLOTS,
     SYSTEM,
     Orders,
     State,
@@ -28,10 +30,11 @@ from ._state import (
     terms_of,
 )
 from .errors import InputError, InputTypeError, RangeError
-from .instruments import PRICE_LIMIT, RATE_ONE, Instrument, decimal_text, exact
-from .margin import solve, solve_together
+from .instruments import PRICE_LIMIT, Instrument, decimal_text, exact
 from .records import FORMAT_VERSION
-from .result import ROW_DTYPE, Result, account_sums, accounts_table
+from .reference.adapter import ReferenceEngine
+from .reference.engine import Engine
+from .result import Result
 from .rules import Venue, VenueRules, as_rules
 from .shocks import OP_DTYPE, Shock, as_shock
 from .simulation import Simulation
@@ -457,7 +460,7 @@ class Market:
 
     # -- running -----------------------------------------------------------------------------------------------------
     def run(
-        self, shock: Shock | None = None, *, rules: VenueRules | Venue | None = None, engine: str = "core", record: str = "all",
+        self, shock: Shock | None = None, *, rules: VenueRules | Venue | None = None, engine: str | type[Engine] = "core", record: str = "all",
         audit: str = "delta", max_waves: int | None = None,
     ) -> Result:  # fmt: skip
         """Apply a shock and follow the cascade to its end. The market is not changed.
@@ -468,8 +471,9 @@ class Market:
             None: only what is unhealthy already is liquidated.
         rules : VenueRules or Venue, optional
             Default: the market's.
-        engine : {"core", "reference"}
-            The compiled engine, or the plain-Python one that it is checked against; both give the same events.
+        engine : {"core", "reference"} or a subclass of cs.reference.Engine
+            The compiled engine, or the plain-Python one that it is checked against; both give the same events. A subclass runs
+            rules of your own, at the reference's speed.
         record : {"all", "liquidations", "summary"}
             How much to keep: every event; liquidations and marks; totals only.
         audit : {"delta", "full"}
@@ -496,7 +500,7 @@ class Market:
         return Result(names, state, data, started.rules, repr(shock), record)
 
     def start(
-        self, shock: Shock | None = None, *, rules: VenueRules | Venue | None = None, engine: str = "core", record: str = "all",
+        self, shock: Shock | None = None, *, rules: VenueRules | Venue | None = None, engine: str | type[Engine] = "core", record: str = "all",
         audit: str = "delta", max_waves: int | None = None,
     ) -> Simulation:  # fmt: skip
         """The same, step by step, with orders and market data from outside in between: see `Simulation`."""
@@ -507,9 +511,11 @@ class Market:
         return Simulation(self, names, state, started, shock, ops, record)
 
     def _prepare(
-        self, state: State, shock: Shock, rules, engine: str, record: str, audit: str, max_waves: int | None
+        self, state: State, shock: Shock, rules, engine: str | type[Engine], record: str, audit: str, max_waves: int | None
     ):  # fmt: skip
-        for name, value, choices in (("engine", engine, ENGINES), ("record", record, RECORDS), ("audit", audit, ("delta", "full"))):
+        own_engine = isinstance(engine, type) and issubclass(engine, Engine)
+        options = [("record", record, RECORDS), ("audit", audit, ("delta", "full"))]
+        for name, value, choices in options if own_engine else [("engine", engine, ENGINES), *options]:
             if not isinstance(value, str):
                 raise InputTypeError(f"run: {name} = {show(value)}: must be one of {', '.join(choices)}")
             if value not in choices:
@@ -523,12 +529,10 @@ class Market:
         state.check_range(ops, chosen, self.account_name)
         self._marks(state, chosen)
         cap = None if max_waves is None else min(int(max_waves), 2**31 - 1)
+        if own_engine:
+            return ReferenceEngine(state, chosen, record, audit, cap, engine), ops
         if engine == "reference":
-            from .reference.adapter import ReferenceEngine
-
             return ReferenceEngine(state, chosen, record, audit, cap), ops
-        from ._engine import CoreEngine
-
         # Another thread may have loaded meanwhile: engines of an older state are not for the next run.
         idle = self._engines.setdefault(chosen, []) if state is self._compiled else []
         return CoreEngine(idle, state, chosen, record, audit, cap), ops
@@ -545,7 +549,7 @@ class Market:
     def _marks(self, state: State, chosen: VenueRules) -> list[int]:
         marks = []
         for i, instrument in enumerate(self.instruments):
-            mark = _mark(state, i, chosen.mark)
+            mark = loaded_mark(state, i, chosen.mark)
             if mark is None:
                 raise InputError(
                     f"market[{instrument.symbol!r}]: no mark under rules.mark={chosen.mark!r}: "
@@ -554,18 +558,10 @@ class Market:
             marks.append(mark)
         return marks
 
-    def _valued(self, rules):
+    def _valued(self, rules: VenueRules | Venue | None) -> Standing:
         state, chosen = self.state(), as_rules(rules, self.rules)
         state.check_range(np.empty(0, OP_DTYPE), chosen, self.account_name)  # or sums could wrap around
-        marks = self._marks(state, chosen)
-        rows = np.zeros(len(state.row_lots), ROW_DTYPE)
-        for name, column in (
-            ("account", state.row_account), ("instrument", state.row_instrument), ("slot", state.row_slot),
-            ("lots", state.row_lots), ("basis", state.row_basis),
-        ):  # fmt: skip
-            rows[name] = column
-        rows = rows[rows["lots"] != 0]
-        return state, marks, rows, account_sums(state, state.account_balance, rows, marks)
+        return Standing(state, self._marks(state, chosen))
 
     def liquidation_prices(self, rules: VenueRules | Venue | None = None) -> Table:
         """Where each position would be liquidated and where its account's equity would be zero, all else fixed.
@@ -576,56 +572,13 @@ class Market:
             solved unrounded in the tier that holds at the answer, NaN where there is none. Positions of one
             account in one instrument (hedge mode) share both prices: the instrument's price moves them together.
         """
-        state, marks, rows, (equity, needed, value, row_needed) = self._valued(rules)
-        prices = np.full((2, len(rows)), np.nan)
-        mark = np.empty(len(rows))
-        for i, (ins, terms) in enumerate(zip(self.instruments, self._terms, strict=True)):
-            mine = np.flatnonzero(rows["instrument"] == i)
-            a = rows["account"][mine]
-            solved = solve(terms, rows["lots"][mine], equity[a], needed[a], value[mine], row_needed[mine])
-            prices[:, mine] = solved
-            sums = (equity, needed, value, row_needed)
-            self._solve_hedged(prices, rows, mine, terms, sums, marks[i] / 1024)
-            prices[:, mine] *= float(ins.tick_size)
-            mark[mine] = float(marks[i] * ins.tick_size / 1024)
-        size = np.empty(len(rows))
-        for i, ins in enumerate(self.instruments):
-            mine = rows["instrument"] == i
-            size[mine] = ins.to_size(rows["lots"][mine])
-        return Table(
-            {
-                "account": self.account_names(rows["account"]),
-                "instrument": np.array([i.symbol for i in self.instruments])[rows["instrument"]],
-                "position_side": np.array(list(SLOTS))[rows["slot"]],
-                "margin_mode": np.where(state.account_mode[rows["account"]] == ISOLATED, "isolated", "cross"),
-                "size": size, "mark": mark, "liquidation_price": prices[0], "bankruptcy_price": prices[1],
-            }
-        )  # fmt: skip
-
-    def _solve_hedged(self, prices, rows, mine, terms, sums, mark: float) -> None:
-        """Prices in ticks of accounts that hold several slots of one instrument, which move together."""
-        equity, needed, value, row_needed = sums
-        accounts, first, count = np.unique(rows["account"][mine], return_index=True, return_counts=True)
-        hedged = count > 1  # rows are sorted by account: those of one stand side by side
-        tiers = zip(terms.amounts, terms.rates, terms.floors, strict=True)
-        if any(amount * RATE_ONE > rate * floor for amount, rate, floor in tiers):
-            hedged[:] = True  # a tier that starts without maintenance: only the general solution knows of it
-        if not hedged.any():
-            return
-        accounts, first, count = accounts[hedged], first[hedged], count[hedged]
-        k = np.arange(count.max())
-        there = k < count[:, None]
-        at = mine[np.where(there, first[:, None] + k, first[:, None])]
-        columns = (np.where(there, column[at], 0) for column in (rows["lots"], value, row_needed))
-        lots, own, own_needed = columns
-        sums = (equity[accounts], needed[accounts], own, own_needed)
-        prices[:, at[there]] = np.repeat(np.array(solve_together(terms, lots, *sums, mark)), count, axis=1)
+        return self._valued(rules).prices_table(self)
 
     def margin(self, rules: VenueRules | Venue | None = None) -> Table:
         """account, margin_mode, instrument, position_side, balance, equity, maintenance, ratio (equity / maintenance, NaN where
         nothing is needed) of every margin account at the marks."""
-        state, marks, rows, _ = self._valued(rules)
-        return accounts_table(self, state, state.account_balance, rows, marks)
+        standing = self._valued(rules)
+        return accounts_table(self, standing.state, standing.state.account_balance, standing.rows, standing.marks)
 
     def liquidation_map(self, instrument: str, rules: VenueRules | Venue | None = None) -> Table:
         """Quantity that would be liquidated by trigger price.
@@ -636,15 +589,7 @@ class Market:
             where a rise liquidates shorts). Positions without a liquidation price are left out.
         """
         symbol = self.instruments[self.instrument_index(instrument)].symbol
-        prices = self.liquidation_prices(rules)
-        mine = (prices["instrument"] == symbol) & ~np.isnan(prices["liquidation_price"])
-        price, size = prices["liquidation_price"][mine], prices["size"][mine]
-        side = np.where(size > 0, "sell", "buy")
-        order = np.lexsort((side, price))
-        keys = np.rec.fromarrays([price[order], side[order]], names=["price", "side"])
-        _, first = np.unique(keys, return_index=True) if len(keys) else (keys, np.zeros(0, np.intp))
-        quantity = np.add.reduceat(np.abs(size[order]), first) if len(first) else np.zeros(0)
-        return Table({"price": price[order][first], "quantity": quantity, "side": side[order][first]})
+        return map_table(self.liquidation_prices(rules), symbol)
 
     def __str__(self) -> str:
         from ._report import market_report
@@ -694,20 +639,3 @@ def _in_domain(value: int, unit: int, price: Any, what: str) -> int:
         lowest = "1 tick" if unit == 1 else f"1/{unit} tick"
         raise RangeError(f"{what} = {show(price)}: must be at least {lowest} and less than 2**53 ticks")
     return value
-
-
-def _mark(state: State, i: int, rule: str) -> int | None:
-    """The mark of an instrument as loaded, in 1/1024 ticks."""
-    bids, asks = state.orders[i].prices(1), state.orders[i].prices(-1)
-    last, index = int(state.last[i]), int(state.index_1024[i])
-    if rule == "last":
-        return last * 1024 or None
-    if rule == "index":
-        return index or None
-    if not (bids.size and asks.size):
-        return None
-    bid, ask = int(bids.max()), int(asks.min())
-    if rule == "mid":
-        return (bid + ask) * 512
-    return sorted((bid, ask, last))[1] * 1024 if last else None
-

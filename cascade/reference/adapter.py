@@ -7,8 +7,8 @@ import copy
 import numpy as np
 
 from .._core import OrderBook
+from .._rundata import ROW_DTYPE, RunData
 from ..records import REPORT_DTYPE, Action, OrderType
-from ..result import ROW_DTYPE, RunData
 from .engine import Engine
 from .export import export
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from .._rundata import LIQUIDATION_DTYPE, MARK_DTYPE, ROW_DTYPE, WAVE_DTYPE, RunData
 from .._state import SETTLEMENT, SYSTEM, VAULT
 from ..records import EVENT_DTYPE
-from ..result import LIQUIDATION_DTYPE, MARK_DTYPE, ROW_DTYPE, WAVE_DTYPE, RunData
 from .engine import Engine
 
 

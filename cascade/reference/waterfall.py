@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from .._state import DEFICIT, EXTERNAL, FUND, FEES, ISOLATED, LINEAR, NEVER_DELEVERAGED, SYSTEM, VAULT
+from .._state import DEFICIT, EXTERNAL, FEES, FUND, ISOLATED, LINEAR, NEVER_DELEVERAGED, SYSTEM, VAULT
 from ..errors import AuditError
 from ..instruments import PRICE_LIMIT
 from ..records import EventKind, LiquidationStatus, Reason, Why
