@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from . import _core
 from ._rundata import RunData
 from ._state import EXTERNAL, SYSTEM, State
+from .instruments import RATE_ONE
 from .margin import notional_at_zero_excess, price_of_notional
 from .records import ORDER_DTYPE
 from .rules import VenueRules
@@ -100,7 +102,9 @@ def columns_of(state: State, rules: VenueRules) -> dict[str, Any]:
         terms.append(
             (t.contract, t.coef_num, t.coef_den, t.taker_fee, t.maker_fee, t.liquidation_fee, len(tiers), len(t.floors))
         )
-        tiers += list(zip(t.floors, t.rates, t.amounts, strict=True))
+        for floor, rate, amount in zip(t.floors, t.rates, t.amounts, strict=True):
+            shared = math.gcd(rate, RATE_ONE)
+            tiers.append((floor, rate // shared, RATE_ONE // shared, amount))
     prices = np.column_stack([state.last, state.index_1024, state.known_bid, state.known_ask])
     orders = []
     for book in state.orders:

@@ -20,9 +20,12 @@ LIQUIDATION_DTYPE = np.dtype(
 """One liquidation as the engines record it, 216 bytes: lots (signed: the order's), 1/1024 ticks and quanta."""
 
 MARK_DTYPE = np.dtype(
-    [("seq", "<i8"), ("time_ns", "<i8"), ("mark", "<i8"), ("wave", "<i4"), ("instrument", "<i4")]
+    [
+        ("seq", "<i8"), ("time_ns", "<i8"), ("mark", "<i8"), ("wave", "<i4"), ("instrument", "<i4"), ("row", "<i4"),
+        ("rises", "<i4"),
+    ]
 )
-"""One change of a shadow mark."""
+"""One change of a shadow mark; `row` of the liquidations was acting (-1: the outside), `rises` counts the upward changes so far."""
 
 WAVE_DTYPE = np.dtype([("wave", "<i4"), ("instrument", "<i4"), ("accounts", "<i8"), ("lots", "<i8"), ("mark", "<i8")])
 
