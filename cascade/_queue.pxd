@@ -58,6 +58,8 @@ cdef inline int sort_by_key(const void* a, const void* b) noexcept nogil:
 
 cdef inline void queue_sort(int rule, waiting_t* items, int32_t n) noexcept nogil:
     """Sort by the rule's key. Keys are distinct by account, so that the order does not depend on the algorithm."""
+    if n == 0:
+        return      # there may be no array yet
     if rule == QUEUE_RATIO:
         qsort(items, n, sizeof(waiting_t), sort_by_ratio)
     elif rule == QUEUE_TRIGGER_PRICE:
