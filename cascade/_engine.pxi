@@ -636,17 +636,28 @@ cdef class Engine:
             if r.instruments[i].vault_lots != 0 or r.instruments[i].vault_basis != 0
         ]
         table = np.empty(rows + len(vault), ROW_DTYPE)
-        cdef int32_t[:] account_to = table["account"], instrument_to = table["instrument"], slot_to = table["slot"]
-        cdef int64_t[:] lots_to = table["lots"], basis_to = table["basis"]
-        for j in range(rows):
-            account_to[j] = r.rows[to_row[j]].account
-            instrument_to[j] = r.rows[to_row[j]].instrument
-            slot_to[j] = r.rows[to_row[j]].slot
-            lots_to[j] = r.rows[to_row[j]].lots
-            basis_to[j] = r.rows[to_row[j]].basis
+        table[:rows] = self.rows_of(to_row[:rows])
         for j, row in enumerate(vault):
             table[rows + j] = row
         return {"touched_accounts": accounts[:n], "touched_balances": balances[:n], "touched_rows": table}
+
+    cdef object rows_of(self, const int32_t[::1] which):
+        """Position rows as ROW_DTYPE. Its records are packed: fields need not be aligned, so columns are filled and copied in."""
+        cdef int64_t j, n = which.shape[0]
+        cdef const row_t* row
+        cdef int32_t[::1] account = np.empty(n, np.int32), instrument = np.empty(n, np.int32), slot = np.empty(n, np.int32)
+        cdef int64_t[::1] lots = np.empty(n, np.int64), basis = np.empty(n, np.int64)
+        for j in range(n):
+            row = &self.r.rows[which[j]]
+            account[j] = row.account
+            instrument[j] = row.instrument
+            slot[j] = row.slot
+            lots[j] = row.lots
+            basis[j] = row.basis
+        table = np.empty(n, ROW_DTYPE)
+        table["account"], table["instrument"], table["slot"] = account, instrument, slot
+        table["lots"], table["basis"] = lots, basis
+        return table
 
     # -- looking -----------------------------------------------------------------------------------------------------
     def marks(self):
@@ -672,16 +683,7 @@ cdef class Engine:
 
     def rows(self):
         """Position rows of the users' accounts, sorted by account, instrument, slot."""
-        cdef int32_t k
-        table = np.empty(self.r.rows_n, ROW_DTYPE)
-        cdef int32_t[:] account = table["account"], instrument = table["instrument"], slot = table["slot"]
-        cdef int64_t[:] lots = table["lots"], basis = table["basis"]
-        for k in range(self.r.rows_n):
-            account[k] = self.r.rows[k].account
-            instrument[k] = self.r.rows[k].instrument
-            slot[k] = self.r.rows[k].slot
-            lots[k] = self.r.rows[k].lots
-            basis[k] = self.r.rows[k].basis
+        table = self.rows_of(np.arange(self.r.rows_n, dtype=np.int32))
         if self.r.rows_n == self.r.rows_loaded:
             return table
         return table[np.lexsort((table["slot"], table["instrument"], table["account"]))]

@@ -95,6 +95,11 @@ class CoreEngine:
         return twin
 
 
+def aligned(column: np.ndarray) -> np.ndarray:
+    """A contiguous column at an address that fits its type: that of a single packed record is contiguous but may stand anywhere."""
+    return np.require(column, requirements=["C", "A"])
+
+
 def columns_of(state: State, rules: VenueRules) -> dict[str, Any]:
     """A market as the arrays that the core takes in."""
     terms, tiers = [], []
@@ -115,15 +120,15 @@ def columns_of(state: State, rules: VenueRules) -> dict[str, Any]:
         "terms": np.array(terms, np.int64),
         "tiers": np.array(tiers, np.int64),
         "prices": np.ascontiguousarray(prices, np.int64),
-        "mode": state.account_mode,
-        "parent": state.account_parent,
-        "flags": state.account_flags,
-        "balance": state.account_balance,
-        "row_account": state.row_account,
-        "row_instrument": state.row_instrument,
-        "slot": state.row_slot,
-        "lots": state.row_lots,
-        "basis": state.row_basis,
+        "mode": aligned(state.account_mode),
+        "parent": aligned(state.account_parent),
+        "flags": aligned(state.account_flags),
+        "balance": aligned(state.account_balance),
+        "row_account": aligned(state.row_account),
+        "row_instrument": aligned(state.row_instrument),
+        "slot": aligned(state.row_slot),
+        "lots": aligned(state.row_lots),
+        "basis": aligned(state.row_basis),
         "fund": state.fund,
         "vault": state.vault,
         "orders": orders,

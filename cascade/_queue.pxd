@@ -24,7 +24,8 @@ cdef inline int sort_cmp(const void* a, const void* b) noexcept nogil:
 
 cdef inline void queue_sort(waiting_t* items, int32_t n) noexcept nogil:
     """Sort by key. Keys are distinct by account, so that the order does not depend on the algorithm."""
-    qsort(items, n, sizeof(waiting_t), sort_cmp)
+    if n > 1:   # qsort must not be handed an array that does not exist
+        qsort(items, n, sizeof(waiting_t), sort_cmp)
 
 
 cdef inline bint queue_waits(const run_t* r) noexcept nogil:
