@@ -6,6 +6,8 @@ import numpy.typing as npt
 from cascade._orders import Level
 from cascade.tables import Table
 
+TESTING: bool
+
 @final
 class OrderBook:
     def __new__(cls, matching: str = "fifo", reserve: int = 0) -> OrderBook: ...

@@ -29,6 +29,9 @@ class CoreEngine:
     Engines are kept by the market and reused: a later run finds the columns loaded and costs what it touches.
     """
 
+    planted_bug = 0
+    """Of runs begun from now on; builds other than those for testing know no bug."""
+
     def __init__(self, idle: list[Any], state: State, rules: VenueRules, record: str, audit: str, max_waves: int | None):
         self._idle = idle
         self.rules = rules
@@ -39,7 +42,7 @@ class CoreEngine:
         except IndexError:
             self.engine = _core.Engine()
             self.engine.load(columns_of(state, rules))
-        self.engine.begin(RECORDS[record], max_waves)
+        self.engine.begin(RECORDS[record], max_waves, self.planted_bug)
 
     def apply(self, ops: np.ndarray) -> None:
         self.engine.apply(ops.view(np.uint8))
