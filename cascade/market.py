@@ -498,7 +498,7 @@ class Market:
         return CoreEngine(self._engines.setdefault(chosen, []), state, chosen, record, audit, cap), ops
 
     def _result(self, data: RunData, rules: VenueRules, shock: Shock, record: str) -> Result:
-        return Result(self.snapshot(), self.state(), data, rules, repr(shock), record)
+        return Result(self.snapshot(), self.state(), data, rules, str(shock), record)
 
     def snapshot(self) -> Names:
         """What a result needs of the market, unaffected by later loads."""
