@@ -497,7 +497,7 @@ class Market:
             data = started.export()
         finally:
             started.release()
-        return Result(names, state, data, started.rules, repr(shock), record)
+        return Result(names, state, data, started.rules, str(shock), record)
 
     def start(
         self, shock: Shock | None = None, *, rules: VenueRules | Venue | None = None, engine: str | type[Engine] = "core", record: str = "all",

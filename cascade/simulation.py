@@ -175,7 +175,7 @@ class Simulation:
         with self._busy:
             twin = self._engine.copy()
         twin.finish()
-        return Result(self._names, self._state, twin.export(), self._engine.rules, repr(self._shock), self._record)
+        return Result(self._names, self._state, twin.export(), self._engine.rules, str(self._shock), self._record)
 
     def copy(self) -> Simulation:
         """An independent copy."""
