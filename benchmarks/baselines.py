@@ -1,6 +1,7 @@
-"""Opponents on workload A: what a skilled user would write by hand. They record nothing: waves, a count and a final price.
+"""Opponents on workload A: what a skilled user would write by hand.
 
-Trigger prices, cumulative depth and sorted copies are prepared beforehand and not timed, as the market's loading is not.
+They record nothing: a number of waves, a count and a final price are all they give. Trigger prices, cumulative
+depth and sorted copies are prepared beforehand and not timed, as the market's loading is not.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def sorted_triggers(w: Workload) -> Callable[[], Outcome]:
 
 
 def compiled_walk(w: Workload) -> Callable[[], Outcome]:
-    """Numba, sorted positions: a pointer down the triggers and one down the book, order by order. Compiled beforehand."""
+    """Numba, sorted positions: one pointer down the triggers, one down the book, order by order."""
     import numba
 
     trigger = w.trigger()
