@@ -1,7 +1,7 @@
 """Opponents on workload A: what a skilled user would write by hand.
 
-They record nothing: a number of waves, a count and a final price are all they give. Trigger prices, cumulative
-depth and sorted copies are prepared beforehand and not timed, as the market's loading is not.
+They record nothing: a number of waves, a count and a final price are all they give. Trigger prices,
+cumulative depth and sorted copies are prepared beforehand and not timed, as the market's loading is not.
 """
 
 from __future__ import annotations

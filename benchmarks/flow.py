@@ -13,10 +13,10 @@ def mixed_flow(n: int = MESSAGES, seed: int = 11) -> np.ndarray:
     """n messages (ORDER_DTYPE), about 10,000 orders live.
 
     Each is by chance a resting order (51%, all of them until 10,000 rest), a cancellation (44%), an
-    immediate-or-cancel order for 1 to 200 lots (3%) or a change to half the quantity (2%). Resting orders are of
-    1 to 100 lots, on either side of tick 100,000 at a geometric distance of mean 50 ticks. Cancellations and
-    changes name an order chosen evenly of those sent and not cancelled: some of these have been filled by then,
-    and are refused.
+    immediate-or-cancel order for 1 to 200 lots (3%) or a change to half the quantity (2%). Resting orders are
+    of 1 to 100 lots, on either side of tick 100,000 at a geometric distance of mean 50 ticks. Cancellations
+    and changes name an order chosen evenly of those sent and not cancelled: some of these have been filled by
+    then, and are refused.
     """
     rng = np.random.default_rng(seed)
     kind = rng.choice(4, n, p=[0.51, 0.44, 0.03, 0.02])
@@ -34,7 +34,7 @@ def mixed_flow(n: int = MESSAGES, seed: int = 11) -> np.ndarray:
             live.append(k)
             continue
         if kind[k] == 2:
-            orders["price"][k], orders["quantity"][k] = 100_000 + side[k] * 1_000, large[k]
+            orders["price"][k], orders["quantity"][k] = 100_000 + int(side[k]) * 1_000, large[k]
             orders["tif"][k] = cs.TimeInForce.IOC
             continue
         at = int(pick[k] * len(live))
