@@ -16,8 +16,8 @@ Everything that is needed to build it again:
 - Shock: the external account sells 1,200 BTC at the market.
 
 At n = 100,000 24 waves liquidate 33,986 positions and take the price from 61,628.2 to 60,716.6. The sizes are
-chosen, among others that take about a third, because the cascade is long; a shorter one is kinder to baselines
-that pay by the wave.
+chosen, among others that take about a third, because the cascade is long; a shorter one is kinder to
+baselines that pay by the wave.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Workload:
     bid_lots: np.ndarray
 
     def trigger(self) -> np.ndarray:
-        """Price in ticks below which a position is unhealthy: margin + value - entry value < 0.4% of value."""
+        """Price in ticks below which a position is unhealthy: equity < 0.4% of value there."""
         return (self.entry - self.margin / (self.lots * LOT_TICK)) / (1 - MAINTENANCE)
 
     def columns(self) -> dict[str, np.ndarray]:
