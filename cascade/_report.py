@@ -193,7 +193,8 @@ def instrument_lines(market: Any, state: Any, i: int) -> list[str]:
     held = f"{interest * lot:,.3f}: long {longs * lot:,.3f}, short {shorts * lot:,.3f}"
     if longs != shorts:
         side = "short" if longs > shorts else "long"
-        held += f", external {side} {abs(longs - shorts) * lot:,.3f}"
+        gap = abs(longs - shorts)
+        held += f", external {side} {gap * lot:,.3f} ({gap / interest:.1%})"
     lines.append(f"{'  open interest':<16}{held}")
     if bids.size and asks.size:
         mid = (best_bid + best_ask) / 2
