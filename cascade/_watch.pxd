@@ -400,16 +400,16 @@ cdef inline void check(run_t* r) noexcept nogil:
         a = w.account
         find_cause(r, a, previous_check, previous_step, now, &cause, &generation)
         wave = generation if r.rules.continuous else r.step_wave
-        if wave > r.rules.max_waves:
-            r.limit_hit = True
-            dirty_mark(r, a)
-            r.accounts[a].state |= OVER
-            continue
         case = case_of(r, a)
         if case == NULL:
             return
         case.cause = cause
         case.open = True
+        if wave > r.rules.max_waves:
+            r.limit_hit = True
+            case.last_wave = generation - 1
+            r.accounts[a].state |= OVER
+            continue
         r.wave = wave
         w.wave = wave
         w.seq = emit(r, EVENT_QUEUED, NO_INSTRUMENT, a, -1, 0, 0, w.seq, cause, 0)
