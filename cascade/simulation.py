@@ -100,7 +100,7 @@ class Simulation:
 
     def advance_ns(self, dt: int) -> int:
         """Let `dt` >= 0 nanoseconds pass; the new time."""
-        self._engine.advance_ns(exact_int(dt, "dt", 0, 2**62))
+        self._engine.advance_ns(exact_int(dt, "dt", 0, 2**63 - 1 - self._engine.time_ns))
         return self._engine.time_ns
 
     # -- looking -----------------------------------------------------------------------------------------------------
