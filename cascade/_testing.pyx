@@ -59,7 +59,7 @@ cdef object from_wide(wide_t x):
     return (int(wide_high(x)) << 64) | <uint64_t>wide_low(x)
 
 
-# -- wide integers ---------------------------------------------------------------------------------------------------
+# Wide integers
 
 
 def wide_identity(x):
@@ -86,7 +86,7 @@ def wide_as_double(x):
     return wide_double(to_wide(x))
 
 
-# -- money -----------------------------------------------------------------------------------------------------------
+# Money
 
 
 def linear(int64_t n, int64_t p, int64_t c):
@@ -137,11 +137,12 @@ def is_within(int64_t p, int64_t t, int64_t low, int64_t high):
 
 
 def compare_fractions(num, den, other_num, other_den):
-    cdef fraction_t x = fraction_of(to_wide(num), to_wide(den)), y = fraction_of(to_wide(other_num), to_wide(other_den))
+    cdef fraction_t x = fraction_of(to_wide(num), to_wide(den))
+    cdef fraction_t y = fraction_of(to_wide(other_num), to_wide(other_den))
     return fraction_cmp(&x, &y)
 
 
-# -- the hash map ----------------------------------------------------------------------------------------------------
+# The hash map
 
 
 cdef class IdMap:
@@ -180,7 +181,7 @@ cdef class IdMap:
         return self.m.n
 
 
-# -- the queue -------------------------------------------------------------------------------------------------------
+# The queue
 
 
 cdef int fill_waiting(int rule, waiting_t* w, object item) except -1:

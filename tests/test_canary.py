@@ -1,4 +1,7 @@
-"""Bugs planted on purpose: each must make the check fire that is there for it. Needs a test build (CASCADE_TESTING=1)."""
+"""Bugs planted on purpose: each must make the check fire that is there for it.
+
+Needs a test build (CASCADE_TESTING=1).
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,9 @@ def taking_profit(fee=0):
     market.load_accounts({"account": ["short"], "balance": [1000.0]})
     market.load_positions({"account": ["short"], "instrument": ["X"], "size": [-5.0], "entry_price": [100.0]})
     market.load_book("X", {"price": [50], "quantity": [9]}, {"price": [101], "quantity": [9]}, complete=True)
-    market.load_orders("X", {"order_id": [1], "account": ["short"], "side": [1], "price": [90], "quantity": [2]})
+    market.load_orders(
+        "X", {"order_id": [1], "account": ["short"], "side": [1], "price": [90], "quantity": [2]}
+    )
     return market, cs.Shock(orders={"X": -2})
 
 

@@ -1,4 +1,4 @@
-"""Small markets worked out by hand, each about one rule, on both engines: events and tables to the last quantum.
+"""Small markets worked out by hand, each about one rule, on both engines: exact to the last quantum.
 
 Ticks, lots and the cash quantum are 1, so that a linear lot at price p is worth p quanta.
 """
@@ -18,13 +18,31 @@ TOP = 2**53 - 1
 
 
 def build(
-    *, bids=(), asks=(), complete=True, balances=None, positions=(), orders=(), last=100, index=100, fund=0, vault=0,
-    rules=BY_INDEX, **instrument,
-):  # fmt: skip
-    """A market of one instrument "X" from (price, lots) levels, {account: balance}, (account, lots, entry[, margin]) and
-    (account, side, price, lots) rows."""
+    *,
+    bids=(),
+    asks=(),
+    complete=True,
+    balances=None,
+    positions=(),
+    orders=(),
+    last=100,
+    index=100,
+    fund=0,
+    vault=0,
+    rules=BY_INDEX,
+    **instrument,
+):
+    """A market of one instrument "X".
+
+    Levels are (price, lots), balances {account: balance}, positions (account, lots, entry[, margin]), orders
+    (account, side, price, lots).
+    """
     market = cs.Market(
-        cs.Instrument("X", tick_size=1, lot_size=1, **instrument), rules=rules, fund=fund, vault=vault, cash_quantum=1
+        cs.Instrument("X", tick_size=1, lot_size=1, **instrument),
+        rules=rules,
+        fund=fund,
+        vault=vault,
+        cash_quantum=1,
     )
     market.load_book("X", levels(bids), levels(asks), complete=complete)
     if balances:
@@ -32,19 +50,24 @@ def build(
     if positions:
         market.load_positions(
             {
-                "account": [p[0] for p in positions], "instrument": ["X"] * len(positions),
-                "size": [float(p[1]) for p in positions], "entry_price": [float(p[2]) for p in positions],
+                "account": [p[0] for p in positions],
+                "instrument": ["X"] * len(positions),
+                "size": [float(p[1]) for p in positions],
+                "entry_price": [float(p[2]) for p in positions],
                 "margin": [float(p[3]) if len(p) > 3 else math.nan for p in positions],
             }
-        )  # fmt: skip
+        )
     if orders:
         market.load_orders(
             "X",
             {
-                "order_id": list(range(1, len(orders) + 1)), "account": [o[0] for o in orders],
-                "side": [o[1] for o in orders], "price": [o[2] for o in orders], "quantity": [o[3] for o in orders],
+                "order_id": list(range(1, len(orders) + 1)),
+                "account": [o[0] for o in orders],
+                "side": [o[1] for o in orders],
+                "price": [o[2] for o in orders],
+                "quantity": [o[3] for o in orders],
             },
-        )  # fmt: skip
+        )
     market.set_prices(index={"X": index}, last={"X": last})
     return market
 
@@ -84,12 +107,16 @@ def balances_of(result):
 @pytest.mark.fast
 def test_a_maker_flips_under_an_inverse_contract(engine):
     market = build(
-        contract="inverse", multiplier=1000, bids=[(90, 1)], balances={"m": 1000}, positions=[("m", 3, 100)],
+        contract="inverse",
+        multiplier=1000,
+        bids=[(90, 1)],
+        balances={"m": 1000},
+        positions=[("m", 3, 100)],
         orders=[("m", -1, 110, 5)],
-    )  # fmt: skip
+    )
     sim = market.start(cs.Shock(orders={"X": 5}), engine=engine, audit="full")
     result = sim.result()
-    # Buying 5 is worth -5000/110 = -45; the close of 3 3000/110 = 27 against a basis of -30; the open 45 - 27 = 18.
+    # Buying 5 is worth -5000/110 = -45; the close of 3 is 3000/110 = 27 against -30, the open 45 - 27 = 18.
     assert events(result, EventKind.FILL, "a", "b", "quantity", "value") == [(0, FIRST, 5, -45)]
     assert transfers(result, Why.REALISED) == [(SETTLEMENT, FIRST, 3)]
     rows = result._final_rows()
@@ -105,9 +132,13 @@ def test_a_maker_flips_under_an_inverse_contract(engine):
 def test_partial_closes_release_basis_half_even(engine, lots, entry, prices, realised):
     # Basis 10: 3 (of 3.33), then 4 (of 3.5), then the rest; 5: 2 (of 2.5); 7: 4 (of 3.5).
     market = build(
-        bids=[(1, 1)], balances={"m": 100}, positions=[("m", lots, entry)], last=3, index=3,
+        bids=[(1, 1)],
+        balances={"m": 100},
+        positions=[("m", lots, entry)],
+        last=3,
+        index=3,
         orders=[("m", -1, p, 1) for p in prices],
-    )  # fmt: skip
+    )
     result = run(market, engine, cs.Shock(orders={"X": lots}))
     assert transfers(result, Why.REALISED) == [(SETTLEMENT, FIRST, r) for r in realised if r]
     assert balances_of(result) == {"m": 100 + sum(realised)}
@@ -120,11 +151,16 @@ def test_a_gap_trades_with_the_internal_orders_that_it_crosses(engine):
     sim = market.start(cs.Shock(price=0.1), engine=engine, audit="full")
     result = sim.result()
     assert events(result, EventKind.SHOCK, "price_1024") == [(110 * 1024,)]
-    assert events(result, EventKind.FILL, "a", "b", "quantity", "price_1024", "wave") == [(0, FIRST, 3, 105 * 1024, 0)]
+    assert events(result, EventKind.FILL, "a", "b", "quantity", "price_1024", "wave") == [
+        (0, FIRST, 3, 105 * 1024, 0)
+    ]
     depth = sim.book("X").depth()
-    assert list(zip(depth["side"].tolist(), depth["price"].tolist(), depth["quantity"].tolist(), strict=True)) == [
-        (1, 110, 2), (-1, 132, 1),
-    ]  # fmt: skip
+    assert list(
+        zip(depth["side"].tolist(), depth["price"].tolist(), depth["quantity"].tolist(), strict=True)
+    ) == [
+        (1, 110, 2),
+        (-1, 132, 1),
+    ]
     assert result._data.last == [105]
     assert result._data.index_1024 == [110 * 1024]
 
@@ -136,7 +172,10 @@ def test_depth_factors_by_side_and_distance(engine):
     depth = market.start(cs.Shock(depth={"X": rows}), engine=engine).book("X").depth()
     assert depth["quantity"].tolist() == [5, 10, 2]
     depth = market.start(cs.Shock(depth={"X": [("both", 5 / 105, 0.2, 0)]}), engine=engine).book("X").depth()
-    assert depth["price"].tolist() == [100, 110]  # 5/105 rounds up to 0.047619048: only 15/105 lies in the range
+    assert depth["price"].tolist() == [
+        100,
+        110,
+    ]  # 5/105 rounds up to 0.047619048: only 15/105 lies in the range
 
 
 @pytest.mark.fast
@@ -156,9 +195,7 @@ def test_a_withdrawal_is_a_cause(engine):
 
 @pytest.mark.fast
 def test_a_maker_is_harmed_while_the_mark_stands(engine):
-    market = build(
-        bids=[(105, 20)], asks=[(120, 20)], balances={"m": 1}, orders=[("m", 1, 110, 5)], fund=100
-    )
+    market = build(bids=[(105, 20)], asks=[(120, 20)], balances={"m": 1}, orders=[("m", 1, 110, 5)], fund=100)
     result = run(market, engine, cs.Shock(orders={"X": -5}))
     assert events(result, EventKind.MARK, "seq") == []
     assert events(result, EventKind.QUEUED, "a", "wave", "cause", "value") == [(FIRST, 1, -1, 1 - 50)]
@@ -179,9 +216,12 @@ def test_a_maker_is_harmed_while_the_mark_stands(engine):
 )
 def test_a_tier_holds_from_its_floor_and_the_trigger_is_strict(engine, tiers, needed, trigger, hit):
     market = build(
-        bids=[(100, 10)], balances={"a": needed}, positions=[("a", 10, 100)], tiers=tiers,
+        bids=[(100, 10)],
+        balances={"a": needed},
+        positions=[("a", 10, 100)],
+        tiers=tiers,
         rules=BY_INDEX.replace(trigger=trigger),
-    )  # fmt: skip
+    )
     assert market.margin()["maintenance"].tolist() == [needed]
     assert len(run(market, engine).liquidations) == hit
 
@@ -198,8 +238,9 @@ def test_nothing_happens_in_a_healthy_market(engine):
 def two_instruments(size):
     market = cs.Market(
         [cs.Instrument(s, tick_size=1, lot_size=1, tiers=0.1) for s in "XY"],
-        rules=BY_INDEX.replace(size=size), cash_quantum=1,
-    )  # fmt: skip
+        rules=BY_INDEX.replace(size=size),
+        cash_quantum=1,
+    )
     for symbol in "XY":
         market.load_book(symbol, levels([(100, 10)]), levels([(101, 10)]), complete=True)
     market.load_accounts({"account": ["a"], "balance": [50]})
@@ -226,9 +267,12 @@ def test_a_turn_stops_when_the_account_is_healthy_or_takes_all(engine, size, tak
 def falling(**rules):
     """A long of b goes when a's sale takes the last trade from 100 to 90."""
     return build(
-        bids=[(99, 2), (90, 3), (85, 9)], balances={"a": 1, "b": 30}, positions=[("a", 3, 100), ("b", 4, 100)],
-        rules=cs.VenueRules(**rules), fund=1000,
-    )  # fmt: skip
+        bids=[(99, 2), (90, 3), (85, 9)],
+        balances={"a": 1, "b": 30},
+        positions=[("a", 3, 100), ("b", 4, 100)],
+        rules=cs.VenueRules(**rules),
+        fund=1000,
+    )
 
 
 @pytest.mark.fast
@@ -254,9 +298,13 @@ def test_causes_make_a_forest_under_either_clearing(engine, clearing, steps):
 @pytest.mark.fast
 def test_who_was_unhealthy_before_the_shock_stands_apart(engine):
     market = build(
-        bids=[(90, 9)], balances={"a": 1, "b": 45}, positions=[("a", 3, 100), ("b", 4, 100)], last=99, fund=1000,
+        bids=[(90, 9)],
+        balances={"a": 1, "b": 45},
+        positions=[("a", 3, 100), ("b", 4, 100)],
+        last=99,
+        fund=1000,
         rules=cs.VenueRules(),
-    )  # fmt: skip
+    )
     result = run(market, engine)
     assert result.liquidations["account"].tolist() == ["a"]  # equity 1 - 3; b keeps 45 - 40 at the end
     assert result.liquidations["cause"].tolist() == [-2]
@@ -269,9 +317,13 @@ def test_who_was_unhealthy_before_the_shock_stands_apart(engine):
 @pytest.mark.fast
 def test_a_capacity_leaves_work_for_the_next_step(engine):
     market = build(
-        bids=[(90, 20)], balances={"a": 1, "b": 2, "c": 3}, positions=[(k, 1, 100) for k in "abc"], index=90, fund=100,
+        bids=[(90, 20)],
+        balances={"a": 1, "b": 2, "c": 3},
+        positions=[(k, 1, 100) for k in "abc"],
+        index=90,
+        fund=100,
         rules=BY_INDEX.replace(capacity=2),
-    )  # fmt: skip
+    )
     result = run(market, engine)
     assert events(result, EventKind.QUEUED, "a", "wave") == [(FIRST, 1), (FIRST + 1, 1), (FIRST + 2, 1)]
     assert events(result, EventKind.TURN, "a", "wave") == [(FIRST, 1), (FIRST + 1, 1), (FIRST + 2, 2)]
@@ -293,7 +345,9 @@ def test_a_cap_on_waves_ends_with_limit(engine, clearing):
 
 @pytest.mark.fast
 def test_whom_a_cap_kept_waiting_was_unhealthy_before_the_next_cascade(engine):
-    sim = falling(clearing="continuous").start(cs.Shock(orders={"X": -2}), engine=engine, audit="full", max_waves=1)
+    sim = falling(clearing="continuous").start(
+        cs.Shock(orders={"X": -2}), engine=engine, audit="full", max_waves=1
+    )
     sim.settle()
     assert sim.result().status == "limit"
     sim.apply(cs.Shock(index=0.01))  # nothing to do with it
@@ -305,7 +359,9 @@ def test_whom_a_cap_kept_waiting_was_unhealthy_before_the_next_cascade(engine):
 
 
 def test_a_supercritical_market_ends(engine):
-    result = cs.datasets.constant_depth(d=100, g=150, reach=10).run(cs.Shock(orders={"X": -100}), engine=engine)
+    result = cs.datasets.constant_depth(d=100, g=150, reach=10).run(
+        cs.Shock(orders={"X": -100}), engine=engine
+    )
     assert result.status == "stranded"
     assert result.summary["steps"] < 1100
 
@@ -316,9 +372,13 @@ def test_a_supercritical_market_ends(engine):
 @pytest.mark.fast
 def test_deleveraging_after_fills_uses_the_value_fixed_when_the_order_went_out(engine):
     market = build(
-        bids=[(92, 4)], balances={"long": 50, "short": 1000}, positions=[("long", 10, 100), ("short", -8, 100)],
-        index=90, fund=100, rules=BY_INDEX.replace(residual=("adl",)),
-    )  # fmt: skip
+        bids=[(92, 4)],
+        balances={"long": 50, "short": 1000},
+        positions=[("long", 10, 100), ("short", -8, 100)],
+        index=90,
+        fund=100,
+        rules=BY_INDEX.replace(residual=("adl",)),
+    )
     result = run(market, engine)
     # Equity 50 - 100: all ten are worth 950, 95 a lot, whatever the four in the book fetched.
     assert events(result, EventKind.FILL, "quantity", "value") == [(-4, -368)]
@@ -326,8 +386,10 @@ def test_deleveraging_after_fills_uses_the_value_fixed_when_the_order_went_out(e
     assert result._data.liquidations["bankruptcy_value"].tolist() == [-950]
     # Fills cost 8 a lot, deleveraging 5: 50 - 32 - 30 = -12, the 3 a lot that the fills were short of 95.
     assert transfers(result, Why.REALISED) == [
-        (FIRST, SETTLEMENT, 32), (FIRST, SETTLEMENT, 30), (SETTLEMENT, FIRST + 1, 30),
-    ]  # fmt: skip
+        (FIRST, SETTLEMENT, 32),
+        (FIRST, SETTLEMENT, 30),
+        (SETTLEMENT, FIRST + 1, 30),
+    ]
     assert transfers(result, Why.SHORTFALL) == [(FUND, FIRST, 12)]
     assert balances_of(result) == {"long": 0, "short": 1030}
 
@@ -335,9 +397,11 @@ def test_deleveraging_after_fills_uses_the_value_fixed_when_the_order_went_out(e
 @pytest.mark.fast
 def test_deleveraging_that_lacks_counterparties_covers_the_lots_matched(engine):
     market = build(
-        balances={"long": 50, "short": 1000}, positions=[("long", 10, 100), ("short", -3, 100)], index=90,
+        balances={"long": 50, "short": 1000},
+        positions=[("long", 10, 100), ("short", -3, 100)],
+        index=90,
         rules=BY_INDEX.replace(residual=("adl",)),
-    )  # fmt: skip
+    )
     result = run(market, engine)
     assert events(result, EventKind.ADL, "quantity", "value") == [(-3, -285)]
     assert row(result)["left"] == 7
@@ -349,10 +413,14 @@ def test_deleveraging_that_lacks_counterparties_covers_the_lots_matched(engine):
 def test_lots_that_meet_unknown_depth_are_not_residual(engine):
     for order_price in ("market", "bankruptcy"):
         market = build(
-            bids=[(99, 2), (97, 2)], complete=False, balances={"long": 10, "short": 1000},
-            positions=[("long", 10, 100), ("short", -10, 100)], index=90, fund=1000,
+            bids=[(99, 2), (97, 2)],
+            complete=False,
+            balances={"long": 10, "short": 1000},
+            positions=[("long", 10, 100), ("short", -10, 100)],
+            index=90,
+            fund=1000,
             rules=BY_INDEX.replace(order_price=order_price, residual=("fund_walk", "vault", "adl")),
-        )  # fmt: skip
+        )
         result = run(market, engine)
         kinds = set(result.events["kind"].tolist())
         if order_price == "market":
@@ -363,7 +431,7 @@ def test_lots_that_meet_unknown_depth_are_not_residual(engine):
             assert not transfers(result, Why.GAP)
             assert EventKind.ADL not in kinds
             assert EventKind.TAKEOVER not in kinds
-        else:  # the bankruptcy price, 99, is where knowledge does not end: what is left is residual, until it does
+        else:  # knowledge goes beyond the bankruptcy price, 99: what is left is residual, until it ends
             assert transfers(result, Why.GAP) == [(FUND, FIRST, 4)]
             assert result.status == "out_of_data"
 
@@ -373,9 +441,10 @@ def test_ranks_are_compared_exactly(engine):
     # Equal but for the equity, 10**17 and one more: the same in float64, yet the second account is ahead.
     market = build(
         balances={"long": 0, "first": 10**17 + 1, "second": 10**17},
-        positions=[("long", 3, 100), ("first", -3, 110), ("second", -3, 110)], index=90,
+        positions=[("long", 3, 100), ("first", -3, 110), ("second", -3, 110)],
+        index=90,
         rules=BY_INDEX.replace(residual=("adl",)),
-    )  # fmt: skip
+    )
     equity = 10**17 + 60
     assert float(60 * 270 / (330 * equity)) == float(60 * 270 / (330 * (equity + 1)))
     result = run(market, engine)
@@ -385,12 +454,19 @@ def test_ranks_are_compared_exactly(engine):
 @pytest.mark.fast
 def test_the_fund_pays_whole_lots_only(engine):
     market = build(
-        bids=[(95, 9)], balances={"a": 10}, positions=[("a", 5, 100)], index=95, fund=7,
+        bids=[(95, 9)],
+        balances={"a": 10},
+        positions=[("a", 5, 100)],
+        index=95,
+        fund=7,
         rules=BY_INDEX.replace(order_price="bankruptcy", residual=("fund_walk",)),
-    )  # fmt: skip
+    )
     result = run(market, engine)
     # Equity 10 - 25: bankrupt at 98; a lot at 95 costs the fund 3, so it pays for two and keeps 1.
-    assert events(result, EventKind.ORDER, "quantity", "price_1024", "flags")[:2] == [(-5, 98 * 1024, 1), (-3 - 2, 0, 2)]
+    assert events(result, EventKind.ORDER, "quantity", "price_1024", "flags")[:2] == [
+        (-5, 98 * 1024, 1),
+        (-3 - 2, 0, 2),
+    ]
     assert events(result, EventKind.FILL, "quantity", "value") == [(-2, -190)]
     assert transfers(result, Why.GAP) == [(FUND, FIRST, 6)]
     assert result.summary["fund_end"] == 1
@@ -402,16 +478,25 @@ def test_the_fund_pays_whole_lots_only(engine):
 @pytest.mark.fast
 def test_a_socialised_loss_adds_up_by_largest_remainder(engine):
     market = build(
-        balances={"debtor": -10, "a": 5, "b": 5, "c": 5, "poor": 0}, rules=BY_INDEX.replace(shortfall=("socialise",))
+        balances={"debtor": -10, "a": 5, "b": 5, "c": 5, "poor": 0},
+        rules=BY_INDEX.replace(shortfall=("socialise",)),
     )
     result = run(market, engine)
-    assert transfers(result, Why.SOCIALISED) == [(FIRST + 1, FIRST, 4), (FIRST + 2, FIRST, 3), (FIRST + 3, FIRST, 3)]
+    assert transfers(result, Why.SOCIALISED) == [
+        (FIRST + 1, FIRST, 4),
+        (FIRST + 2, FIRST, 3),
+        (FIRST + 3, FIRST, 3),
+    ]
     assert row(result)["status"] == "flat"
-    market = build(balances={"debtor": -10, "a": 1, "b": 9, "c": 3}, rules=BY_INDEX.replace(shortfall=("socialise",)))
+    market = build(
+        balances={"debtor": -10, "a": 1, "b": 9, "c": 3}, rules=BY_INDEX.replace(shortfall=("socialise",))
+    )
     # 10/13, 90/13 and 30/13: 0, 6 and 2 whole, remainders 10, 12 and 4: b and a get one more.
     assert transfers(run(market, engine), Why.SOCIALISED) == [
-        (FIRST + 1, FIRST, 1), (FIRST + 2, FIRST, 7), (FIRST + 3, FIRST, 2),
-    ]  # fmt: skip
+        (FIRST + 1, FIRST, 1),
+        (FIRST + 2, FIRST, 7),
+        (FIRST + 3, FIRST, 2),
+    ]
     market = build(balances={"debtor": -10, "a": 4}, rules=BY_INDEX.replace(shortfall=("socialise",)))
     result = run(market, engine)
     assert transfers(result, Why.SOCIALISED) == [(FIRST + 1, FIRST, 4)]
@@ -425,17 +510,21 @@ def test_a_shortfall_is_served_in_the_order_of_the_stages(engine, stages):
     market = build(balances={"debtor": -10}, fund=4, vault=3, rules=BY_INDEX.replace(shortfall=stages))
     result = run(market, engine)
     assert transfers(result, Why.SHORTFALL) == [
-        *((FUND, FIRST, 4) if stage == "fund" else (VAULT, FIRST, 3) for stage in stages), (DEFICIT, FIRST, 3),
-    ]  # fmt: skip
+        *((FUND, FIRST, 4) if stage == "fund" else (VAULT, FIRST, 3) for stage in stages),
+        (DEFICIT, FIRST, 3),
+    ]
 
 
 @pytest.mark.fast
 @pytest.mark.parametrize("surplus", ["account", "fund"])
 def test_an_isolated_account_is_swept_to_its_owner(engine, surplus):
     market = build(
-        bids=[(98, 9)], balances={"a": 7}, positions=[("a", 5, 100, 100)], tiers=0.3,
+        bids=[(98, 9)],
+        balances={"a": 7},
+        positions=[("a", 5, 100, 100)],
+        tiers=0.3,
         rules=BY_INDEX.replace(surplus=surplus),
-    )  # fmt: skip
+    )
     result = run(market, engine)  # 100 against 150; five at 98 cost 10
     if surplus == "account":
         assert transfers(result, Why.SWEEP) == [(FIRST + 1, FIRST, 90)]
@@ -460,9 +549,13 @@ def test_the_owner_of_an_isolated_account_owes_nothing_more(engine):
 @pytest.mark.parametrize(("fee_to", "target"), [("fund", FUND), ("venue", FEES)])
 def test_a_liquidation_fee_is_at_most_what_is_left(engine, rate, amount, fee_to, target):
     market = build(
-        bids=[(98, 9)], balances={"a": 100}, positions=[("a", 5, 100)], tiers=0.3, liquidation_fee=rate,
+        bids=[(98, 9)],
+        balances={"a": 100},
+        positions=[("a", 5, 100)],
+        tiers=0.3,
+        liquidation_fee=rate,
         rules=BY_INDEX.replace(fee_to=fee_to),
-    )  # fmt: skip
+    )
     result = run(market, engine)  # notional 490: 4.9 is rounded up to 5; 245 is more than the 90 left
     assert transfers(result, Why.LIQUIDATION_FEE) == ([(FIRST, target, amount)] if amount else [])
     assert row(result)["fee"] == amount
@@ -472,9 +565,13 @@ def test_a_liquidation_fee_is_at_most_what_is_left(engine, rate, amount, fee_to,
 @pytest.mark.fast
 def test_the_vault_takes_lots_at_their_bankruptcy_value(engine):
     market = build(
-        bids=[(99, 2)], balances={"a": 10}, positions=[("a", 5, 100)], index=95, vault=100,
+        bids=[(99, 2)],
+        balances={"a": 10},
+        positions=[("a", 5, 100)],
+        index=95,
+        vault=100,
         rules=BY_INDEX.replace(residual=("vault",)),
-    )  # fmt: skip
+    )
     result = run(market, engine)  # bankrupt at 98: 490 for five, 294 for three
     assert events(result, EventKind.TAKEOVER, "a", "b", "quantity", "value") == [(FIRST, VAULT, -3, -294)]
     assert row(result)["takeover"] == 3
@@ -488,9 +585,11 @@ def test_the_vault_takes_lots_at_their_bankruptcy_value(engine):
 @pytest.mark.fast
 def test_without_an_implied_price_the_limit_is_the_edge_and_deleveraging_settles_at_mark(engine):
     market = build(
-        balances={"long": 200, "short": 1000}, positions=[("long", 2, 100), ("short", -2, 100)], tiers=1,
+        balances={"long": 200, "short": 1000},
+        positions=[("long", 2, 100), ("short", -2, 100)],
+        tiers=1,
         rules=BY_INDEX.replace(trigger="le", order_price="bankruptcy", residual=("adl",)),
-    )  # fmt: skip
+    )
     result = run(market, engine)  # equity 200 = value: a bankruptcy value of 0
     assert events(result, EventKind.ORDER, "quantity", "price_1024") == [(-2, 1024)]
     assert events(result, EventKind.ADL, "quantity", "value") == [(-2, -200)]
@@ -499,9 +598,12 @@ def test_without_an_implied_price_the_limit_is_the_edge_and_deleveraging_settles
 @pytest.mark.fast
 def test_under_an_inverse_contract_the_edge_lies_at_the_top(engine):
     market = build(
-        contract="inverse", multiplier=1000, balances={"long": -20}, positions=[("long", 1, 100)],
+        contract="inverse",
+        multiplier=1000,
+        balances={"long": -20},
+        positions=[("long", 1, 100)],
         rules=BY_INDEX.replace(order_price="bankruptcy", residual=()),
-    )  # fmt: skip
+    )
     result = run(market, engine)  # value -10, equity -20: no price makes a sale worth 10 to pay
     assert events(result, EventKind.ORDER, "quantity", "price_1024") == [(-1, TOP * 1024)]
 
@@ -513,10 +615,13 @@ def test_prices_of_orders_stop_at_the_edge_of_the_domain(engine):
     reports = sim.submit(
         "X",
         {
-            "order_id": [1, 2, 3, 4], "owner": [owner] * 4, "side": [-1, -1, -1, 1], "price": [TOP, TOP + 1, 0, 1],
+            "order_id": [1, 2, 3, 4],
+            "owner": [owner] * 4,
+            "side": [-1, -1, -1, 1],
+            "price": [TOP, TOP + 1, 0, 1],
             "quantity": [1, 1, 1, 1],
         },
-    )  # fmt: skip
+    )
     assert reports["kind"].tolist() == [0, 4, 4, 0]
     assert sim.book("X").depth()["price"].tolist() == [99, 1, TOP - 2, TOP]
     with pytest.raises(cs.InputError, match="must be in"):

@@ -1,6 +1,7 @@
 """Simulations: both engines under the same random actions, and what each method promises.
 
-CASCADE_SEEDS / 10 random simulations (default 500), from CASCADE_FIRST_SEED on; `tools/fuzz.py --simulations` for more.
+CASCADE_SEEDS / 10 random simulations (default 500), from CASCADE_FIRST_SEED on; for more:
+`python tools/fuzz.py --simulations`.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ from twins import ENGINES, difference, records_difference
 import cascade as cs
 from cascade.records import ORDER_DTYPE, Action, EventKind, OrderType, Reason, ReportKind, TimeInForce
 
-SEEDS, FIRST = int(os.environ.get("CASCADE_SEEDS", "5000")) // 10, int(os.environ.get("CASCADE_FIRST_SEED", "0"))
+SEEDS, FIRST = (
+    int(os.environ.get("CASCADE_SEEDS", "5000")) // 10,
+    int(os.environ.get("CASCADE_FIRST_SEED", "0")),
+)
 CHUNK = 50
 BUY, SELL = 1, -1
 
 
 class Twins:
-    """One simulation in both engines; whatever is done to one is done to the other, and must come to the same."""
+    """One simulation in both engines; whatever is done is done to both, and must come to the same."""
 
     def __init__(self, sims):
         self.sims = sims
@@ -71,7 +75,14 @@ class Twins:
 
 def some_price(rng, mid):
     return rng.choice(
-        (mid, mid - 1, mid + 1, mid + rng.randint(-5, 5), mid + rng.randint(-5, 5), max(1, mid + rng.randint(-50, 50)))
+        (
+            mid,
+            mid - 1,
+            mid + 1,
+            mid + rng.randint(-5, 5),
+            mid + rng.randint(-5, 5),
+            max(1, mid + rng.randint(-50, 50)),
+        )
         if rng.random() < 0.93
         else (0, -5, 1, 2**53, 2**62, 2 * mid)
     )
@@ -93,7 +104,9 @@ def some_orders(rng, market, mid, ids):
         if rng.random() < 0.04:
             order["quantity"] = rng.choice((0, -3, 2**61, 2**62, 2**62 + 1, -(2**63)))
         if rng.random() < 0.04:
-            order["owner"] = rng.choice((-1, 1, 5, 6, 10**6, len(market._mode) - 1, len(market._mode), 2**31 - 1))
+            order["owner"] = rng.choice(
+                (-1, 1, 5, 6, 10**6, len(market._mode) - 1, len(market._mode), 2**31 - 1)
+            )
         if rng.random() < 0.02:
             order[rng.choice(("stp", "flags", "display", "stop_price", "ts_ns"))] = 1
     return orders
@@ -110,13 +123,17 @@ def act(rng, twins, market, ids, mids) -> None:
         side, n = rng.choice((1, -1)), rng.randint(1, 4)
         prices = [max(1, some_price(rng, mid - side * rng.choice((0, 2, 2, 4)))) for _ in range(n)]
         prices = [p if p < 2**53 else mid for p in prices]
-        twins.do("set_levels", symbol, side, prices, [rng.choice((0, 1, 5, rng.randint(1, 60))) for _ in range(n)])
+        twins.do(
+            "set_levels", symbol, side, prices, [rng.choice((0, 1, 5, rng.randint(1, 60))) for _ in range(n)]
+        )
     elif what < 0.72:
         part = {
-            "price": {symbol: round(rng.uniform(-0.1, 0.1), 3)}, "orders": {symbol: rng.choice((-20, -4, 4, 20))},
-            "depth": {symbol: rng.choice((0.5, 1.5, 0))}, "index": {symbol: round(rng.uniform(-0.1, 0.1), 3)},
+            "price": {symbol: round(rng.uniform(-0.1, 0.1), 3)},
+            "orders": {symbol: rng.choice((-20, -4, 4, 20))},
+            "depth": {symbol: rng.choice((0.5, 1.5, 0))},
+            "index": {symbol: round(rng.uniform(-0.1, 0.1), 3)},
             "cash": {rng.choice(ids): rng.choice((-5.0, 3.0, 50.0))},
-        }  # fmt: skip
+        }
         names = rng.sample(sorted(part), rng.choice((1, 1, 2)))
         shock = cs.Shock(**{name: part[name] for name in names})
         twins.do("apply", shock)
@@ -183,7 +200,9 @@ def small(**options):
     )
     market.load_accounts({"account": ["a", "b"], "balance": [500.0, 20.0]})
     market.load_positions({"account": ["b"], "instrument": ["X"], "size": [8.0], "entry_price": [100.0]})
-    market.load_orders("X", {"order_id": [5], "account": ["a"], "side": [1], "price": [98.5], "quantity": [4]})
+    market.load_orders(
+        "X", {"order_id": [5], "account": ["a"], "side": [1], "price": [98.5], "quantity": [4]}
+    )
     return market
 
 
@@ -262,7 +281,11 @@ def test_orders_stop_where_the_knowledge_of_the_book_ends(engine):
     market.load_book("X", {"price": [99], "quantity": [5]}, {"price": [101], "quantity": [5]})
     sim = market.start(engine=engine)
     reports = sim.submit("X", message(side=BUY, price=105, quantity=8))
-    assert reports[["kind", "quantity", "reason"]].tolist()[-1] == (ReportKind.CANCELLED, 3, Reason.BEYOND_DATA)
+    assert reports[["kind", "quantity", "reason"]].tolist()[-1] == (
+        ReportKind.CANCELLED,
+        3,
+        Reason.BEYOND_DATA,
+    )
     fok = message(side=SELL, price=90, quantity=6, tif=TimeInForce.FOK)
     assert sim.submit("X", fok)["reason"].tolist() == [Reason.FOK_UNFILLABLE]
     assert sim.result().known_until == {"X": 101}
@@ -353,7 +376,10 @@ def test_looking_does_not_disturb(engine):
         for _ in range(6):
             if look:
                 assert sim.result().status in ("settled", "stranded")
-                assert all(x is not None for x in (repr(sim), sim.accounts, sim.positions, sim.book("X"), sim.mark("X")))
+                assert all(
+                    x is not None
+                    for x in (repr(sim), sim.accounts, sim.positions, sim.book("X"), sim.mark("X"))
+                )
             if not sim.step():
                 break
         return sim.result().digest

@@ -1,4 +1,7 @@
-"""The core's units against Python's own integers, fractions and sorting. Needs a test build (CASCADE_TESTING=1)."""
+"""The core's units against Python's own integers, fractions and sorting.
+
+Needs a test build (CASCADE_TESTING=1).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ from cascade.instruments import PRICE_LIMIT
 from cascade.reference import money
 from cascade.rules import CHOICES
 
-units = pytest.importorskip("cascade._testing", reason="not a test build: set CASCADE_TESTING=1 and build again")
+units = pytest.importorskip(
+    "cascade._testing", reason="not a test build: set CASCADE_TESTING=1 and build again"
+)
 pytestmark = [
     pytest.mark.fast,
     pytest.mark.skipif(not _core.TESTING, reason="not a test build: set CASCADE_TESTING=1 and build again"),
@@ -126,7 +131,11 @@ def test_factors_and_distances():
     for _ in range(N):
         a, f = some(rng, 62), some(rng, 50, signed=False)
         x = Fraction(a * f, 10**9)
-        assert units.scaled(a, f) == (round(x), x.numerator // x.denominator, -(-x.numerator // x.denominator))
+        assert units.scaled(a, f) == (
+            round(x),
+            x.numerator // x.denominator,
+            -(-x.numerator // x.denominator),
+        )
         t = some(rng, 54, signed=False, least=1)
         p = max(1, t // 2 + rng.choice((0, 1, -1, some(rng, 20))))
         low, high = sorted(rng.choice((0, 1, 10**9, some(rng, 50, signed=False))) for _ in range(2))
