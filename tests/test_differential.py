@@ -1,7 +1,7 @@
 """Both engines over random markets: every event, table, total and digest is the same.
 
-CASCADE_SEEDS sets how many markets (default 5,000, about a minute on one core); CASCADE_FIRST_SEED where they start. For
-long runs on several cores: `python tools/fuzz.py --help`.
+CASCADE_SEEDS sets how many markets (default 5,000, about a minute on one core), CASCADE_FIRST_SEED where they
+start. For long runs on several cores: `python tools/fuzz.py --help`.
 """
 
 from __future__ import annotations
@@ -99,7 +99,9 @@ def reused(seed):
     n = len(ways)
     for k in [k for i in range(n) for k in (0, i, 0, (i * 3 + 1) % n)]:
         shock, run = ways[k]
-        text = difference(fresh[k], market.run(shock, engine="core", audit="full", **run), ("fresh", "reused"))
+        text = difference(
+            fresh[k], market.run(shock, engine="core", audit="full", **run), ("fresh", "reused")
+        )
         assert not text, f"seed {seed}, way {k}: {text}"
     assert sum(len(idle) for idle in market._engines.values()) <= 2, "engines are reused"
 
@@ -138,7 +140,8 @@ sys.path.insert(0, sys.argv[1])
 import random_markets
 for seed in range(60):
     market, shock, run = random_markets.make(seed)
-    print(market.digest, *(market.run(shock, engine=engine, **run).digest for engine in ("core", "reference")))
+    digests = [market.run(shock, engine=engine, **run).digest for engine in ("core", "reference")]
+    print(market.digest, *digests)
 """
 
 
