@@ -100,7 +100,8 @@ def aligned(column: np.ndarray) -> np.ndarray:
 
 def columns_of(state: State, rules: VenueRules) -> dict[str, Any]:
     """A market as the arrays that the core takes in."""
-    terms, tiers = [], []
+    terms: list[tuple[int, ...]] = []
+    tiers: list[tuple[int, ...]] = []
     for t in state.terms:
         terms.append(
             (t.contract, t.coef_num, t.coef_den, t.taker_fee, t.maker_fee, t.liquidation_fee, len(tiers), len(t.floors))

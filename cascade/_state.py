@@ -177,7 +177,7 @@ class State:
             yield order_id, side, price, lots, owner, owner == EXTERNAL
 
     # -- bounds ------------------------------------------------------------------------------------------------------
-    def check_range(self, ops: np.ndarray, rules, name: Callable[[int], Any] = str) -> None:
+    def check_range(self, ops: np.ndarray, rules: Any, name: Callable[[int], Any] = str) -> None:
         """Refuse, before a run, whatever could overflow in it.
 
         With the shock's gaps applied, no account's money plus its positions and orders at the highest prices they can be

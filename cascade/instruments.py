@@ -210,7 +210,7 @@ class Instrument:
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"Instrument is immutable; make a new one to change {name!r}")
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, ({name: getattr(self, name) for name in self.__slots__},)
 
     def __eq__(self, other: object) -> bool:
@@ -235,23 +235,23 @@ class Instrument:
         return f"Instrument({', '.join(parts)})"
 
     # -- units -------------------------------------------------------------------------------------------------------
-    def to_ticks(self, price: Any):
+    def to_ticks(self, price: Any) -> Any:
         """Price(s) to whole ticks: int for a scalar, int64 array for an array. Raises InputError when off the grid."""
         return self._to_whole(price, self.tick_size, "price", "tick")
 
-    def to_lots(self, size: Any):
+    def to_lots(self, size: Any) -> Any:
         """Quantity (or quantities, signed) to whole lots: int for a scalar, int64 array for an array."""
         return self._to_whole(size, self.lot_size, "size", "lot")
 
-    def to_price(self, ticks: Any):
+    def to_price(self, ticks: Any) -> Any:
         """Ticks to price(s): float for a scalar, float64 array for an array. None stays None."""
         return None if ticks is None else _scaled(ticks, self.tick_size)
 
-    def to_size(self, lots: Any):
+    def to_size(self, lots: Any) -> Any:
         """Lots to quantity (or quantities): float for a scalar, float64 array for an array."""
         return _scaled(lots, self.lot_size)
 
-    def _to_whole(self, values: Any, step: Fraction, what: str, unit: str):
+    def _to_whole(self, values: Any, step: Fraction, what: str, unit: str) -> Any:
         if isinstance(values, list | tuple) or (hasattr(values, "__array__") and np.ndim(values) > 0):
             place = f"instrument[{self.symbol!r}]"
             column, missing = read_column(values, place, what)
@@ -277,7 +277,7 @@ def _rebuild(fields: dict[str, Any]) -> Instrument:
     return Instrument(symbol, **fields)
 
 
-def _scaled(values: Any, step: Fraction):
+def _scaled(values: Any, step: Fraction) -> Any:
     """values * step, rounded once: the float nearest to the exact product where both factors are exact in a float."""
     if np.ndim(values) == 0:
         if isinstance(values, float | np.floating) and not np.isfinite(values):

@@ -6,6 +6,8 @@ used to find candidates, never to decide.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ._state import LINEAR, Terms
@@ -64,8 +66,8 @@ def notional_at_zero_excess(terms: Terms, rising: np.ndarray, rest: np.ndarray) 
     rest = np.asarray(rest, np.float64)
     answer = np.full(rest.shape, np.nan)
     floors = np.array([*terms.floors, np.inf], np.float64)
-    for t, (r, a) in enumerate(zip(terms.rates, terms.amounts, strict=True)):
-        r = r / RATE_ONE
+    for t, (rate, a) in enumerate(zip(terms.rates, terms.amounts, strict=True)):
+        r = rate / RATE_ONE
         with np.errstate(divide="ignore", invalid="ignore"):
             x = np.where(rising, -(rest + a) / (1 - r), (rest + a) / (1 + r))
         # A hair of room at the tiers' ends: neighbours agree there, and rounding must not leave a gap between them.
@@ -92,7 +94,9 @@ def price_of_notional(terms: Terms, lots: np.ndarray, notional: np.ndarray) -> n
     return np.where(np.isfinite(price) & (price > 0), price, np.nan)
 
 
-def solve(terms: Terms, lots, equity, needed, value, row_needed) -> tuple[np.ndarray, np.ndarray]:
+def solve(
+    terms: Terms, lots: Any, equity: Any, needed: Any, value: Any, row_needed: Any
+) -> tuple[np.ndarray, np.ndarray]:
     """Liquidation and bankruptcy price in ticks, all else fixed.
 
     Parameters
@@ -114,7 +118,9 @@ def solve(terms: Terms, lots, equity, needed, value, row_needed) -> tuple[np.nda
     return liquidation, bankruptcy
 
 
-def solve_together(terms: Terms, lots, equity, needed, value, row_needed, mark) -> tuple[np.ndarray, ...]:
+def solve_together(
+    terms: Terms, lots: Any, equity: Any, needed: Any, value: Any, row_needed: Any, mark: float
+) -> tuple[np.ndarray, ...]:
     """The same for accounts with several positions in one instrument (hedge mode): its price moves them all.
 
     Parameters

@@ -507,8 +507,8 @@ class Market:
         return Simulation(self, names, state, started, shock, ops, record)
 
     def _prepare(
-        self, state: State, shock: Shock, rules, engine: str, record: str, audit: str, max_waves: int | None
-    ):  # fmt: skip
+        self, state: State, shock: Shock, rules: Any, engine: str, record: str, audit: str, max_waves: int | None
+    ) -> tuple[Any, np.ndarray]:  # fmt: skip
         for name, value, choices in (("engine", engine, ENGINES), ("record", record, RECORDS), ("audit", audit, ("delta", "full"))):
             if not isinstance(value, str):
                 raise InputTypeError(f"run: {name} = {show(value)}: must be one of {', '.join(choices)}")
@@ -554,7 +554,7 @@ class Market:
             marks.append(mark)
         return marks
 
-    def _valued(self, rules):
+    def _valued(self, rules: Any) -> tuple[Any, ...]:
         state, chosen = self.state(), as_rules(rules, self.rules)
         state.check_range(np.empty(0, OP_DTYPE), chosen, self.account_name)  # or sums could wrap around
         marks = self._marks(state, chosen)
@@ -602,7 +602,7 @@ class Market:
             }
         )  # fmt: skip
 
-    def _solve_hedged(self, prices, rows, mine, terms, sums, mark: float) -> None:
+    def _solve_hedged(self, prices: Any, rows: Any, mine: Any, terms: Any, sums: Any, mark: float) -> None:
         """Prices in ticks of accounts that hold several slots of one instrument, which move together."""
         equity, needed, value, row_needed = sums
         accounts, first, count = np.unique(rows["account"][mine], return_index=True, return_counts=True)
@@ -618,8 +618,7 @@ class Market:
         at = mine[np.where(there, first[:, None] + k, first[:, None])]
         columns = (np.where(there, column[at], 0) for column in (rows["lots"], value, row_needed))
         lots, own, own_needed = columns
-        sums = (equity[accounts], needed[accounts], own, own_needed)
-        prices[:, at[there]] = np.repeat(np.array(solve_together(terms, lots, *sums, mark)), count, axis=1)
+        prices[:, at[there]] = np.repeat(np.array(solve_together(terms, lots, equity[accounts], needed[accounts], own, own_needed, mark)), count, axis=1)
 
     def margin(self, rules: VenueRules | Venue | None = None) -> Table:
         """account, margin_mode, instrument, position_side, balance, equity, maintenance, ratio (equity / maintenance, NaN where
@@ -641,7 +640,7 @@ class Market:
         price, size = prices["liquidation_price"][mine], prices["size"][mine]
         side = np.where(size > 0, "sell", "buy")
         order = np.lexsort((side, price))
-        keys = np.rec.fromarrays([price[order], side[order]], names=["price", "side"])
+        keys = np.rec.fromarrays([price[order], side[order]], dtype=[("price", price.dtype), ("side", side.dtype)])
         _, first = np.unique(keys, return_index=True) if len(keys) else (keys, np.zeros(0, np.intp))
         quantity = np.add.reduceat(np.abs(size[order]), first) if len(first) else np.zeros(0)
         return Table({"price": price[order][first], "quantity": quantity, "side": side[order][first]})

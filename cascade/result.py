@@ -202,7 +202,7 @@ class Result:
         for x in (*data.system_balances, *data.settlement, *(v for pair in data.external for v in pair)):
             h.update(int(x).to_bytes(17, "little", signed=True))
         rows = self._final_rows()
-        for array in (self._final_balances(), *(rows[name] for name in rows.dtype.names), data.last, data.index_1024):
+        for array in (self._final_balances(), *(rows[name] for name in rows.dtype.names or ()), data.last, data.index_1024):
             h.update(np.ascontiguousarray(array, "<i8").tobytes())
         return h.hexdigest()
 
@@ -443,7 +443,7 @@ def valued_rows(state: State, rows: np.ndarray, marks: list[int]) -> tuple[np.nd
     return value, needed
 
 
-def account_sums(state: State, balances: np.ndarray, rows: np.ndarray, marks: list[int]):
+def account_sums(state: State, balances: np.ndarray, rows: np.ndarray, marks: list[int]) -> tuple[np.ndarray, ...]:
     """(equity, maintenance) per account and (value, maintenance) per row, int64 quanta."""
     value, needed = valued_rows(state, rows, marks)
     equity, maintenance_sum = balances.copy(), np.zeros(len(balances), np.int64)

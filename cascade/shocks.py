@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -197,7 +197,7 @@ def _amounts(value: Any, what: str) -> dict:
     return dict(value)
 
 
-def _by_instrument(values: dict, market: Any, what: str):
+def _by_instrument(values: dict, market: Any, what: str) -> Iterator[tuple[int, Any]]:
     """(instrument index, value) in instrument order; None stands for all that are not named."""
     named: dict[int, Any] = {}
     for symbol, value in values.items():

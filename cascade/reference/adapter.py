@@ -41,7 +41,7 @@ class ReferenceEngine:
         """Nothing to put back: the reference works on a copy."""
 
     def submit(self, i: int, orders: np.ndarray) -> np.ndarray:
-        messages = [{name: int(row[name]) for name in orders.dtype.names if name != "_pad"} for row in orders]
+        messages = [{name: int(row[name]) for name in orders.dtype.names or () if name != "_pad"} for row in orders]
         reports = self.engine.submit(i, messages)
         array = np.zeros(len(reports), REPORT_DTYPE)
         for row, report in enumerate(reports):

@@ -29,7 +29,7 @@ def export(engine: Engine, record: str) -> RunData:
     ]
     liquidations = np.zeros(len(engine.liquidations), LIQUIDATION_DTYPE)
     for k, row in enumerate(engine.liquidations):
-        for name in LIQUIDATION_DTYPE.names:
+        for name in LIQUIDATION_DTYPE.names or ():
             if name != "pad":
                 liquidations[name][k] = row[name]
     waves = sorted(engine.waves.items())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
-from .._state import DEFICIT, EXTERNAL, FUND, FEES, ISOLATED, LINEAR, NEVER_DELEVERAGED, SYSTEM, VAULT
+from .._state import DEFICIT, EXTERNAL, FEES, FUND, ISOLATED, LINEAR, NEVER_DELEVERAGED, SYSTEM, VAULT
 from ..errors import AuditError
 from ..instruments import PRICE_LIMIT
 from ..records import EventKind, LiquidationStatus, Reason, Why
@@ -379,7 +380,7 @@ class Waterfall(Ledger):
         if self.rules.adl_price == "bankruptcy" and has_price:
             value = closing.worth(total)
         else:
-            at = {"index": self.index, "previous_mark": self.previous_marks}.get(self.rules.adl_price, self.marks)
+            at: Any = {"index": self.index, "previous_mark": self.previous_marks}.get(self.rules.adl_price, self.marks)
             value = value_at_mark(terms, side * total, at[i] or self.marks[i])
         served = 0
         for other, candidate, k in matched:
