@@ -1,4 +1,5 @@
-"""Reports to read: what `print(market)` and `print(result)` say, for a risk officer rather than a programmer."""
+"""Reports to read: what `print(market)` and `print(result)` say, for a risk officer rather than a
+programmer."""
 
 from __future__ import annotations
 
@@ -44,8 +45,8 @@ def report(result: Any) -> str:
         p, tick = s["price"][ins.symbol], float(ins.tick_size)
         change = p["final"] / p["start"] - 1
         lines.append(
-            f"{ins.symbol:<12} {price_text(p['start'], tick)} -> {price_text(p['final'], tick)} ({change:+.2%}), "
-            f"low {price_text(p['low'], tick)}, high {price_text(p['high'], tick)}"
+            f"{ins.symbol:<12} {price_text(p['start'], tick)} -> {price_text(p['final'], tick)} "
+            f"({change:+.2%}), low {price_text(p['low'], tick)}, high {price_text(p['high'], tick)}"
         )
         if ins.symbol in s["known_until"]:
             lines.append(f"{'':<12} the loaded book ends at {price_text(s['known_until'][ins.symbol], tick)}")
@@ -55,17 +56,20 @@ def report(result: Any) -> str:
         f"liquidated   {s['liquidated_accounts']:,} accounts, notional {amount(s['liquidated_notional'])} "
         f"(first order {amount(s['first_order_notional'])}, higher {amount(higher)})"
     )
-    lines.append(f"amplified    {s['amplification']:.3f} times" if s["amplification"] == s["amplification"] else "amplified    n/a")
+    known = s["amplification"] == s["amplification"]
+    lines.append(f"amplified    {s['amplification']:.3f} times" if known else "amplified    n/a")
     if s["initially_unhealthy"]:
         lines.append(
             f"beforehand   {s['initially_unhealthy']:,} accounts were unhealthy before the shock "
             f"(notional {amount(s['initially_unhealthy_notional'])}, counted apart)"
         )
     lines.append(
-        f"fund         {amount(s['fund_start'])} -> {amount(s['fund_end'])} ({amount(s['fund_end'] - s['fund_start'])})"
+        f"fund         {amount(s['fund_start'])} -> {amount(s['fund_end'])} "
+        f"({amount(s['fund_end'] - s['fund_start'])})"
     )
     lines.append(
-        f"beyond fund  deleveraged {amount(s['adl_notional'])}, taken by the vault {amount(s['takeover_notional'])}, "
+        f"beyond fund  deleveraged {amount(s['adl_notional'])}, "
+        f"taken by the vault {amount(s['takeover_notional'])}, "
         f"socialised {amount(s['socialised'])}, deficit {amount(s['deficit'])}"
     )
     if s["unfilled_accounts"]:
@@ -75,13 +79,18 @@ def report(result: Any) -> str:
     audit = result.audit
     verdict = "contracts, basis and money conserved" if audit["conserved"] else "NOT CONSERVED"
     lines.append("-" * WIDTH)
-    lines.append(f"audit        {verdict}: {s['events']:,} events in {s['steps']} steps, quantum {audit['cash_quantum']:g}")
+    lines.append(
+        f"audit        {verdict}: {s['events']:,} events in {s['steps']} steps, "
+        f"quantum {audit['cash_quantum']:g}"
+    )
     return "\n".join(lines)
 
 
 def wave_lines(result: Any) -> list[str]:
     waves = result.waves
-    lines = [f"{'wave':>4}  {'instrument':<12}{'accounts':>10}{'quantity':>16}{'notional':>12}{'mark after':>16}"]
+    lines = [
+        f"{'wave':>4}  {'instrument':<12}{'accounts':>10}{'quantity':>16}{'notional':>12}{'mark after':>16}"
+    ]
     shown = (waves["quantity"] > 0) | (waves["wave"] == 0)
     rows = np.flatnonzero(shown)
     hidden = 0
@@ -104,7 +113,10 @@ def wave_lines(result: Any) -> list[str]:
 def market_report(market: Any) -> str:
     """What is loaded: open interest, who holds it, who is unhealthy already, how deep the books are."""
     state = market.state()
-    lines = [f"Market: {len(market._ids):,} accounts, {len(market._rows):,} positions, fund {amount(market.to_money(market._fund))}"]
+    lines = [
+        f"Market: {len(market._ids):,} accounts, {len(market._rows):,} positions, "
+        f"fund {amount(market.to_money(market._fund))}"
+    ]
     for i, ins in enumerate(market.instruments):
         tick, lot = float(ins.tick_size), float(ins.lot_size)
         mine = state.row_instrument == i
@@ -123,7 +135,10 @@ def market_report(market: Any) -> str:
         if bids.size and asks.size:
             best_bid, best_ask = int(bids.max()), int(asks.min())
             mid = (best_bid + best_ask) / 2
-            lines.append(f"  last {price_text(mark, tick)}, bid {price_text(best_bid * tick, tick)}, ask {price_text(best_ask * tick, tick)}")
+            lines.append(
+                f"  last {price_text(mark, tick)}, bid {price_text(best_bid * tick, tick)}, "
+                f"ask {price_text(best_ask * tick, tick)}"
+            )
             for side, prices, word in ((1, bids, "bids"), (-1, asks, "asks")):
                 quantity = orders.lots[orders.side == side]
                 within = [float(quantity[np.abs(prices / mid - 1) <= d].sum()) * lot for d in (0.01, 0.05)]
@@ -131,8 +146,9 @@ def market_report(market: Any) -> str:
                 known = state.known_bid[i] if side > 0 else state.known_ask[i]
                 end = "complete" if known in (0, 2**63 - 1) else f"known to {price_text(worst * tick, tick)}"
                 lines.append(
-                    f"  {word}: {len(np.unique(prices)):,} levels, {float(quantity.sum()) * lot:,.3f} in all, "
-                    f"{within[0]:,.3f} within 1%, {within[1]:,.3f} within 5%, {end}"
+                    f"  {word}: {len(np.unique(prices)):,} levels, "
+                    f"{float(quantity.sum()) * lot:,.3f} in all, {within[0]:,.3f} within 1%, "
+                    f"{within[1]:,.3f} within 5%, {end}"
                 )
         else:
             lines.append("  no two-sided book")

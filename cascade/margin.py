@@ -1,7 +1,7 @@
 """Margin arithmetic over whole columns: values at mark, maintenance, liquidation and bankruptcy prices.
 
-Values and maintenance are exact integers, as in the engines. Prices are solved unrounded, in float64: they are reported and
-used to find candidates, never to decide.
+Values and maintenance are exact integers, as in the engines. Prices are solved unrounded, in float64: they
+are reported and used to find candidates, never to decide.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def maintenance(terms: Terms, notional: np.ndarray) -> np.ndarray:
 
 
 def notional_at_zero_excess(terms: Terms, rising: np.ndarray, rest: np.ndarray) -> np.ndarray:
-    """The notional x at which rest + x - maintenance(x) = 0 where `rising`, rest - x - maintenance(x) = 0 elsewhere.
+    """The notional x at which rest + x - maintenance(x) = 0 where `rising`, rest - x - maintenance(x) = 0
+    elsewhere.
 
     Parameters
     ----------
@@ -70,7 +71,8 @@ def notional_at_zero_excess(terms: Terms, rising: np.ndarray, rest: np.ndarray) 
         r = rate / RATE_ONE
         with np.errstate(divide="ignore", invalid="ignore"):
             x = np.where(rising, -(rest + a) / (1 - r), (rest + a) / (1 + r))
-        # A hair of room at the tiers' ends: neighbours agree there, and rounding must not leave a gap between them.
+        # A hair of room at the tiers' ends: neighbours agree there, and rounding must not leave a gap between
+        # them.
         room = 1e-12 * (1 + floors[t])
         holds = (x > 0) & (x >= floors[t] - room) & (x <= floors[t + 1] * (1 + 1e-12))
         better = np.isnan(answer) | np.where(rising, x > answer, x < answer)
@@ -131,7 +133,8 @@ def solve_together(
 
     Returns
     -------
-    (liquidation_price, bankruptcy_price) : (n,) float64 ticks, the crossing next to the mark; NaN without one.
+    (liquidation_price, bankruptcy_price) : (n,) float64 ticks, the crossing next to the mark; NaN without
+    one.
     """
     linear = terms.contract == LINEAR
     size = np.abs(lots).astype(np.float64) * terms.coef_num / terms.coef_den

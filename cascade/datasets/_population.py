@@ -288,7 +288,8 @@ def _positions(
 
 
 def _hedges(
-    hedged: Any, first: Any, other: Any, direction: Any, weight: Any, longs: Any, shorts: Any, lot_value: Any, n: int
+    hedged: Any, first: Any, other: Any, direction: Any, weight: Any, longs: Any, shorts: Any, lot_value: Any,
+    n: int
 ) -> tuple[np.ndarray, ...]:
     """(owner, instrument, sign, lots) of both legs of every hedge: equal notionals."""
     if not len(hedged):
@@ -304,7 +305,8 @@ def _hedges(
 
 
 def _entries(
-    draws: Draws, ins: Instrument, mark: float, sign: Any, lots: Any, notional: Any, leverage: Any, unit: float
+    draws: Draws, ins: Instrument, mark: float, sign: Any, lots: Any, notional: Any, leverage: Any,
+    unit: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """(entry prices, margins) with which every position is healthy on its own."""
     floors = np.array([float(t.floor) for t in ins.tiers] or [0.0])

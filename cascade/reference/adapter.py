@@ -1,4 +1,5 @@
-"""The reference engine behind the interface that `Market` and `Simulation` use; the core's twin is `cascade/_engine.py`."""
+"""The reference engine behind the interface that `Market` and `Simulation` use; the core's twin is
+`cascade/_engine.py`."""
 
 from __future__ import annotations
 
@@ -16,7 +17,9 @@ from .export import export
 class ReferenceEngine:
     """Arrays in, arrays out, around an `Engine`."""
 
-    def __init__(self, state, rules, record: str, audit: str, max_waves: int | None, engine: type[Engine] = Engine):
+    def __init__(
+        self, state, rules, record: str, audit: str, max_waves: int | None, engine: type[Engine] = Engine
+    ):
         self.engine = engine(state, rules, max_waves)
         self.rules = rules
         self.record = record
@@ -41,7 +44,9 @@ class ReferenceEngine:
         """Nothing to put back: the reference works on a copy."""
 
     def submit(self, i: int, orders: np.ndarray) -> np.ndarray:
-        messages = [{name: int(row[name]) for name in orders.dtype.names or () if name != "_pad"} for row in orders]
+        messages = [
+            {name: int(row[name]) for name in orders.dtype.names or () if name != "_pad"} for row in orders
+        ]
         reports = self.engine.submit(i, messages)
         array = np.zeros(len(reports), REPORT_DTYPE)
         for row, report in enumerate(reports):
@@ -67,8 +72,10 @@ class ReferenceEngine:
                 else:
                     book.process(
                         {
-                            "action": [int(Action.NEW)], "type": [int(OrderType.LIMIT)], "order_id": [order.id],
-                            "side": [side], "price": [order.price], "quantity": [order.lots], "owner": [order.owner],
+                            "action": [int(Action.NEW)], "type": [int(OrderType.LIMIT)],
+                            "order_id": [order.id],
+                            "side": [side], "price": [order.price], "quantity": [order.lots],
+                            "owner": [order.owner],
                         }
                     )  # fmt: skip
         return book

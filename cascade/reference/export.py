@@ -18,7 +18,8 @@ def export(engine: Engine, record: str) -> RunData:
     loaded = {
         (int(a), int(i), int(s)): (int(q), int(b))
         for a, i, s, q, b in zip(
-            state.row_account, state.row_instrument, state.row_slot, state.row_lots, state.row_basis, strict=True
+            state.row_account, state.row_instrument, state.row_slot, state.row_lots, state.row_basis,
+            strict=True
         )
     }
     rows = [
