@@ -148,8 +148,8 @@ class Engine(OrderEntry, Waterfall):
             moved: dict[int, int] = {}
             for order in [o for o in self.books[i].orders(side) if o.owner == EXTERNAL]:
                 self.books[i].remove(order)
-                moved = order.price * factor
-                price = moved // GAP_ONE if side == BUY else -(-moved // GAP_ONE)
+                scaled = order.price * factor
+                price = scaled // GAP_ONE if side == BUY else -(-scaled // GAP_ONE)
                 if price >= 1:
                     moved[price] = moved.get(price, 0) + order.lots
                 else:
