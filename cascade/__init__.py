@@ -17,7 +17,7 @@ except ImportError as error:  # the source tree before it is built
         "(or build in place with `python setup.py build_ext --inplace`)"
     ) from error
 
-from . import datasets, io, reference, venues
+from . import datasets, io, plot, reference, venues
 from ._core import OrderBook
 from .errors import (
     AuditError,
@@ -96,6 +96,7 @@ __all__ = [
     "Why",
     "datasets",
     "io",
+    "plot",
     "reference",
     "venues",
 ]

@@ -49,7 +49,7 @@ from cascade._wide cimport wide_add, wide_cmp, wide_high, wide_join, wide_low, w
 
 from cascade.errors import AuditError
 from cascade.records import EVENT_DTYPE
-from cascade.result import LIQUIDATION_DTYPE, MARK_DTYPE, ROW_DTYPE, WAVE_DTYPE
+from cascade._rundata import LIQUIDATION_DTYPE, MARK_DTYPE, ROW_DTYPE, WAVE_DTYPE
 
 # Events between two looks for a signal: about a millisecond.
 cdef enum:
@@ -184,10 +184,12 @@ cdef class Engine:
             r.instruments[i].known_bid = prices[i, 2]
             r.instruments[i].known_ask = prices[i, 3]
             r.instruments[i].known_until = -1
+            r.instruments[i].window_check = -2
         for k in range(tiers.shape[0]):
             r.tiers[k].floor_quanta = tiers[k, 0]
             r.tiers[k].rate = tiers[k, 1]
-            r.tiers[k].amount_quanta = tiers[k, 2]
+            r.tiers[k].one = tiers[k, 2]
+            r.tiers[k].amount_quanta = tiers[k, 3]
         return 0
 
     cdef int load_accounts(self) except -1:

@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from . import _core
+from ._rundata import RunData
 from ._state import EXTERNAL, SYSTEM, State
+from .instruments import RATE_ONE
 from .margin import notional_at_zero_excess, price_of_notional
 from .records import ORDER_DTYPE
-from .result import RunData
 from .rules import VenueRules
 
 MARK_ONE = 1024
@@ -28,6 +30,9 @@ class CoreEngine:
     Engines are kept by the market and reused: a later run finds the columns loaded and costs what it touches.
     """
 
+    planted_bug = 0
+    """Of runs begun from now on; builds other than those for testing know no bug."""
+
     def __init__(
         self, idle: list[Any], state: State, rules: VenueRules, record: str, audit: str, max_waves: int | None
     ):
@@ -40,7 +45,7 @@ class CoreEngine:
         except IndexError:
             self.engine = _core.Engine()
             self.engine.load(columns_of(state, rules))
-        self.engine.begin(RECORDS[record], max_waves)
+        self.engine.begin(RECORDS[record], max_waves, self.planted_bug)
 
     def apply(self, ops: np.ndarray) -> None:
         self.engine.apply(ops.view(np.uint8))
@@ -113,7 +118,9 @@ def columns_of(state: State, rules: VenueRules) -> dict[str, Any]:
                 len(tiers), len(t.floors),
             )
         )
-        tiers += list(zip(t.floors, t.rates, t.amounts, strict=True))
+        for floor, rate, amount in zip(t.floors, t.rates, t.amounts, strict=True):
+            shared = math.gcd(rate, RATE_ONE)
+            tiers.append((floor, rate // shared, RATE_ONE // shared, amount))
     prices = np.column_stack([state.last, state.index_1024, state.known_bid, state.known_ask])
     orders = []
     for book in state.orders:

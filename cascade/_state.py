@@ -193,30 +193,33 @@ class State:
         prices below PRICE_LIMIT.
         `name` gives the name of an account, for the message.
         """
-        exposure = np.abs(self.account_balance.astype(np.float64))
         reach = self.price_reach(ops)
-        for i, orders in enumerate(self.orders):
-            traded = float(np.abs(orders.lots.astype(np.float64)).sum())
+        for i, (traded, held) in enumerate(self._lots):
             ordered = ops["quantity"][(ops["part"] == 6) & (ops["instrument"] == i)]
             wanted = float(np.abs(ordered.astype(np.float64)).sum())
-            rows = self.row_instrument == i
-            held = float(np.abs(self.row_lots[rows].astype(np.float64)).sum())
             depth = float(
                 np.prod(np.maximum(1.0, ops["rate"][(ops["part"] == 3) & (ops["instrument"] == i)] / 1e9))
             )
-            if traded * depth + wanted + held >= 2**61:
-                symbol = self.instruments[i].symbol
+            lots, terms, symbol = traded * depth + wanted + held, self.terms[i], self.instruments[i].symbol
+            if lots >= 2**61:
                 raise RangeError(f"market[{symbol!r}]: the lots of book, positions and shock exceed 2**61")
-            worst = self.worst_value_of_a_lot(i, reach[i])
-            np.add.at(
-                exposure, self.row_account[rows], np.abs(self.row_lots[rows].astype(np.float64)) * worst
-            )
-            np.add.at(exposure, self.row_account[rows], np.abs(self.row_basis[rows].astype(np.float64)))
-            mine = orders.owner != EXTERNAL
-            np.add.at(exposure, orders.owner[mine], 2 * orders.lots[mine].astype(np.float64) * worst)
+            if terms.contract != LINEAR and lots * terms.coef_num * 1024 >= 2**126:
+                raise RangeError(f"market[{symbol!r}]: {lots:.3g} lots of an inverse contract exceed 128 bits; use larger lots")
+        if self.fund >= 2**120 or self.vault >= ACCOUNT_LIMIT:
+            raise RangeError("market: fund or vault does not fit")
         cash = ops[ops["part"] == 5]
-        np.add.at(exposure, cash["account"], np.abs(cash["quantity"].astype(np.float64)))
-        if "vault" in rules.residual:  # it may end up with every position
+        deposits = np.abs(cash["quantity"].astype(np.float64))
+        with_vault = "vault" in rules.residual  # it may end up with every position
+        # Nearly always there is room to spare, known without looking at every account again.
+        spare, wide = self._spare_exposure
+        inside = all(low >= wide_low and high <= wide_high for (low, high), (wide_low, wide_high) in zip(reach, wide, strict=True))
+        if inside and float(
+            spare.sum() if with_vault else spare.max()
+        ) + self.vault + deposits.sum() < ACCOUNT_LIMIT:
+            return
+        exposure = self._exposure(reach)
+        np.add.at(exposure, cash["account"], deposits)
+        if with_vault:
             exposure[VAULT] += exposure.sum() + self.vault
         worst = int(np.argmax(exposure))
         if exposure[worst] >= ACCOUNT_LIMIT:
@@ -225,17 +228,54 @@ class State:
                 f"{decimal_text(self.quantum)}, "
                 f"more than {float(ACCOUNT_LIMIT):.3g}; use a coarser cash_quantum or larger ticks and lots"
             )
-        if self.fund >= 2**120 or self.vault >= ACCOUNT_LIMIT:
-            raise RangeError("market: fund or vault does not fit")
+
+    def _exposure(self, reach: list[tuple[float, float]]) -> np.ndarray:
+        """Per account the most quanta that its money, positions and orders can amount to within a range of
+        prices, float64."""
+        exposure = np.abs(self.account_balance.astype(np.float64))
+        for i, orders in enumerate(self.orders):
+            rows = self.row_instrument == i
+            worst = self.worst_value_of_a_lot(i, reach[i])
+            np.add.at(
+                exposure, self.row_account[rows], np.abs(self.row_lots[rows].astype(np.float64)) * worst
+            )
+            np.add.at(exposure, self.row_account[rows], np.abs(self.row_basis[rows].astype(np.float64)))
+            mine = orders.owner != EXTERNAL
+            np.add.at(exposure, orders.owner[mine], 2 * orders.lots[mine].astype(np.float64) * worst)
+        return exposure
+
+    @cached_property
+    def _spare_exposure(self) -> tuple[np.ndarray, list[tuple[float, float]]]:
+        """The exposure within a wide range of prices, and that range: whatever stays inside needs no second
+        look."""
+        wide = [(max(1.0, low / 16), high * 16) for low, high in self._loaded_reach]
+        return self._exposure(wide), wide
+
+    @cached_property
+    def _lots(self) -> list[tuple[float, float]]:
+        """Per instrument the lots of all orders and of all positions."""
+        held = np.bincount(
+            self.row_instrument, np.abs(self.row_lots.astype(np.float64)), minlength=len(self.instruments)
+        )
+        return [
+            (float(o.lots.astype(np.float64).sum()), float(h)) for o, h in zip(self.orders, held, strict=True)
+        ]
+
+    @cached_property
+    def _loaded_reach(self) -> list[tuple[float, float]]:
+        """Per instrument the lowest and highest price loaded, in ticks."""
+        reach = []
+        for i, orders in enumerate(self.orders):
+            points = [p for p in (float(self.last[i]), float(self.index_1024[i]) / 1024) if p > 0]
+            if orders.price.size:
+                points += [float(orders.price.min()), float(orders.price.max())]
+            reach.append((min(points, default=1.0), max(points, default=1.0)))
+        return reach
 
     def price_reach(self, ops: np.ndarray) -> list[tuple[float, float]]:
         """Per instrument the lowest and highest price, in ticks, that anything can be valued or traded at."""
         reach = []
-        for i, orders in enumerate(self.orders):
-            prices = orders.price.astype(np.float64)
-            points = [p for p in (float(self.last[i]), float(self.index_1024[i]) / 1024) if p > 0]
-            low = min([*points, prices.min()] if prices.size else points or [1.0])
-            high = max([*points, prices.max()] if prices.size else points or [1.0])
+        for i, (low, high) in enumerate(self._loaded_reach):
             factors = 1 + ops["rate"][np.isin(ops["part"], (1, 2)) & (ops["instrument"] == i)] / 1e9
             low *= float(np.prod(np.minimum(factors, 1.0)))
             high *= float(np.prod(np.maximum(factors, 1.0)))

@@ -47,6 +47,7 @@ cdef inline void step_begin(run_t* r) noexcept nogil:
         for k in range(r.cases_n):
             if r.cases[k].open:
                 r.cases[k].cause = -2
+                r.cases[k].cause_row = -1
                 r.cases[k].last_wave = 0
         for k in range(r.dirty_n):
             if r.accounts[r.dirty[k]].state & OVER:
@@ -54,6 +55,7 @@ cdef inline void step_begin(run_t* r) noexcept nogil:
                 if case == NULL:
                     return
                 case.cause = -2
+                case.cause_row = -1
                 case.last_wave = 0
                 case.open = True
                 r.accounts[r.dirty[k]].state &= ~<uint8_t>OVER

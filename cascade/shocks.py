@@ -102,6 +102,13 @@ class Shock:
             texts.append(f"Shock({', '.join(fields)})")
         return " + ".join(texts)
 
+    def __str__(self) -> str:
+        """The shock in words: "all prices -8%, BTCUSDT depth x 0.5"."""
+        texts = [
+            ", ".join(_in_words(name, value) for name, value in part.items() if value) for part in self._parts
+        ]
+        return "; then ".join(text for text in texts if text) or "none"
+
     def compile(self, market: Any) -> np.ndarray:
         """The shock as OP_DTYPE rows for a market (its `instrument_index`, `instruments`, `owner` and
         `to_quanta`)."""
@@ -250,3 +257,33 @@ def _readable(name: str, values: dict) -> str:
     if set(values) == {None}:
         return repr(one(values[None]))
     return "{" + ", ".join(f"{k!r}: {one(v)!r}" for k, v in values.items()) + "}"
+
+
+MOST_NAMED = 3
+
+
+def _in_words(name: str, values: dict) -> str:
+    """A part as a reader would say it; long mappings are cut short."""
+
+    def percent(rate: int) -> str:
+        return f"{rate / RATE_ONE * 100:+.6g}%"
+
+    def factor(rows: list) -> str:
+        if len(rows) == 1 and rows[0][:3] == (0, 0, _EVERYWHERE):
+            return f"x {rows[0][3] / RATE_ONE:.6g}"
+        return f"changed in {len(rows)} bands"
+
+    texts = []
+    for key, value in list(values.items())[:MOST_NAMED]:
+        if name in ("price", "index"):
+            plural = {"price": "prices", "index": "indices"}[name]
+            texts.append(f"{f'all {plural}' if key is None else f'{key} {name}'} {percent(value)}")
+        elif name == "depth":
+            texts.append(f"{'depth of all books' if key is None else f'{key} depth'} {factor(value)}")
+        elif name == "orders":
+            size = float(exact(value, "orders"))
+            texts.append(f"market {'sell' if size < 0 else 'buy'} of {abs(size):,.10g} {key}")
+        else:
+            texts.append(f"cash of {key} {float(exact(value, 'cash')):+,.10g}")
+    hidden = len(values) - MOST_NAMED
+    return ", ".join(texts) + (f" and {hidden} more" if hidden > 0 else "")

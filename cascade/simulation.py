@@ -11,9 +11,10 @@ import numpy as np
 
 from ._core import OrderBook
 from ._orders import as_orders, check_levels, exact_int, exact_side, integer_column
+from ._standing import accounts_table, positions_table
 from ._state import CROSS
 from .errors import EngineStateError, InputError
-from .result import Result, accounts_table, positions_table
+from .result import Result
 from .shocks import Shock, as_shock
 from .tables import Table
 
@@ -179,7 +180,7 @@ class Simulation:
             twin = self._engine.copy()
         twin.finish()
         return Result(
-            self._names, self._state, twin.export(), self._engine.rules, repr(self._shock), self._record
+            self._names, self._state, twin.export(), self._engine.rules, str(self._shock), self._record
         )
 
     def copy(self) -> Simulation:

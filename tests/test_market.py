@@ -419,16 +419,16 @@ def test_hedge_mode_slots(engine):
 def test_reports():
     market = loaded(fund=1234)
     text = str(market)
-    assert "2 accounts, 2 positions, fund 1.23k" in text
-    assert "open interest 1.000 (long 1.000, short 0.500, external holds 50.0% of it)" in text
-    assert "unhealthy already: 0 accounts" in text
-    assert "known to 99.9" in text
+    assert "2 accounts, 2 positions, insurance fund 1.23k" in text
+    assert "open interest 1.000: long 1.000, short 0.500, external short 0.500 (50.0%)" in text
+    assert "unhealthy now   0 of 2 margin accounts" in text
+    assert "99.9" in text
     assert repr(market) == "<cascade.Market BTC: 2 accounts, 2 positions>"
     market.load_book("BTC", NOTHING, NOTHING, complete=True)
-    assert "complete" in str(market)
+    assert "its end" in str(market)
     empty = cs.Market([BTC, ETH])
     assert "no two-sided book" in str(empty)
-    assert "margins not known: market['BTC']: no mark" in str(empty)
+    assert "unknown: market['BTC']: no mark" in str(empty)
     assert max(map(len, text.splitlines())) < 110
 
 

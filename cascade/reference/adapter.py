@@ -7,9 +7,11 @@ import copy
 
 import numpy as np
 
+from .. import _bookdump
 from .._core import OrderBook
-from ..records import REPORT_DTYPE, Action, OrderType
-from ..result import ROW_DTYPE, RunData
+from .._rundata import ROW_DTYPE, RunData
+from .._state import EXTERNAL
+from ..records import REPORT_DTYPE
 from .engine import Engine
 from .export import export
 
@@ -61,24 +63,24 @@ class ReferenceEngine:
         self.engine.advance_ns(dt)
 
     def book(self, i: int) -> OrderBook:
-        """A compiled copy of a book, for looking at: external levels are anonymous."""
-        book = OrderBook()
+        """A compiled copy of a book, for looking at."""
         source = self.engine.books[i]
-        for side in (1, -1):
-            for order in source.orders(side):
-                if order.external:
-                    level = [o for o in source.orders(side) if o.price == order.price and o.external]
-                    book.set_levels(side, [order.price], [sum(o.lots for o in level)])
-                else:
-                    book.process(
-                        {
-                            "action": [int(Action.NEW)], "type": [int(OrderType.LIMIT)],
-                            "order_id": [order.id],
-                            "side": [side], "price": [order.price], "quantity": [order.lots],
-                            "owner": [order.owner],
-                        }
-                    )  # fmt: skip
-        return book
+        orders = [*source.orders(1), *source.orders(-1)]
+        rank = {
+            id(order): k
+            for owner in {order.owner for order in orders} - {EXTERNAL}
+            for k, order in enumerate(source.owner_orders(owner))
+        }
+        records = np.zeros(len(orders), _bookdump.RESTING_DTYPE)
+        for row, order in enumerate(orders):
+            records["order_id"][row] = order.id
+            records["price"][row] = order.price
+            records["quantity"][row] = order.lots
+            records["owner"][row] = order.owner
+            records["owner_rank"][row] = rank.get(id(order), 0)
+            records["side"][row] = order.side
+            records["external"][row] = order.external
+        return OrderBook.load(_bookdump.pack(records, max((order.id for order in orders), default=0)))
 
     def balances(self) -> np.ndarray:
         """Balances of the users' accounts in quanta; 0 for system accounts."""

@@ -65,7 +65,7 @@ class Engine(OrderEntry, Waterfall):
         # touched.
         self.left: dict[int, LiquidationStatus] = {}
         self.stuck: set[int] = set()
-        # Of accounts unhealthy since that cause, whether or not liquidated since then.
+        # Of accounts unhealthy since that cause, whether or not liquidated since then. then.
         self.cause: dict[int, int] = {}
         self.last_wave: dict[int, int] = {}
         # Accounts whose last turn left them unhealthy and changed nothing: `changes` and the marks that it

@@ -160,11 +160,10 @@ class OrderEntry(Waterfall):
         """
         book = self.books[i]
         facing = [o.price for o in book.orders(-side) if o.owner == EXTERNAL]
-        for price, lots in levels:
+        for k, (price, lots) in enumerate(levels):
             if lots and facing and side * (price - facing[0]) >= 0:
                 raise InputError(
-                    f"levels['price'] = {price}: must not cross the external levels of the other side "
-                    f"(best {facing[0]} ticks)"
+                    f"levels['prices'][{k}] = {price}: must not cross the external levels of the other side"
                 )
         self.outside()
         shock = self.emit(EventKind.SHOCK, instrument=i, flags=ShockPart.LEVELS)
