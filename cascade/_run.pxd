@@ -8,6 +8,14 @@ from cascade._types cimport ERR_MEMORY
 from cascade._wide cimport fraction_t, wide_t
 
 
+cdef extern from *:
+    """
+    #define cascade_prefetch(p) __builtin_prefetch((p), 1)
+    """
+    # Accounts are met in the order of triggers and queues, not of memory: at a million of them this halves a run.
+    void prefetch "cascade_prefetch"(const void* p) noexcept nogil
+
+
 cdef enum:
     EXTERNAL = 0
     FUND = 1

@@ -41,6 +41,7 @@ from cascade._run cimport (
     instrument_t,
     journal_t,
     mark_change_t,
+    prefetch,
     row_t,
     run_room,
     run_t,
@@ -329,12 +330,18 @@ cdef inline void examine_index(run_t* r, int i, int64_t now) noexcept nogil:
     while ins.long_at < ins.long_n and ins.long_trigger[ins.long_at] >= ins.mark:
         a = ins.long_account[ins.long_at]
         ins.long_at += 1
+        if ins.long_at + 16 < ins.long_n:
+            prefetch(&r.accounts[ins.long_account[ins.long_at + 16]])
+            prefetch(&r.rows[r.accounts[ins.long_account[ins.long_at + 8]].first_row])
         if not r.accounts[a].state & WATCHED:
             examine(r, a, now)
             watch(r, a)
     while ins.short_at < ins.short_n and ins.short_trigger[ins.short_at] <= ins.mark:
         a = ins.short_account[ins.short_at]
         ins.short_at += 1
+        if ins.short_at + 16 < ins.short_n:
+            prefetch(&r.accounts[ins.short_account[ins.short_at + 16]])
+            prefetch(&r.rows[r.accounts[ins.short_account[ins.short_at + 8]].first_row])
         if not r.accounts[a].state & WATCHED:
             examine(r, a, now)
             watch(r, a)
@@ -443,6 +450,9 @@ cdef inline void check(run_t* r) noexcept nogil:
     for k in range(r.found_n):
         w = &r.found[k]
         a = w.account
+        if k + 8 < r.found_n:
+            prefetch(&r.accounts[r.found[k + 8].account])
+            prefetch(&r.rows[r.accounts[r.found[k + 4].account].first_row])
         cause = find_cause(r, a, previous_check, previous_step, now)
         wave = cause.generation if r.rules.continuous else r.step_wave
         if wave > r.rules.max_waves:
