@@ -160,7 +160,8 @@ def show(value: Any) -> str:
         try:
             text = repr(value)
         except ValueError:  # Python writes no integer of more than 4,300 digits
-            text = f"an integer of {value.bit_length():,} bits" if isinstance(value, int) else type(value).__name__
+            integer = isinstance(value, int)
+            text = f"an integer of {value.bit_length():,} bits" if integer else type(value).__name__
     if not text.isprintable():
         text = ascii(text)[1:-1]
     return text if len(text) <= VALUE_WIDTH else text[: VALUE_WIDTH - 3] + "..."

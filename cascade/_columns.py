@@ -44,7 +44,7 @@ def read_columns(
     columns: Mapping[str, str] | None = None,
     *,
     bad: BadRows | None = None,
-) -> dict[str, np.ndarray | None]:
+) -> dict[str, Any]:
     """Read a table of any library into NumPy columns.
 
     Parameters

@@ -1,4 +1,5 @@
-"""The compiled engine behind the interface that `Market` and `Simulation` use; the reference's twin is `reference/adapter.py`."""
+"""The compiled engine behind the interface that `Market` and `Simulation` use; the reference's twin is
+`reference/adapter.py`."""
 
 from __future__ import annotations
 
@@ -32,7 +33,9 @@ class CoreEngine:
     planted_bug = 0
     """Of runs begun from now on; builds other than those for testing know no bug."""
 
-    def __init__(self, idle: list[Any], state: State, rules: VenueRules, record: str, audit: str, max_waves: int | None):
+    def __init__(
+        self, idle: list[Any], state: State, rules: VenueRules, record: str, audit: str, max_waves: int | None
+    ):
         self._idle = idle
         self.rules = rules
         self.record = record
@@ -99,16 +102,21 @@ class CoreEngine:
 
 
 def aligned(column: np.ndarray) -> np.ndarray:
-    """A contiguous column at an address that fits its type: that of a single packed record is contiguous but may stand anywhere."""
+    """A contiguous column at an address that fits its type: that of a single packed record is contiguous but
+    may stand anywhere."""
     return np.require(column, requirements=["C", "A"])
 
 
 def columns_of(state: State, rules: VenueRules) -> dict[str, Any]:
     """A market as the arrays that the core takes in."""
-    terms, tiers = [], []
+    terms: list[tuple[int, ...]] = []
+    tiers: list[tuple[int, ...]] = []
     for t in state.terms:
         terms.append(
-            (t.contract, t.coef_num, t.coef_den, t.taker_fee, t.maker_fee, t.liquidation_fee, len(tiers), len(t.floors))
+            (
+                t.contract, t.coef_num, t.coef_den, t.taker_fee, t.maker_fee, t.liquidation_fee,
+                len(tiers), len(t.floors),
+            )
         )
         for floor, rate, amount in zip(t.floors, t.rates, t.amounts, strict=True):
             shared = math.gcd(rate, RATE_ONE)
@@ -118,7 +126,8 @@ def columns_of(state: State, rules: VenueRules) -> dict[str, Any]:
     for book in state.orders:
         age = np.arange(len(book.price))
         by_price = np.lexsort((age, book.price * book.side))  # both sides from the worst price to the best
-        orders.append((*book.columns(), by_price.astype(np.int64), np.flatnonzero(book.owner != EXTERNAL).astype(np.int64)))
+        owned = np.flatnonzero(book.owner != EXTERNAL)
+        orders.append((*book.columns(), by_price.astype(np.int64), owned.astype(np.int64)))
     return {
         "terms": np.array(terms, np.int64),
         "tiers": np.array(tiers, np.int64),
@@ -147,7 +156,8 @@ def rule_codes(rules: VenueRules) -> tuple[int, ...]:
     return (
         rules.code("mark"), rules.code("queue"), rules.code("position_order"), rules.code("adl_rank"),
         rules.code("adl_price"), rules.clearing == "continuous", rules.trigger == "le", rules.size == "all",
-        rules.order_price == "bankruptcy", rules.cancel_orders, rules.surplus == "fund", rules.fee_to == "venue",
+        rules.order_price == "bankruptcy", rules.cancel_orders, rules.surplus == "fund",
+        rules.fee_to == "venue",
         2**63 - 1 if rules.capacity is None else rules.capacity,
     )  # fmt: skip
 
@@ -155,8 +165,9 @@ def rule_codes(rules: VenueRules) -> tuple[int, ...]:
 def triggers_of(state: State) -> dict[str, Any]:
     """Who can be found by trigger price, and who must be looked at in every check.
 
-    An account with one position is indexed by the mark (1/1024 ticks) at which it can become unhealthy, erring on the safe side;
-    accounts with several, and those under tiers whose maintenance jumps, are scanned; flat accounts with debts are `debtors`.
+    An account with one position is indexed by the mark (1/1024 ticks) at which it can become unhealthy,
+    erring on the safe side; accounts with several, and those under tiers whose maintenance jumps, are
+    scanned; flat accounts with debts are `debtors`.
     """
     users = np.flatnonzero(state.account_mode != SYSTEM)
     count = np.bincount(state.row_account, minlength=len(state.account_mode))
@@ -175,7 +186,8 @@ def triggers_of(state: State) -> dict[str, Any]:
         account, r = single[mine], row[mine]
         lots = state.row_lots[r]
         rest = (state.account_balance[account] - state.row_basis[r]).astype(np.float64) - MONEY_SLACK
-        # A position whose value rises with its notional is unhealthy below the crossing, the other kind above it.
+        # A position whose value rises with its notional is unhealthy below the crossing, the other kind above
+        # it.
         rising = (lots > 0) == (terms.contract == 0)
         notional = notional_at_zero_excess(terms, rising, rest)
         mark = price_of_notional(terms, lots, notional) * MARK_ONE

@@ -1,4 +1,5 @@
-"""Loading: user tables of accounts, positions, levels and orders as exact columns, every row checked before anything changes."""
+"""Loading: user tables of accounts, positions, levels and orders as exact columns, every row checked before
+anything changes."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ SIDES = {"buy": int(Side.BUY), "sell": int(Side.SELL)}
 
 
 class Ids:
-    """Account ids in the order in which their accounts were created: all integers, or all text. Never changed once made."""
+    """Account ids in the order in which their accounts were created: all integers, or all text. Never changed
+    once made."""
 
     def __init__(self, ids: np.ndarray | None = None):
         self._array = np.zeros(0, np.int64) if ids is None else ids
@@ -145,7 +147,9 @@ def dropped(*bad: BadRows) -> Table | None:
     if not bad[0].drop:
         return None
     tables = [(b.table, b.to_table()) for b in bad]
-    columns = {name: np.concatenate([t[name] for _, t in tables]) for name in ("row", "column", "value", "rule")}
+    columns = {
+        name: np.concatenate([t[name] for _, t in tables]) for name in ("row", "column", "value", "rule")
+    }
     return Table({"table": np.array([name for name, t in tables for _ in range(len(t))], object), **columns})
 
 
@@ -162,11 +166,17 @@ def repeated(keys: np.ndarray, good: np.ndarray) -> np.ndarray:
     return mask
 
 
-def levels(table: Any, ins: Instrument, side: int, columns: Mapping[str, str] | None, bad: BadRows) -> tuple[np.ndarray, np.ndarray]:
+def levels(
+    table: Any, ins: Instrument, side: int, columns: Mapping[str, str] | None, bad: BadRows
+) -> tuple[np.ndarray, np.ndarray]:
     """(ticks, lots) of one side of an L2 book, best price first."""
     raw = read_columns(table, bad.table, {"price": REQUIRED, "quantity": REQUIRED}, columns, bad=bad)
-    price = to_whole(raw["price"], ins.tick_size, bad.where("price"), lowest=1, highest=PRICE_LIMIT - 1, what="tick")
-    lots = to_whole(raw["quantity"], ins.lot_size, bad.where("quantity"), lowest=1, highest=LOTS_LIMIT, what="lot")
+    price = to_whole(
+        raw["price"], ins.tick_size, bad.where("price"), lowest=1, highest=PRICE_LIMIT - 1, what="tick"
+    )
+    lots = to_whole(
+        raw["quantity"], ins.lot_size, bad.where("quantity"), lowest=1, highest=LOTS_LIMIT, what="lot"
+    )
     rows = np.flatnonzero(bad.keep)
     step = np.diff(price[rows]) * -side
     where = bad.where("price", rows[1:])
@@ -174,7 +184,9 @@ def levels(table: Any, ins: Instrument, side: int, columns: Mapping[str, str] | 
     rows = np.flatnonzero(bad.keep)
     step = np.diff(price[rows]) * -side
     order = "descending" if side > 0 else "ascending"
-    bad.where("price", rows[1:]).refuse(step < 0, raw["price"][rows[1:]], f"must be sorted, best price first ({order})")
+    bad.where("price", rows[1:]).refuse(
+        step < 0, raw["price"][rows[1:]], f"must be sorted, best price first ({order})"
+    )
     keep = bad.keep
     return price[keep], lots[keep]
 
@@ -183,12 +195,18 @@ def orders(
     table: Any, ins: Instrument, ids: Ids, taken: np.ndarray, columns: Mapping[str, str] | None, bad: BadRows
 ) -> tuple[np.ndarray, ...]:
     """(order_id, side, ticks, lots, row of the account or -1) of resting orders."""
-    spec = {"order_id": REQUIRED, "side": REQUIRED, "price": REQUIRED, "quantity": REQUIRED, "account": NULLABLE}
+    spec = {
+        "order_id": REQUIRED, "side": REQUIRED, "price": REQUIRED, "quantity": REQUIRED, "account": NULLABLE
+    }
     raw = read_columns(table, bad.table, spec, columns, bad=bad)
     order_id = to_int(raw["order_id"], bad.where("order_id"), lowest=1, highest=2**64 - 1, dtype=np.uint64)
     side = _sides(raw["side"], bad.where("side"))
-    price = to_whole(raw["price"], ins.tick_size, bad.where("price"), lowest=1, highest=PRICE_LIMIT - 1, what="tick")
-    lots = to_whole(raw["quantity"], ins.lot_size, bad.where("quantity"), lowest=1, highest=LOTS_LIMIT, what="lot")
+    price = to_whole(
+        raw["price"], ins.tick_size, bad.where("price"), lowest=1, highest=PRICE_LIMIT - 1, what="tick"
+    )
+    lots = to_whole(
+        raw["quantity"], ins.lot_size, bad.where("quantity"), lowest=1, highest=LOTS_LIMIT, what="lot"
+    )
     owner = np.full(len(order_id), -1, np.int64)
     if raw["account"] is not None:
         named = np.flatnonzero(~missing_values(raw["account"]))
@@ -198,14 +216,18 @@ def orders(
         owner[named] = ids.find(owner_ids)
         where.refuse(owner[named] < 0, raw["account"][named], "must be an account loaded before")
     where = bad.where("order_id")
-    where.refuse(np.isin(order_id, taken), raw["order_id"], "must not repeat the id of an order loaded before")
+    where.refuse(
+        np.isin(order_id, taken), raw["order_id"], "must not repeat the id of an order loaded before"
+    )
     where.refuse(repeated(order_id, bad.keep), raw["order_id"], "must not repeat an id")
     keep = bad.keep
     return order_id[keep], side[keep], price[keep], lots[keep], owner[keep]
 
 
 def _sides(values: np.ndarray, where: Where) -> np.ndarray:
-    if values.dtype.kind == "U" or (values.dtype.kind == "O" and any(isinstance(x, str) for x in values.tolist())):
+    if values.dtype.kind == "U" or (
+        values.dtype.kind == "O" and any(isinstance(x, str) for x in values.tolist())
+    ):
         return to_choice(values, SIDES, where)
     sides = to_int(values, where, dtype=np.int64)
     where.refuse((sides != 1) & (sides != -1), values, "must be 1 (buy) or -1 (sell)")
@@ -220,7 +242,9 @@ def accounts(
     where = bad.where("account")
     new = to_ids(raw["account"], where)
     ids.check_kind(new, where)
-    balance, _ = to_money(raw["balance"], quantum, bad.where("balance"), lowest=-ACCOUNT_LIMIT, highest=ACCOUNT_LIMIT)
+    balance, _ = to_money(
+        raw["balance"], quantum, bad.where("balance"), lowest=-ACCOUNT_LIMIT, highest=ACCOUNT_LIMIT
+    )
     where.refuse(ids.find(new) >= 0, raw["account"], "must not be loaded before")
     where.refuse(repeated(new, bad.keep), raw["account"], "must not repeat an account")
     keep = bad.keep
@@ -241,18 +265,22 @@ class Positions:
     margin: np.ndarray
 
 
-def position_keys(owner: np.ndarray, instrument: np.ndarray, slot: np.ndarray, isolated: np.ndarray) -> np.ndarray:
+def position_keys(
+    owner: np.ndarray, instrument: np.ndarray, slot: np.ndarray, isolated: np.ndarray
+) -> np.ndarray:
     """One int64 per (account, instrument, position_side, margin_mode)."""
     return ((owner.astype(np.int64) * 2**15 + instrument) * 4 + slot) * 2 + isolated
 
 
 def positions(
-    table: Any, instruments: tuple[Instrument, ...], terms: tuple[Terms, ...], ids: Ids, quantum: Fraction, held: np.ndarray,
+    table: Any, instruments: tuple[Instrument, ...], terms: tuple[Terms, ...], ids: Ids, quantum: Fraction,
+    held: np.ndarray,
     columns: Mapping[str, str] | None, bad: BadRows,
 ) -> Positions:  # fmt: skip
     """Read open positions; `held` are the `position_keys` loaded before."""
     spec = {
-        "account": REQUIRED, "instrument": REQUIRED, "size": REQUIRED, "entry_price": REQUIRED, "margin": NULLABLE,
+        "account": REQUIRED, "instrument": REQUIRED, "size": REQUIRED, "entry_price": REQUIRED,
+        "margin": NULLABLE,
         "position_side": OPTIONAL, "margin_mode": OPTIONAL,
     }  # fmt: skip
     raw = read_columns(table, bad.table, spec, columns, bad=bad)
@@ -278,10 +306,13 @@ def positions(
         basis_of = basis_linear if t.contract == LINEAR else basis_inverse
         basis[mine] = basis_of(lots[mine], raw["entry_price"][mine], per_lot, entry_where)
     wrong_side = ((slot == SLOTS["long"]) & (lots < 0)) | ((slot == SLOTS["short"]) & (lots > 0))
-    bad.where("size").refuse(wrong_side, raw["size"], "must be positive on position_side 'long', negative on 'short'")
+    bad.where("size").refuse(
+        wrong_side, raw["size"], "must be positive on position_side 'long', negative on 'short'"
+    )
     row = ids.find(account_ids)
     bad.where("account").refuse(
-        (row < 0) & ~isolated, raw["account"], "must be an account loaded before (a position with margin creates its own)"
+        (row < 0) & ~isolated, raw["account"],
+        "must be an account loaded before (a position with margin creates its own)"
     )
     absent = np.flatnonzero((row < 0) & bad.keep)
     new_ids, first, inverse = np.unique(account_ids[absent], return_index=True, return_inverse=True)
@@ -295,7 +326,8 @@ def positions(
     rule = "must not repeat (account, instrument, position_side, margin_mode)"
     where.refuse(repeated(key, bad.keep), raw["account"], rule)
     keep = bad.keep
-    return _compacted(Positions(row, new_ids[np.argsort(rank)], instrument, slot, lots, basis, isolated, margin), keep, len(ids))
+    positions = Positions(row, new_ids[np.argsort(rank)], instrument, slot, lots, basis, isolated, margin)
+    return _compacted(positions, keep, len(ids))
 
 
 def _compacted(x: Positions, keep: np.ndarray, loaded: int) -> Positions:
@@ -337,6 +369,10 @@ def _margins(raw: dict, quantum: Fraction, bad: BadRows, n: int) -> tuple[np.nda
     if raw["margin_mode"] is not None:
         mode = to_choice(raw["margin_mode"], MODES, bad.where("margin_mode"))
         where = bad.where("margin_mode")
-        where.refuse((mode == ISOLATED) & missing, raw["margin_mode"], "an isolated position must have a margin")
-        where.refuse((mode == CROSS) & ~missing, raw["margin_mode"], "a cross position must not have a margin")
+        where.refuse(
+            (mode == ISOLATED) & missing, raw["margin_mode"], "an isolated position must have a margin"
+        )
+        where.refuse(
+            (mode == CROSS) & ~missing, raw["margin_mode"], "a cross position must not have a margin"
+        )
     return ~missing, margin

@@ -10,24 +10,32 @@ LIQUIDATION_DTYPE = np.dtype(
     [
         (name, "<i8")
         for name in (
-            "seq", "time_ns", "cause", "quantity", "filled", "left", "adl", "takeover", "mark", "equity", "maintenance",
-            "value", "row_maintenance", "bankruptcy_value", "filled_value", "closed_value", "fee", "surplus", "shortfall",
+            "seq", "time_ns", "cause", "quantity", "filled", "left", "adl", "takeover", "mark", "equity",
+            "maintenance",
+            "value", "row_maintenance", "bankruptcy_value", "filled_value", "closed_value", "fee", "surplus",
+            "shortfall",
             "fund", "vault", "socialised", "deficit",
         )
     ]
-    + [(name, "<i4") for name in ("cause_row", "account", "instrument", "step", "wave", "slot", "status", "pad")]
+    + [(name, "<i4")
+    for name in ("cause_row", "account", "instrument", "step", "wave", "slot", "status", "pad")]
 )  # fmt: skip
-"""One liquidation as the engines record it, 216 bytes: lots (signed: the order's), 1/1024 ticks and quanta."""
+"""One liquidation as the engines record it, 216 bytes: lots (signed: the order's), 1/1024 ticks and
+quanta."""
 
 MARK_DTYPE = np.dtype(
     [
-        ("seq", "<i8"), ("time_ns", "<i8"), ("mark", "<i8"), ("wave", "<i4"), ("instrument", "<i4"), ("row", "<i4"),
+        ("seq", "<i8"), ("time_ns", "<i8"), ("mark", "<i8"), ("wave", "<i4"), ("instrument", "<i4"),
+        ("row", "<i4"),
         ("rises", "<i4"),
     ]
 )
-"""One change of a shadow mark; `row` of the liquidations was acting (-1: the outside), `rises` counts the upward changes so far."""
+"""One change of a shadow mark; `row` of the liquidations was acting (-1: the outside), `rises` counts the
+upward changes so far."""
 
-WAVE_DTYPE = np.dtype([("wave", "<i4"), ("instrument", "<i4"), ("accounts", "<i8"), ("lots", "<i8"), ("mark", "<i8")])
+WAVE_DTYPE = np.dtype(
+    [("wave", "<i4"), ("instrument", "<i4"), ("accounts", "<i8"), ("lots", "<i8"), ("mark", "<i8")]
+)
 
 
 @dataclass
@@ -67,4 +75,6 @@ class RunData:
     """structured: account, instrument, slot, lots, basis; rows that changed or came to be"""
 
 
-ROW_DTYPE = np.dtype([("account", "<i4"), ("instrument", "<i4"), ("slot", "<i4"), ("lots", "<i8"), ("basis", "<i8")])
+ROW_DTYPE = np.dtype(
+    [("account", "<i4"), ("instrument", "<i4"), ("slot", "<i4"), ("lots", "<i8"), ("basis", "<i8")]
+)

@@ -1,4 +1,5 @@
-"""Standing: what accounts are worth and need at given marks, as columns and as the tables that market, simulation and result show."""
+"""Standing: what accounts are worth and need at given marks, as columns and as the tables that market,
+simulation and result show."""
 
 from __future__ import annotations
 
@@ -40,7 +41,9 @@ def valued_rows(state: State, rows: np.ndarray, marks: list[int]) -> tuple[np.nd
     return value, needed
 
 
-def account_sums(state: State, balances: np.ndarray, rows: np.ndarray, marks: list[int]):
+def account_sums(
+    state: State, balances: np.ndarray, rows: np.ndarray, marks: list[int]
+) -> tuple[np.ndarray, ...]:
     """(equity, maintenance) per account and (value, maintenance) per row, int64 quanta."""
     value, needed = valued_rows(state, rows, marks)
     equity, maintenance_sum = balances.copy(), np.zeros(len(balances), np.int64)
@@ -49,8 +52,11 @@ def account_sums(state: State, balances: np.ndarray, rows: np.ndarray, marks: li
     return equity, maintenance_sum, value, needed
 
 
-def accounts_table(market: Any, state: State, balances: np.ndarray, rows: np.ndarray, marks: list[int]) -> Table:
-    """account, margin_mode, instrument, position_side, balance, equity, maintenance, ratio of every margin account."""
+def accounts_table(
+    market: Any, state: State, balances: np.ndarray, rows: np.ndarray, marks: list[int]
+) -> Table:
+    """account, margin_mode, instrument, position_side, balance, equity, maintenance, ratio of every margin
+    account."""
     equity, needed, _, _ = account_sums(state, balances, rows, marks)
     users = np.arange(SETTLEMENT + len(state.instruments), len(balances))
     instrument, slot = np.full(len(balances), -1), np.zeros(len(balances), np.int64)
@@ -121,7 +127,8 @@ class Standing:
             mine = np.flatnonzero(rows["instrument"] == i)
             a = rows["account"][mine]
             prices[:, mine] = solve(
-                terms, rows["lots"][mine], self.equity[a], self.needed[a], self.value[mine], self.row_needed[mine]
+                terms, rows["lots"][mine], self.equity[a], self.needed[a], self.value[mine],
+                self.row_needed[mine]
             )
             self._solve_hedged(prices, mine, terms, self.marks[i] / MARK_ONE)
             prices[:, mine] *= float(ins.tick_size)
@@ -154,7 +161,9 @@ class Standing:
         lots, own, own_needed = (
             np.where(there, column[at], 0) for column in (rows["lots"], self.value, self.row_needed)
         )
-        solved = solve_together(terms, lots, self.equity[accounts], self.needed[accounts], own, own_needed, mark)
+        solved = solve_together(
+            terms, lots, self.equity[accounts], self.needed[accounts], own, own_needed, mark
+        )
         prices[:, at[there]] = np.repeat(np.array(solved), count, axis=1)
 
 
@@ -164,7 +173,9 @@ def map_table(prices: Table, symbol: str) -> Table:
     price, size = prices["liquidation_price"][mine], prices["size"][mine]
     side = np.where(size > 0, "sell", "buy")
     order = np.lexsort((side, price))
-    keys = np.rec.fromarrays([price[order], side[order]], names=["price", "side"])
+    keys = np.rec.fromarrays(
+        [price[order], side[order]], dtype=[("price", price.dtype), ("side", side.dtype)]
+    )
     _, first = np.unique(keys, return_index=True) if len(keys) else (keys, np.zeros(0, np.intp))
     quantity = np.add.reduceat(np.abs(size[order]), first) if len(first) else np.zeros(0)
     return Table({"price": price[order][first], "quantity": quantity, "side": side[order][first]})

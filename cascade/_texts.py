@@ -10,7 +10,8 @@ NOT_LONG = f"must be at most {ID_BYTES} bytes long"
 
 
 def text_fault(text: str) -> str | None:
-    """The rule that a text breaks as an id, or None. NumPy cannot keep a trailing NUL, Arrow no lone surrogate."""
+    """The rule that a text breaks as an id, or None. NumPy cannot keep a trailing NUL, Arrow no lone
+    surrogate."""
     if "\0" in text:
         return NO_NUL
     size = utf8_size(text)

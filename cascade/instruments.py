@@ -1,4 +1,5 @@
-"""Instruments: what one contract is, its tick and lot, its margin tiers and fees - validated once, exact ever after."""
+"""Instruments: what one contract is, its tick and lot, its margin tiers and fees - validated once, exact ever
+after."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ NEAR_WHOLE = Fraction(1, 10**6)
 
 
 class Tier(NamedTuple):
-    """One margin tier: it holds for notionals in [floor, cap); maintenance = maintenance_rate * notional - amount."""
+    """One margin tier: it holds for notionals in [floor, cap); maintenance = maintenance_rate * notional -
+    amount."""
 
     floor: Fraction
     cap: Fraction | None
@@ -36,7 +38,8 @@ class Tier(NamedTuple):
 
 
 def exact(value: Any, what: str) -> Fraction:
-    """The rational number that `value` is written as; a float means its shortest decimal form, so 0.1 is one tenth."""
+    """The rational number that `value` is written as; a float means its shortest decimal form, so 0.1 is one
+    tenth."""
     if isinstance(value, bool | np.bool_) or not isinstance(
         value, int | float | str | Decimal | Fraction | np.integer | np.floating
     ):
@@ -53,8 +56,8 @@ def exact(value: Any, what: str) -> Fraction:
             raise InputError(f"{what} = {show(value)}: must be {word}")
         if len(value) > LONGEST:
             raise InputError(f"{what} = {show(value)}: must have at most {LONGEST} digits")
-    # A float of any width means its shortest decimal in its own precision. Lengths are looked at before a number is
-    # made, which would take all memory for "1e999999999".
+    # A float of any width means its shortest decimal in its own precision. Lengths are looked at before a
+    # number is made, which would take all memory for "1e999999999".
     decimal = value if isinstance(value, Decimal) else Decimal(str(value))
     if not decimal.is_finite():
         raise InputError(f"{what} = {show(value)}: must be finite")
@@ -81,7 +84,8 @@ def rate(value: Any, what: str, lowest: int = -1, highest: int = 1) -> Fraction:
 
 
 def read_tiers(tiers: Any, what: str) -> tuple[Tier, ...]:
-    """Margin tiers from one maintenance rate, or from rows (floor, cap, initial rate, maintenance rate[, amount]).
+    """Margin tiers from one maintenance rate, or from rows (floor, cap, initial rate, maintenance rate[,
+    amount]).
 
     Without amounts they follow from continuity: a_n = a_(n-1) + floor_n * (r_n - r_(n-1)).
     """
@@ -95,7 +99,8 @@ def read_tiers(tiers: Any, what: str) -> tuple[Tier, ...]:
     for k, row in enumerate(rows):
         if isinstance(row, str | bytes) or not isinstance(row, Iterable | np.void):
             raise InputTypeError(
-                f"{what}[{k}] = {show(row)}: must be (floor, cap, initial rate, maintenance rate, maintenance amount)"
+                f"{what}[{k}] = {show(row)}: "
+                "must be (floor, cap, initial rate, maintenance rate, maintenance amount)"
             )
     rows = [tuple(row) for row in rows]
     if not rows:
@@ -105,7 +110,8 @@ def read_tiers(tiers: Any, what: str) -> tuple[Tier, ...]:
         where = f"{what}[{k}]"
         if len(row) not in (4, 5) or len(row) != len(rows[0]):
             raise InputError(
-                f"{where} = {row!r}: must be (floor, cap, initial rate, maintenance rate, maintenance amount), "
+                f"{where} = {row!r}: must be "
+                "(floor, cap, initial rate, maintenance rate, maintenance amount), "
                 "the amount in every row or in none"
             )
         floor = exact(row[0], f"{where}.floor")
@@ -123,7 +129,9 @@ def read_tiers(tiers: Any, what: str) -> tuple[Tier, ...]:
         if cap is not None and cap <= floor:
             raise InputError(f"{where}.cap = {row[1]!r}: must exceed the floor {row[0]!r}")
         if maintenance > initial:
-            raise InputError(f"{where}.maintenance_rate = {row[3]!r}: must not exceed the initial rate {row[2]!r}")
+            raise InputError(
+                f"{where}.maintenance_rate = {row[3]!r}: must not exceed the initial rate {row[2]!r}"
+            )
         if previous is not None and maintenance < previous.maintenance_rate:
             raise InputError(f"{where}.maintenance_rate = {row[3]!r}: must not fall from tier to tier")
         if amount < 0:
@@ -143,11 +151,13 @@ class Instrument:
     tick_size, lot_size : Decimal, str, int or float
         Smallest steps of price and of quantity. Floats mean their shortest decimal form.
     contract : {"linear", "inverse"}
-        Linear: a quantity n at price P is worth n * P * multiplier of the settlement currency. Inverse: -n * multiplier / P.
+        Linear: a quantity n at price P is worth n * P * multiplier of the settlement currency. Inverse: -n *
+        multiplier / P.
     multiplier : number
         Default 1.
     tiers : None, a rate, or rows (floor, cap, initial rate, maintenance rate[, maintenance amount])
-        Margin tiers by notional in the settlement currency; None means no maintenance margin. The last cap may be None or inf.
+        Margin tiers by notional in the settlement currency; None means no maintenance margin. The last cap
+        may be None or inf.
     taker_fee, maker_fee : number
         Fractions of notional; negative is a rebate.
     liquidation_fee : number
@@ -167,7 +177,8 @@ class Instrument:
     """
 
     __slots__ = (
-        "contract", "liquidation_fee", "lot_size", "maker_fee", "multiplier", "symbol", "taker_fee", "tick_size", "tiers",
+        "contract", "liquidation_fee", "lot_size", "maker_fee", "multiplier", "symbol", "taker_fee",
+        "tick_size", "tiers",
     )  # fmt: skip
 
     symbol: str
@@ -181,7 +192,8 @@ class Instrument:
     liquidation_fee: Fraction
 
     def __init__(
-        self, symbol: str, *, tick_size: Any, lot_size: Any, contract: str = "linear", multiplier: Any = 1, tiers: Any = None,
+        self, symbol: str, *, tick_size: Any, lot_size: Any, contract: str = "linear", multiplier: Any = 1,
+        tiers: Any = None,
         taker_fee: Any = 0, maker_fee: Any = 0, liquidation_fee: Any = 0,
     ) -> None:  # fmt: skip
         if not isinstance(symbol, str):
@@ -210,7 +222,7 @@ class Instrument:
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"Instrument is immutable; make a new one to change {name!r}")
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, ({name: getattr(self, name) for name in self.__slots__},)
 
     def __eq__(self, other: object) -> bool:
@@ -222,7 +234,8 @@ class Instrument:
         return hash((self.symbol, self.tick_size, self.lot_size, self.contract))
 
     def __repr__(self) -> str:
-        parts = [f"{self.symbol!r}", f"tick_size={decimal_text(self.tick_size)}", f"lot_size={decimal_text(self.lot_size)}"]
+        tick, lot = decimal_text(self.tick_size), decimal_text(self.lot_size)
+        parts = [f"{self.symbol!r}", f"tick_size={tick}", f"lot_size={lot}"]
         if self.contract != "linear":
             parts.append(f"contract={self.contract!r}")
         if self.multiplier != 1:
@@ -234,24 +247,25 @@ class Instrument:
                 parts.append(f"{field}={decimal_text(getattr(self, field))}")
         return f"Instrument({', '.join(parts)})"
 
-    # -- units -------------------------------------------------------------------------------------------------------
-    def to_ticks(self, price: Any):
-        """Price(s) to whole ticks: int for a scalar, int64 array for an array. Raises InputError when off the grid."""
+    # -- units -----------------------------------------------------------------------------------------------
+    def to_ticks(self, price: Any) -> Any:
+        """Price(s) to whole ticks: int for a scalar, int64 array for an array. Raises InputError when off the
+        grid."""
         return self._to_whole(price, self.tick_size, "price", "tick")
 
-    def to_lots(self, size: Any):
+    def to_lots(self, size: Any) -> Any:
         """Quantity (or quantities, signed) to whole lots: int for a scalar, int64 array for an array."""
         return self._to_whole(size, self.lot_size, "size", "lot")
 
-    def to_price(self, ticks: Any):
+    def to_price(self, ticks: Any) -> Any:
         """Ticks to price(s): float for a scalar, float64 array for an array. None stays None."""
         return None if ticks is None else _scaled(ticks, self.tick_size)
 
-    def to_size(self, lots: Any):
+    def to_size(self, lots: Any) -> Any:
         """Lots to quantity (or quantities): float for a scalar, float64 array for an array."""
         return _scaled(lots, self.lot_size)
 
-    def _to_whole(self, values: Any, step: Fraction, what: str, unit: str):
+    def _to_whole(self, values: Any, step: Fraction, what: str, unit: str) -> Any:
         if isinstance(values, list | tuple) or (hasattr(values, "__array__") and np.ndim(values) > 0):
             place = f"instrument[{self.symbol!r}]"
             column, missing = read_column(values, place, what)
@@ -264,10 +278,13 @@ class Instrument:
         near = NEAR_WHOLE if isinstance(values, float | np.floating) else 0
         if abs(steps - whole) > near:
             raise InputError(
-                f"instrument[{self.symbol!r}]: {what} = {show(values)}: must be a whole number of {unit}s of {decimal_text(step)}"
+                f"instrument[{self.symbol!r}]: {what} = {show(values)}: "
+                f"must be a whole number of {unit}s of {decimal_text(step)}"
             )
         if abs(whole) >= 2**63:
-            raise RangeError(f"instrument[{self.symbol!r}]: {what} = {show(values)}: the number of {unit}s must fit int64")
+            raise RangeError(
+                f"instrument[{self.symbol!r}]: {what} = {show(values)}: the number of {unit}s must fit int64"
+            )
         return whole
 
 
@@ -277,8 +294,9 @@ def _rebuild(fields: dict[str, Any]) -> Instrument:
     return Instrument(symbol, **fields)
 
 
-def _scaled(values: Any, step: Fraction):
-    """values * step, rounded once: the float nearest to the exact product where both factors are exact in a float."""
+def _scaled(values: Any, step: Fraction) -> Any:
+    """values * step, rounded once: the float nearest to the exact product where both factors are exact in a
+    float."""
     if np.ndim(values) == 0:
         if isinstance(values, float | np.floating) and not np.isfinite(values):
             return float(values)

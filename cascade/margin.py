@@ -1,10 +1,12 @@
 """Margin arithmetic over whole columns: values at mark, maintenance, liquidation and bankruptcy prices.
 
-Values and maintenance are exact integers, as in the engines. Prices are solved unrounded, in float64: they are reported and
-used to find candidates, never to decide.
+Values and maintenance are exact integers, as in the engines. Prices are solved unrounded, in float64: they
+are reported and used to find candidates, never to decide.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +52,8 @@ def maintenance(terms: Terms, notional: np.ndarray) -> np.ndarray:
 
 
 def notional_at_zero_excess(terms: Terms, rising: np.ndarray, rest: np.ndarray) -> np.ndarray:
-    """The notional x at which rest + x - maintenance(x) = 0 where `rising`, rest - x - maintenance(x) = 0 elsewhere.
+    """The notional x at which rest + x - maintenance(x) = 0 where `rising`, rest - x - maintenance(x) = 0
+    elsewhere.
 
     Parameters
     ----------
@@ -64,11 +67,12 @@ def notional_at_zero_excess(terms: Terms, rising: np.ndarray, rest: np.ndarray) 
     rest = np.asarray(rest, np.float64)
     answer = np.full(rest.shape, np.nan)
     floors = np.array([*terms.floors, np.inf], np.float64)
-    for t, (r, a) in enumerate(zip(terms.rates, terms.amounts, strict=True)):
-        r = r / RATE_ONE
+    for t, (rate, a) in enumerate(zip(terms.rates, terms.amounts, strict=True)):
+        r = rate / RATE_ONE
         with np.errstate(divide="ignore", invalid="ignore"):
             x = np.where(rising, -(rest + a) / (1 - r), (rest + a) / (1 + r))
-        # A hair of room at the tiers' ends: neighbours agree there, and rounding must not leave a gap between them.
+        # A hair of room at the tiers' ends: neighbours agree there, and rounding must not leave a gap between
+        # them.
         room = 1e-12 * (1 + floors[t])
         holds = (x > 0) & (x >= floors[t] - room) & (x <= floors[t + 1] * (1 + 1e-12))
         better = np.isnan(answer) | np.where(rising, x > answer, x < answer)
@@ -92,7 +96,9 @@ def price_of_notional(terms: Terms, lots: np.ndarray, notional: np.ndarray) -> n
     return np.where(np.isfinite(price) & (price > 0), price, np.nan)
 
 
-def solve(terms: Terms, lots, equity, needed, value, row_needed) -> tuple[np.ndarray, np.ndarray]:
+def solve(
+    terms: Terms, lots: Any, equity: Any, needed: Any, value: Any, row_needed: Any
+) -> tuple[np.ndarray, np.ndarray]:
     """Liquidation and bankruptcy price in ticks, all else fixed.
 
     Parameters
@@ -114,7 +120,9 @@ def solve(terms: Terms, lots, equity, needed, value, row_needed) -> tuple[np.nda
     return liquidation, bankruptcy
 
 
-def solve_together(terms: Terms, lots, equity, needed, value, row_needed, mark) -> tuple[np.ndarray, ...]:
+def solve_together(
+    terms: Terms, lots: Any, equity: Any, needed: Any, value: Any, row_needed: Any, mark: float
+) -> tuple[np.ndarray, ...]:
     """The same for accounts with several positions in one instrument (hedge mode): its price moves them all.
 
     Parameters
@@ -125,7 +133,8 @@ def solve_together(terms: Terms, lots, equity, needed, value, row_needed, mark) 
 
     Returns
     -------
-    (liquidation_price, bankruptcy_price) : (n,) float64 ticks, the crossing next to the mark; NaN without one.
+    (liquidation_price, bankruptcy_price) : (n,) float64 ticks, the crossing next to the mark; NaN without
+    one.
     """
     linear = terms.contract == LINEAR
     size = np.abs(lots).astype(np.float64) * terms.coef_num / terms.coef_den

@@ -50,7 +50,8 @@ SYSTEM_NAMES = ("external", "fund", "fees", "dust", "deficit", "vault")
 class Market:
     """Instruments, order books, accounts and positions of one venue with one settlement currency.
 
-    Every `load_*` adds, and is all-or-nothing: a refused call leaves the market as it was. A run does not change the market.
+    Every `load_*` adds, and is all-or-nothing: a refused call leaves the market as it was. A run does not
+    change the market.
 
     Parameters
     ----------
@@ -62,8 +63,8 @@ class Market:
     vault : number
         Balance of the venue's vault, which takes positions where the rules say so.
     cash_quantum : number, optional
-        Smallest unit of money; by default the largest power of ten <= 1e-6 (1e-10 where an instrument is inverse) that makes a
-        lot's value a tick whole.
+        Smallest unit of money; by default the largest power of ten <= 1e-6 (1e-10 where an instrument is
+        inverse) that makes a lot's value a tick whole.
 
     Examples
     --------
@@ -78,7 +79,8 @@ class Market:
     """
 
     def __init__(
-        self, instruments: Instrument | Iterable[Instrument], *, rules: VenueRules | Venue | None = None, fund: Any = 0,
+        self, instruments: Instrument | Iterable[Instrument], *, rules: VenueRules | Venue | None = None,
+        fund: Any = 0,
         vault: Any = 0, cash_quantum: Any = None,
     ) -> None:  # fmt: skip
         self.instruments: tuple[Instrument, ...] = _as_instruments(instruments)
@@ -121,7 +123,7 @@ class Market:
         """The rules that a run follows unless it is given others; fixed, as they are part of `digest`."""
         return self._rules
 
-    # -- names and units ---------------------------------------------------------------------------------------------
+    # -- names and units -------------------------------------------------------------------------------------
     def instrument_index(self, symbol: Any, what: str = "instrument") -> int:
         """Position of an instrument by its symbol."""
         if isinstance(symbol, Instrument):
@@ -136,7 +138,8 @@ class Market:
             raise InputError(f"{what} = {show(symbol)}: {rule}") from None
 
     def owner(self, account: Any) -> int:
-        """The owner number of an account, as order books and harnesses use it. Raises InputError if it is not loaded."""
+        """The owner number of an account, as order books and harnesses use it. Raises InputError if it is not
+        loaded."""
         k = self._ids.find_one(account)
         if k < 0:
             raise InputError(f"account = {show(account)}: not loaded")
@@ -156,7 +159,8 @@ class Market:
         return name.item() if isinstance(name, np.generic) else name
 
     def account_names(self, index: np.ndarray) -> np.ndarray:
-        """Ids per account index; isolated accounts carry their owner's. With system accounts among them, objects or strings."""
+        """Ids per account index; isolated accounts carry their owner's. With system accounts among them,
+        objects or strings."""
         index = np.asarray(index, np.int64)
         system = index < SETTLEMENT + len(self.instruments)
         if not system.any():
@@ -175,9 +179,10 @@ class Market:
         """Cash quanta as an amount of the settlement currency."""
         return float(quanta * self.quantum)
 
-    # -- loading -----------------------------------------------------------------------------------------------------
+    # -- loading ---------------------------------------------------------------------------------------------
     def load_book(
-        self, instrument: str, bids: Any, asks: Any, *, complete: bool = False, columns: Mapping[str, str] | None = None,
+        self, instrument: str, bids: Any, asks: Any, *, complete: bool = False,
+        columns: Mapping[str, str] | None = None,
         on_bad: str = "raise",
     ) -> Table | None:  # fmt: skip
         """Load an L2 book: external orders, one a level.
@@ -187,7 +192,8 @@ class Market:
         instrument : str
         bids, asks : tables with columns price, quantity, best price first; either may be empty
         complete : bool
-            False: what lies beyond the last level of a side is unknown, and lots that would go there stay open, flagged.
+            False: what lies beyond the last level of a side is unknown, and lots that would go there stay
+            open, flagged.
             True: the book is all there is.
         columns : mapping of our column names to the table's
         on_bad : {"raise", "drop"}
@@ -225,8 +231,10 @@ class Market:
 
         Parameters
         ----------
-        orders : table with columns order_id (unique in the instrument), side (+1/-1, "buy"/"sell"), price, quantity and
-            optionally account (loaded before; without it, or null, the order is the external account's). Older orders first.
+        orders : table with columns order_id (unique in the instrument), side (+1/-1, "buy"/"sell"), price,
+        quantity and
+            optionally account (loaded before; without it, or null, the order is the external account's).
+            Older orders first.
 
         Returns, raises
         ---------------
@@ -238,7 +246,9 @@ class Market:
         order_id, side, price, lots, owner_row = _load.orders(
             orders, self.instruments[i], self._ids, taken, columns, bad
         )
-        owner = np.where(owner_row < 0, EXTERNAL, self._cross_accounts[owner_row] if len(self._ids) else EXTERNAL)
+        owner = np.where(
+            owner_row < 0, EXTERNAL, self._cross_accounts[owner_row] if len(self._ids) else EXTERNAL
+        )
         order_id = np.where(owner == EXTERNAL, 0, order_id).astype(np.uint64)
         added = Orders(order_id, side, price, lots, owner.astype(np.int32))
         self._orders[i] = self._checked_book(i, added, "orders")
@@ -266,7 +276,8 @@ class Market:
 
         Parameters
         ----------
-        accounts : table with columns account (int or str, new), balance (any finite number) in the settlement currency
+        accounts : table with columns account (int or str, new), balance (any finite number) in the settlement
+            currency
 
         Returns, raises
         ---------------
@@ -293,11 +304,12 @@ class Market:
 
         Parameters
         ----------
-        positions : table with columns account, instrument, size (signed, not 0), entry_price (an average: any finite positive
-            number) and optionally margin (posted margin of an isolated position, in addition to the account's balance; NaN or
-            null means cross), position_side ("both", "long", "short"), margin_mode ("cross", "isolated"). A cross position's
-            account must be loaded; an isolated one's is created with balance 0 if absent. The key (account, instrument,
-            position_side, margin_mode) must be new.
+        positions : table with columns account, instrument, size (signed, not 0), entry_price (an average: any
+        finite positive
+            number) and optionally margin (posted margin of an isolated position, in addition to the account's
+            balance; NaN or null means cross), position_side ("both", "long", "short"), margin_mode ("cross",
+            "isolated"). A cross position's account must be loaded; an isolated one's is created with balance
+            0 if absent. The key (account, instrument, position_side, margin_mode) must be new.
 
         Returns, raises
         ---------------
@@ -346,8 +358,11 @@ class Market:
         self._mode, self._parent, self._balance, self._owner_row = mode, parent, balance, owner_row
         self._rows = np.concatenate([self._rows, rows])
 
-    def set_prices(self, *, index: Mapping[str, Any] | None = None, last: Mapping[str, Any] | None = None) -> None:
-        """Override index prices (any positive number) and last prices (whole ticks); by default both come from the mid.
+    def set_prices(
+        self, *, index: Mapping[str, Any] | None = None, last: Mapping[str, Any] | None = None
+    ) -> None:
+        """Override index prices (any positive number) and last prices (whole ticks); by default both come
+        from the mid.
 
         Parameters
         ----------
@@ -382,7 +397,7 @@ class Market:
         self._engines = {}
         self.__dict__.pop("digest", None)
 
-    # -- the exact state ---------------------------------------------------------------------------------------------
+    # -- the exact state -------------------------------------------------------------------------------------
     def state(self) -> State:
         """The market as exact integer columns, built once and kept until the next load."""
         if self._compiled is None:
@@ -405,13 +420,18 @@ class Market:
             if self._complete[i]:
                 known_bid[i], known_ask[i] = KNOWN_TO_ZERO, KNOWN_TO_INFINITY
             else:
-                # Knowledge reaches as far as the external levels; where only accounts' orders were loaded, as far as these.
-                seen = orders.owner == EXTERNAL if self._complete[i] is not None else np.ones(len(orders.price), bool)
+                # Knowledge reaches as far as the external levels; where only accounts' orders were loaded, as
+                # far as these.
+                seen = orders.owner == EXTERNAL if self._complete[i] is not None else np.ones(
+                    len(orders.price), bool
+                )
                 known_bid[i] = orders.price[seen & (orders.side == 1)].min(initial=PRICE_LIMIT)
                 known_ask[i] = orders.price[seen & (orders.side == -1)].max(initial=0)
             owners += [(int(a), i, 0, 0, 0) for a in np.unique(orders.owner[orders.owner != EXTERNAL])]
         rows = self._rows
-        held = set(zip(rows["account"].tolist(), rows["instrument"].tolist(), rows["slot"].tolist(), strict=True)) if owners else ()
+        held = set(
+            zip(rows["account"].tolist(), rows["instrument"].tolist(), rows["slot"].tolist(), strict=True)
+        ) if owners else ()
         # An owner of orders gets a row for what they may trade.
         flat = [row for row in owners if row[:3] not in held]
         if flat:
@@ -458,9 +478,10 @@ class Market:
         h.update(self._ids.digest_bytes())
         return h.hexdigest()
 
-    # -- running -----------------------------------------------------------------------------------------------------
+    # -- running ---------------------------------------------------------------------------------------------
     def run(
-        self, shock: Shock | None = None, *, rules: VenueRules | Venue | None = None, engine: str | type[Engine] = "core", record: str = "all",
+        self, shock: Shock | None = None, *, rules: VenueRules | Venue | None = None,
+        engine: str | type[Engine] = "core", record: str = "all",
         audit: str = "delta", max_waves: int | None = None,
     ) -> Result:  # fmt: skip
         """Apply a shock and follow the cascade to its end. The market is not changed.
@@ -472,12 +493,13 @@ class Market:
         rules : VenueRules or Venue, optional
             Default: the market's.
         engine : {"core", "reference"} or a subclass of cs.reference.Engine
-            The compiled engine, or the plain-Python one that it is checked against; both give the same events. A subclass runs
-            rules of your own, at the reference's speed.
+            The compiled engine, or the plain-Python one that it is checked against; both give the same
+            events. A subclass runs rules of your own, at the reference's speed.
         record : {"all", "liquidations", "summary"}
             How much to keep: every event; liquidations and marks; totals only.
         audit : {"delta", "full"}
-            "delta": conservation is checked after every event. "full": everything is also recounted from scratch at the end.
+            "delta": conservation is checked after every event. "full": everything is also recounted from
+            scratch at the end.
         max_waves : int, optional
             Stop with status "limit" rather than begin a wave after this one.
 
@@ -500,7 +522,8 @@ class Market:
         return Result(names, state, data, started.rules, str(shock), record)
 
     def start(
-        self, shock: Shock | None = None, *, rules: VenueRules | Venue | None = None, engine: str | type[Engine] = "core", record: str = "all",
+        self, shock: Shock | None = None, *, rules: VenueRules | Venue | None = None,
+        engine: str | type[Engine] = "core", record: str = "all",
         audit: str = "delta", max_waves: int | None = None,
     ) -> Simulation:  # fmt: skip
         """The same, step by step, with orders and market data from outside in between: see `Simulation`."""
@@ -511,16 +534,25 @@ class Market:
         return Simulation(self, names, state, started, shock, ops, record)
 
     def _prepare(
-        self, state: State, shock: Shock, rules, engine: str | type[Engine], record: str, audit: str, max_waves: int | None
-    ):  # fmt: skip
-        own_engine = isinstance(engine, type) and issubclass(engine, Engine)
+        self,
+        state: State,
+        shock: Shock,
+        rules: Any,
+        engine: str | type[Engine],
+        record: str,
+        audit: str,
+        max_waves: int | None,
+    ) -> tuple[Any, np.ndarray]:
+        own_engine = engine if isinstance(engine, type) and issubclass(engine, Engine) else None
         options = [("record", record, RECORDS), ("audit", audit, ("delta", "full"))]
         for name, value, choices in options if own_engine else [("engine", engine, ENGINES), *options]:
             if not isinstance(value, str):
                 raise InputTypeError(f"run: {name} = {show(value)}: must be one of {', '.join(choices)}")
             if value not in choices:
                 raise InputError(f"run: {name} = {show(value)}: must be one of {', '.join(choices)}")
-        if max_waves is not None and (isinstance(max_waves, bool) or not isinstance(max_waves, int | np.integer)):
+        if max_waves is not None and (
+            isinstance(max_waves, bool) or not isinstance(max_waves, int | np.integer)
+        ):
             raise InputTypeError(f"run: max_waves = {show(max_waves)}: must be an int or None")
         if max_waves is not None and max_waves < 0:
             raise InputError(f"run: max_waves = {show(max_waves)}: must be >= 0")
@@ -530,7 +562,7 @@ class Market:
         self._marks(state, chosen)
         cap = None if max_waves is None else min(int(max_waves), 2**31 - 1)
         if own_engine:
-            return ReferenceEngine(state, chosen, record, audit, cap, engine), ops
+            return ReferenceEngine(state, chosen, record, audit, cap, own_engine), ops
         if engine == "reference":
             return ReferenceEngine(state, chosen, record, audit, cap), ops
         # Another thread may have loaded meanwhile: engines of an older state are not for the next run.
@@ -541,9 +573,10 @@ class Market:
         """What a result needs of the market, unaffected by later loads."""
         return Names(self)
 
-    # -- questions ---------------------------------------------------------------------------------------------------
+    # -- questions -------------------------------------------------------------------------------------------
     def marks(self, rules: VenueRules | Venue | None = None) -> list[int]:
-        """Marks per instrument in 1/1024 ticks, before any shock. Raises InputError for an instrument without one."""
+        """Marks per instrument in 1/1024 ticks, before any shock. Raises InputError for an instrument without
+        one."""
         return self._marks(self.state(), as_rules(rules, self.rules))
 
     def _marks(self, state: State, chosen: VenueRules) -> list[int]:
@@ -564,28 +597,34 @@ class Market:
         return Standing(state, self._marks(state, chosen))
 
     def liquidation_prices(self, rules: VenueRules | Venue | None = None) -> Table:
-        """Where each position would be liquidated and where its account's equity would be zero, all else fixed.
+        """Where each position would be liquidated and where its account's equity would be zero, all else
+        fixed.
 
         Returns
         -------
-        Table : account, instrument, position_side, margin_mode, size, mark, liquidation_price, bankruptcy_price; float64 prices,
+        Table : account, instrument, position_side, margin_mode, size, mark, liquidation_price,
+        bankruptcy_price; float64 prices,
             solved unrounded in the tier that holds at the answer, NaN where there is none. Positions of one
-            account in one instrument (hedge mode) share both prices: the instrument's price moves them together.
+            account in one instrument (hedge mode) share both prices: the instrument's price moves them
+            together.
         """
         return self._valued(rules).prices_table(self)
 
     def margin(self, rules: VenueRules | Venue | None = None) -> Table:
-        """account, margin_mode, instrument, position_side, balance, equity, maintenance, ratio (equity / maintenance, NaN where
-        nothing is needed) of every margin account at the marks."""
+        """account, margin_mode, instrument, position_side, balance, equity, maintenance, ratio (equity /
+        maintenance, NaN where nothing is needed) of every margin account at the marks."""
         standing = self._valued(rules)
-        return accounts_table(self, standing.state, standing.state.account_balance, standing.rows, standing.marks)
+        return accounts_table(
+            self, standing.state, standing.state.account_balance, standing.rows, standing.marks
+        )
 
     def liquidation_map(self, instrument: str, rules: VenueRules | Venue | None = None) -> Table:
         """Quantity that would be liquidated by trigger price.
 
         Returns
         -------
-        Table : price (float64, ascending), quantity (float64), side ("sell" where a fall to the price liquidates longs, "buy"
+        Table : price (float64, ascending), quantity (float64), side ("sell" where a fall to the price
+        liquidates longs, "buy"
             where a rise liquidates shorts). Positions without a liquidation price are left out.
         """
         symbol = self.instruments[self.instrument_index(instrument)].symbol

@@ -141,7 +141,7 @@ class Result:
         for x in (*data.system_balances, *data.settlement, *(v for pair in data.external for v in pair)):
             h.update(int(x).to_bytes(17, "little", signed=True))
         rows = self._final_rows()
-        for array in (self._final_balances(), *(rows[name] for name in rows.dtype.names), data.last, data.index_1024):
+        for array in (self._final_balances(), *(rows[name] for name in rows.dtype.names or ()), data.last, data.index_1024):
             h.update(np.ascontiguousarray(array, "<i8").tobytes())
         return h.hexdigest()
 

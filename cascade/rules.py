@@ -1,4 +1,5 @@
-"""Venue rules: one record of enumerations and numbers. A venue is such a record with a date and sources, never a branch."""
+"""Venue rules: one record of enumerations and numbers. A venue is such a record with a date and sources,
+never a branch."""
 
 from __future__ import annotations
 
@@ -43,14 +44,16 @@ class VenueRules:
     mark : {"last", "mid", "book_median", "index"}
         What positions are valued at: last trade, mid of the book, median of bid, ask and last, or the index.
     clearing : {"wave", "continuous"}
-        "wave": marks are frozen until everybody found unhealthy has had a turn. "continuous": marks and margins are looked at
-        after every turn.
+        "wave": marks are frozen until everybody found unhealthy has had a turn. "continuous": marks and
+        margins are looked at after every turn.
     trigger : {"lt", "le"}
         Liquidate when equity < maintenance, or <=.
     queue : {"ratio", "fifo", "largest", "trigger_price"}
-        Who goes first: lowest equity / maintenance; who was found first; largest notional; who is furthest past its trigger.
+        Who goes first: lowest equity / maintenance; who was found first; largest notional; who is furthest
+        past its trigger.
     position_order : {"maintenance", "notional", "loss", "index"}
-        Which position of an account goes first: largest maintenance, largest notional, largest loss, or by index.
+        Which position of an account goes first: largest maintenance, largest notional, largest loss, or by
+        index.
     size : {"whole", "all"}
         Whole positions one after another until the account is healthy, or all of them.
     order_price : {"market", "bankruptcy"}
@@ -62,7 +65,8 @@ class VenueRules:
     fee_to : {"fund", "venue"}
         Who receives the liquidation fee.
     residual : sequence of {"fund_walk", "vault", "adl"}
-        What happens, in this order, to lots that the order did not fill. "fund_walk" is for bankruptcy-price orders.
+        What happens, in this order, to lots that the order did not fill. "fund_walk" is for bankruptcy-price
+        orders.
     shortfall : sequence of {"fund", "vault", "socialise"}
         Who pays, in this order, a flat account's negative balance; what is left is deficit.
     adl_rank : {"bitmex", "binance", "bybit", "hyperliquid", "none"}
@@ -114,7 +118,9 @@ class VenueRules:
                 raise InputTypeError(f"rules.{field} = {value!r}: must be a sequence of {', '.join(stages)}")
             for stage in value:
                 if stage not in stages:
-                    raise InputError(f"rules.{field} = {value!r}: unknown stage {stage!r}, must be of {', '.join(stages)}")
+                    raise InputError(
+                        f"rules.{field} = {value!r}: unknown stage {stage!r}, must be of {', '.join(stages)}"
+                    )
             if len(set(value)) != len(value):
                 raise InputError(f"rules.{field} = {value!r}: a stage must not stand twice")
             object.__setattr__(self, field, tuple(value))
@@ -127,7 +133,9 @@ class VenueRules:
             if self.capacity < 1:
                 raise InputError(f"rules.capacity = {show(self.capacity)}: must be >= 1")
             if self.capacity >= 2**31:
-                raise RangeError(f"rules.capacity = {show(self.capacity)}: must be below 2**31 (None for no limit)")
+                raise RangeError(
+                    f"rules.capacity = {show(self.capacity)}: must be below 2**31 (None for no limit)"
+                )
             object.__setattr__(self, "capacity", int(self.capacity))
 
     def replace(self, **changes: Any) -> VenueRules:

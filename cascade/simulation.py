@@ -1,4 +1,5 @@
-"""Simulation: a market in motion, for harnesses - step by step, with orders, market data and time from outside."""
+"""Simulation: a market in motion, for harnesses - step by step, with orders, market data and time from
+outside."""
 
 from __future__ import annotations
 
@@ -24,8 +25,8 @@ LAST_TIME = 2**62
 class Simulation:
     """A market that a harness drives; made by `Market.start`. The market itself is not changed.
 
-    Prices are in ticks and quantities in lots, as in an `OrderBook`; times in nanoseconds. `market.owner(account)` gives the owner
-    numbers of orders.
+    Prices are in ticks and quantities in lots, as in an `OrderBook`; times in nanoseconds.
+    `market.owner(account)` gives the owner numbers of orders.
 
     Examples
     --------
@@ -50,9 +51,10 @@ class Simulation:
         self._ops = ops
         self._busy = _Busy()
 
-    # -- driving -----------------------------------------------------------------------------------------------------
+    # -- driving ---------------------------------------------------------------------------------------------
     def step(self) -> bool:
-        """One step: marks, margin check, queue, turns. True while another step at this time could change something."""
+        """One step: marks, margin check, queue, turns. True while another step at this time could change
+        something."""
         with self._busy:
             return self._engine.step()
 
@@ -99,8 +101,8 @@ class Simulation:
     def set_levels(self, instrument: str, side: int, prices: Any, quantities: Any) -> None:
         """Set external L2 levels absolutely: ticks and lots, 0 lots take a level off.
 
-        A new level trades with internal orders that it crosses. Raises InputError if it would cross the external levels of the other
-        side, before anything has changed.
+        A new level trades with internal orders that it crosses. Raises InputError if it would cross the
+        external levels of the other side, before anything has changed.
         """
         i = self._market.instrument_index(instrument)
         side = exact_side(side)
@@ -110,7 +112,8 @@ class Simulation:
             bad = np.flatnonzero((values < low) | (values > high))
             if bad.size:
                 raise InputError(
-                    f"levels[{name!r}][{bad[0]}] = {values[bad[0]]}: must be in [{low}, {high}] ({bad.size} bad rows)"
+                    f"levels[{name!r}][{bad[0]}] = {values[bad[0]]}: "
+                    f"must be in [{low}, {high}] ({bad.size} bad rows)"
                 )
         with self._busy:
             self._engine.set_levels(i, side, ticks, lots)
@@ -121,7 +124,7 @@ class Simulation:
             self._engine.advance_ns(exact_int(dt, "dt", 0, LAST_TIME - self._engine.time_ns))
             return self._engine.time_ns
 
-    # -- looking -----------------------------------------------------------------------------------------------------
+    # -- looking ---------------------------------------------------------------------------------------------
     @property
     def time_ns(self) -> int:
         """Nanoseconds since the start."""
@@ -142,7 +145,8 @@ class Simulation:
 
     @property
     def accounts(self) -> Table:
-        """Every margin account as it stands, at the marks as if set now; read-only arrays as in `Result.accounts`."""
+        """Every margin account as it stands, at the marks as if set now; read-only arrays as in
+        `Result.accounts`."""
         with self._busy:
             balances, rows, marks = self._engine.balances(), self._engine.rows(), self._engine.marks()
         return accounts_table(self._names, self._state, balances, rows, marks)
@@ -175,7 +179,9 @@ class Simulation:
         with self._busy:
             twin = self._engine.copy()
         twin.finish()
-        return Result(self._names, self._state, twin.export(), self._engine.rules, str(self._shock), self._record)
+        return Result(
+            self._names, self._state, twin.export(), self._engine.rules, str(self._shock), self._record
+        )
 
     def copy(self) -> Simulation:
         """An independent copy."""
@@ -187,7 +193,8 @@ class Simulation:
         return twin
 
     def __repr__(self) -> str:
-        return f"<cascade.Simulation of {', '.join(i.symbol for i in self._state.instruments)} at {self.time_ns} ns>"
+        symbols = ", ".join(i.symbol for i in self._state.instruments)
+        return f"<cascade.Simulation of {symbols} at {self.time_ns} ns>"
 
 
 class _Busy:

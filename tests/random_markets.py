@@ -1,7 +1,7 @@
 """Seeded random markets, small and nasty: coarse ticks, thin books, poor accounts, odd rules.
 
-`make(seed)` gives (market, shock, keyword arguments of `Market.run`). `spec(seed)` is the same as plain data, which a test may change
-before `build(spec)`: how relations between two markets are tested.
+`make(seed)` gives (market, shock, keyword arguments of `Market.run`). `spec(seed)` is the same as plain data,
+which a test may change before `build(spec)`: how relations between two markets are tested.
 """
 
 from __future__ import annotations

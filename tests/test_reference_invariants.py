@@ -1,8 +1,8 @@
 """The reference engine against an independent replay of its event log, over random markets.
 
-The replay keeps balances, positions and books of its own, from `Market.state()` and the events alone, and recomputes what
-each event should say: fees, realised profit, marks, health, bankruptcy values, shares. Numbers in names are those of the
-invariants in the project's list.
+The replay keeps balances, positions and books of its own, from `Market.state()` and the events alone, and
+recomputes what each event should say: fees, realised profit, marks, health, bankruptcy values, shares.
+Numbers in names are those of the invariants in the project's list.
 """
 
 from __future__ import annotations
@@ -262,7 +262,8 @@ class Replay:
             self.queued_now = set()
 
     def everybody_found(self):
-        """24: who is unhealthy at the step's marks was queued in it, or is kept open beyond the data, or had a turn in vain."""
+        """24: who is unhealthy at the step's marks was queued in it, or is kept open beyond the data, or had
+        a turn in vain."""
         if self.max_waves is None:
             assert self.found <= self.queued_now, f"not queued: {self.found - self.queued_now}"
 
@@ -327,7 +328,8 @@ class Replay:
                 assert self.is_unhealthy(e.a, self.marks)
             value = self.at_mark(e.instrument, held, self.marks[e.instrument])
             self.closing = {
-                "order": e, "slot": slot, "lots": abs(held), "value": self.equity(e.a, self.marks) - value, "done": 0,
+                "order": e, "slot": slot, "lots": abs(held), "value": self.equity(e.a, self.marks) - value,
+                "done": 0,
                 "adl": [], "row": row, "notional": 0,
             }  # fmt: skip
             self.check_limit(e)
@@ -544,7 +546,8 @@ class Replay:
         return [(a, s, k) for _, a, s, k in sorted(found)]
 
     def adl_ends(self):
-        """31: the total is the bankruptcy value of the lots matched (or theirs at the mark), shares by cumulative floor."""
+        """31: the total is the bankruptcy value of the lots matched (or theirs at the mark), shares by
+        cumulative floor."""
         c = self.closing
         if not c or not c["adl"]:
             return
@@ -691,7 +694,8 @@ class Replay:
                 row = x[r["cause_row"]]
                 assert row["seq"] <= r["cause"] < r["seq"]
                 assert row["wave"] < r["wave"]
-                # An account that recovered at the frozen marks only keeps its cause: its first turn then comes later.
+                # An account that recovered at the frozen marks only keeps its cause: its first turn then
+                # comes later.
                 first = (int(r["account"]), int(r["cause"])) not in seen and int(
                     r["account"]
                 ) not in self.recovered
@@ -790,7 +794,8 @@ def test_m10_an_untouched_instrument_changes_nothing():
         _, result = run_spec(s)
         _, other = run_spec(
             s, instruments=[*s["instruments"], {"symbol": "extra", "tick_size": 1, "lot_size": 1}],
-            books=[*s["books"], ([(99, 5)], [(101, 5)], True)], orders=[*s["orders"], []], prices=[*s["prices"], (100.0, 100)],
+            books=[*s["books"], ([(99, 5)], [(101, 5)], True)], orders=[*s["orders"], []],
+            prices=[*s["prices"], (100.0, 100)],
         )  # fmt: skip
         first = SETTLEMENT + len(s["instruments"])
         assert len(result.events) == len(other.events)
@@ -922,7 +927,8 @@ def _planted(name, monkeypatch):
     elif name == "mark not updated by cancels":
         monkeypatch.setattr(
             waterfall.Waterfall, "cancel", lambda self, i, order, cause, reason: (
-                self.emit(EventKind.CANCEL, instrument=i, a=order.owner, quantity=order.side * order.lots, cause=cause, flags=reason),
+                self.emit(EventKind.CANCEL, instrument=i, a=order.owner, quantity=order.side * order.lots,
+                cause=cause, flags=reason),
                 self.books[i].remove(order),
             ),
         )  # fmt: skip
@@ -955,7 +961,8 @@ PLANTED = (
     "fees rounded down", "maintenance rounded down", "released basis off by one", "trade value rounded down",
     "youngest order first", "bankruptcy value not cumulative", "bankruptcy price rounded against the account",
     "deleveraging in account order", "deleveraging at the mark", "no sweep", "deficit forgotten",
-    "the fund pays a quantum too much", "thirsty sharers", "healthy accounts liquidated", "one unhealthy account overlooked",
+    "the fund pays a quantum too much", "thirsty sharers", "healthy accounts liquidated",
+    "one unhealthy account overlooked",
     "marks not frozen", "mark not updated by cancels", "first event blamed", "walks into the unknown",
     "a partial position closed", "event lost",
 )  # fmt: skip

@@ -1,4 +1,5 @@
-"""The reference engine behind the interface that `Market` and `Simulation` use; the core's twin is `cascade/_engine.py`."""
+"""The reference engine behind the interface that `Market` and `Simulation` use; the core's twin is
+`cascade/_engine.py`."""
 
 from __future__ import annotations
 
@@ -18,7 +19,9 @@ from .export import export
 class ReferenceEngine:
     """Arrays in, arrays out, around an `Engine`."""
 
-    def __init__(self, state, rules, record: str, audit: str, max_waves: int | None, engine: type[Engine] = Engine):
+    def __init__(
+        self, state, rules, record: str, audit: str, max_waves: int | None, engine: type[Engine] = Engine
+    ):
         self.engine = engine(state, rules, max_waves)
         self.rules = rules
         self.record = record
@@ -43,7 +46,9 @@ class ReferenceEngine:
         """Nothing to put back: the reference works on a copy."""
 
     def submit(self, i: int, orders: np.ndarray) -> np.ndarray:
-        messages = [{name: int(row[name]) for name in orders.dtype.names if name != "_pad"} for row in orders]
+        messages = [
+            {name: int(row[name]) for name in orders.dtype.names or () if name != "_pad"} for row in orders
+        ]
         reports = self.engine.submit(i, messages)
         array = np.zeros(len(reports), REPORT_DTYPE)
         for row, report in enumerate(reports):

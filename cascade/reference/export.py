@@ -18,7 +18,8 @@ def export(engine: Engine, record: str) -> RunData:
     loaded = {
         (int(a), int(i), int(s)): (int(q), int(b))
         for a, i, s, q, b in zip(
-            state.row_account, state.row_instrument, state.row_slot, state.row_lots, state.row_basis, strict=True
+            state.row_account, state.row_instrument, state.row_slot, state.row_lots, state.row_basis,
+            strict=True
         )
     }
     rows = [
@@ -29,7 +30,7 @@ def export(engine: Engine, record: str) -> RunData:
     ]
     liquidations = np.zeros(len(engine.liquidations), LIQUIDATION_DTYPE)
     for k, row in enumerate(engine.liquidations):
-        for name in LIQUIDATION_DTYPE.names:
+        for name in LIQUIDATION_DTYPE.names or ():
             if name != "pad":
                 liquidations[name][k] = row[name]
     waves = sorted(engine.waves.items())
@@ -72,8 +73,10 @@ def export(engine: Engine, record: str) -> RunData:
 
 
 def mark_changes(engine: Engine) -> list[tuple[int, ...]]:
-    """Every change of a mark, with who was acting and how many of the instrument's changes so far were upwards."""
-    rows, marks, rises = [], list(engine.start_marks), [0] * len(engine.terms)
+    """Every change of a mark, with who was acting and how many of the instrument's changes so far were
+    upwards."""
+    rows: list[tuple[int, ...]] = []
+    marks, rises = list(engine.start_marks), [0] * len(engine.terms)
     for seq, time_ns, wave, i, mark in engine.mark_rows:
         rises[i] += mark > marks[i]
         marks[i] = mark
