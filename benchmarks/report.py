@@ -48,7 +48,7 @@ def in_turn(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, fl
 
 
 def line(what: str, measured: str, ratio: str = "", must: str = "") -> None:
-    print(f"{what:<44} {measured:>16} {ratio:>22}  {must}")
+    print(f"{what:<44} {measured:>16} {ratio:>30}  {must}")
 
 
 def verdict(good: bool, rule: str) -> str:
