@@ -203,7 +203,8 @@ def triggers_of(state: State) -> dict[str, Any]:
             trigger[~usable] = always
             trigger[safe] = never
             keep = np.flatnonzero(side & (trigger != never))
-            order = keep[np.lexsort((account[keep], -trigger[keep] if falling else trigger[keep]))]
+            # A stable sort: accounts come in ascending order, and stay so among equal triggers.
+            order = keep[np.argsort(-trigger[keep] if falling else trigger[keep], kind="stable")]
             lists[f"{name}_trigger"].append(np.ascontiguousarray(trigger[order]))
             lists[f"{name}_account"].append(account[order].astype(np.int32))
     debtors = users[(count[users] == 0) & (state.account_balance[users] < 0)]

@@ -333,10 +333,11 @@ def positions(
 def _compacted(x: Positions, keep: np.ndarray, loaded: int) -> Positions:
     """The kept rows only; a new owner all of whose rows were dropped is not created."""
     row = x.owner_row[keep].copy()
-    used = np.unique(row[row >= loaded]) - loaded
-    renumbered = np.zeros(len(x.new_ids), np.int64)
-    renumbered[used] = np.arange(len(used))
     fresh = row >= loaded
+    wanted = np.zeros(len(x.new_ids), bool)
+    wanted[row[fresh] - loaded] = True
+    used = np.flatnonzero(wanted)
+    renumbered = np.cumsum(wanted) - 1
     row[fresh] = loaded + renumbered[row[fresh] - loaded]
     rest = (x.instrument, x.slot, x.lots, x.basis, x.isolated, x.margin)
     return Positions(row, x.new_ids[used], *(column[keep] for column in rest))
