@@ -9,8 +9,9 @@ import numpy as np
 
 from ._core import OrderBook
 from ._orders import as_orders, exact_int
-from .errors import InputError, InputTypeError
-from .records import Side
+from .errors import InputError, InputTypeError, RangeError
+from .instruments import PRICE_LIMIT
+from .records import Action, OrderType, ShockPart, Side, TimeInForce
 from .result import Result, accounts_table, positions_table
 from .shocks import Shock, as_shock
 from .tables import Table
@@ -40,6 +41,7 @@ class Simulation:
         self._record = record
         self._names = market.snapshot()
         self._state = market.state()
+        self._bounds = Bounds(self._state, shock.compile(market))
 
     # -- driving -----------------------------------------------------------------------------------------------------
     def step(self) -> bool:
@@ -60,7 +62,9 @@ class Simulation:
         shock = as_shock(shock)
         ops = shock.compile(self._market)
         self._state.check_range(ops, self._engine.rules)
+        bounds = self._bounds.after(ops)
         self._engine.apply(ops)
+        self._bounds = bounds
         self._shock = self._shock + shock
 
     def submit(self, instrument: str, orders: Any) -> np.ndarray:
@@ -75,8 +79,21 @@ class Simulation:
         Returns
         -------
         Array of REPORT_DTYPE, in event order.
+
+        Raises
+        ------
+        RangeError
+            For prices and quantities at which a value could exceed the engines' integers, before anything has changed.
         """
-        return self._engine.submit(self._market.instrument_index(instrument), as_orders(orders))
+        i, messages = self._market.instrument_index(instrument), as_orders(orders)
+        rests = ((messages["type"] == OrderType.LIMIT) & np.isin(messages["tif"], (TimeInForce.GTC, TimeInForce.POST_ONLY))) | (
+            messages["action"] == Action.MODIFY
+        )
+        # The engine refuses what is out of its domain, with a reason; trades happen at the prices of what rests.
+        x = messages[rests & (messages["price"] >= 1) & (messages["price"] < PRICE_LIMIT)]
+        x = x[(x["quantity"] >= 1) & (x["quantity"] < 2**61) & (x["action"] != Action.CANCEL)]
+        self._bounds = self._bounds.including(i, x["price"], x["quantity"], "orders")
+        return self._engine.submit(i, messages)
 
     def set_levels(self, instrument: str, side: int, prices: Any, quantities: Any) -> None:
         """Set external L2 levels absolutely: ticks and lots, 0 lots take a level off.
@@ -96,7 +113,9 @@ class Simulation:
                 raise InputError(
                     f"levels[{name!r}][{bad[0]}] = {values[bad[0]]}: must be in [{low}, {high}] ({bad.size} bad rows)"
                 )
+        bounds = self._bounds.including(i, ticks[lots > 0], lots[lots > 0], "levels")
         self._engine.set_levels(i, int(side), ticks, lots)
+        self._bounds = bounds
 
     def advance_ns(self, dt: int) -> int:
         """Let `dt` >= 0 nanoseconds pass; the new time."""
@@ -158,6 +177,59 @@ class Simulation:
 
     def __repr__(self) -> str:
         return f"<cascade.Simulation of {', '.join(i.symbol for i in self._state.instruments)} at {self.time_ns} ns>"
+
+
+class Bounds:
+    """The prices and sizes that a simulation has met, per instrument, so that nothing from outside can overflow a value."""
+
+    LIMIT = 2.0**61
+
+    def __init__(self, state: Any, ops: np.ndarray):
+        self._state = state
+        self.reach = state.price_reach(ops)
+        self.lots = [
+            max(
+                int(orders.lots.max(initial=0)),
+                int(np.abs(state.row_lots[state.row_instrument == i]).max(initial=0)),
+            )
+            for i, orders in enumerate(state.orders)
+        ]
+
+    def _with(self, i: int, low: float, high: float, lots: int, what: str) -> Bounds:
+        """Bounds that include these for instrument i; itself if it does already."""
+        (lowest, highest), most = self.reach[i], self.lots[i]
+        if lowest <= low and high <= highest and lots <= most:
+            return self
+        reach, most = (min(low, lowest), max(high, highest)), max(lots, most)
+        if reach[1] >= PRICE_LIMIT + 1 or self._state.worst_value_of_a_lot(i, reach) * most >= self.LIMIT:
+            raise RangeError(
+                f"{what}[{self._state.instruments[i].symbol!r}]: {most} lots at {low:.6g} to {high:.6g} ticks could be worth "
+                "more cash quanta than 61 bits hold"
+            )
+        twin = Bounds.__new__(Bounds)
+        twin._state = self._state
+        twin.reach, twin.lots = list(self.reach), list(self.lots)
+        twin.reach[i], twin.lots[i] = reach, most
+        return twin
+
+    def including(self, i: int, prices: np.ndarray, lots: np.ndarray, what: str) -> Bounds:
+        """Bounds that include orders at these prices."""
+        if not len(prices):
+            return self
+        return self._with(i, float(prices.min()), float(prices.max()), int(lots.max()), what)
+
+    def after(self, ops: np.ndarray) -> Bounds:
+        """Bounds after the gaps, index moves and depth factors of a shock."""
+        bounds = self
+        for op in ops:
+            i, rate = int(op["instrument"]), float(op["rate"]) / 1e9
+            if op["part"] in (ShockPart.GAP, ShockPart.INDEX):
+                low, high = bounds.reach[i]
+                bounds = bounds._with(i, max(1.0, low * (1 + rate)), high * (1 + rate), bounds.lots[i], "shock")
+            elif op["part"] == ShockPart.DEPTH and rate > 1:
+                low, high = bounds.reach[i]
+                bounds = bounds._with(i, low, high, int(bounds.lots[i] * rate) + 1, "shock")
+        return bounds
 
 
 def _whole(values: Any, name: str) -> np.ndarray:
