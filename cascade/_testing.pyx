@@ -185,7 +185,7 @@ cdef class IdMap:
 
 
 cdef int fill_waiting(int rule, waiting_t* w, object item) except -1:
-    """`item`: (numerator, denominator or 0 for "before all", account); keys of one number have it as numerator."""
+    """`item`: (numerator, denominator or 0 for "before all", account); one-number keys are numerators."""
     num, den, account = item
     memset(w, 0, sizeof(waiting_t))
     w.account = account

@@ -553,7 +553,9 @@ class Replay:
         side = sign(e.quantity)
         if e.flags == Reason.STP:  # 21: an own order gives way to the liquidation that meets it
             maker = self.front(e.instrument, -side)
-            assert maker[1:] == [abs(e.quantity), e.a] and e.a == self.order.a == self.turn_account
+            parent = int(self.state.account_parent[self.turn_account])  # orders belong to the owner's cross account
+            assert self.order.a == self.turn_account and e.a == (parent if parent >= 0 else self.turn_account)
+            assert maker[1:] == [abs(e.quantity), e.a]
             self.take(e.instrument, -side, maker, maker[1])
             return
         if e.flags != Reason.OWNER:
