@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ._bounds import Bounds
 from ._core import OrderBook
 from ._orders import as_orders, check_levels, exact_int, exact_side, integer_column
 from ._standing import accounts_table, positions_table
@@ -49,6 +50,7 @@ class Simulation:
         self._names = names
         self._state = state
         self._ops = ops
+        self._bounds = Bounds(state, ops)
         self._busy = _Busy()
 
     # -- driving ---------------------------------------------------------------------------------------------
@@ -78,8 +80,9 @@ class Simulation:
         with self._busy:
             so_far = np.concatenate([self._ops, ops])  # what the shocks before this one moved counts too
             self._state.check_range(so_far, self._engine.rules, self._market.account_name)
+            bounds = self._bounds.after(ops)
             self._engine.apply(ops)
-            self._ops, self._shock = so_far, self._shock + shock
+            self._ops, self._bounds, self._shock = so_far, bounds, self._shock + shock
 
     def submit(self, instrument: str, orders: Any) -> np.ndarray:
         """Send messages to an instrument's book.
@@ -93,9 +96,15 @@ class Simulation:
         Returns
         -------
         Array of REPORT_DTYPE, in event order.
+
+        Raises
+        ------
+        RangeError
+            For prices and quantities at which a value could exceed the engines' integers, before anything has changed.
         """
         i, orders = self._market.instrument_index(instrument), as_orders(orders)
         with self._busy:
+            self._bounds = self._bounds.including_messages(i, orders)
             return self._engine.submit(i, orders)
 
     def set_levels(self, instrument: str, side: int, prices: Any, quantities: Any) -> None:
@@ -116,7 +125,9 @@ class Simulation:
                     f"must be in [{low}, {high}] ({bad.size} bad rows)"
                 )
         with self._busy:
+            bounds = self._bounds.including(i, ticks[lots > 0], lots[lots > 0], "levels")
             self._engine.set_levels(i, side, ticks, lots)
+            self._bounds = bounds
 
     def advance_ns(self, dt: int) -> int:
         """Let `dt` >= 0 nanoseconds pass; the new time."""

@@ -410,3 +410,29 @@ def test_bad_arguments_are_refused(engine):
         with pytest.raises(cs.InputTypeError, match="owner number"):
             sim.position(bad)
     assert sim.position(10**6) == {}
+
+
+@pytest.mark.fast
+def test_what_could_overflow_a_value_is_refused_before_anything_changes(engine):
+    sim = small().start(engine=engine)
+    a = sim._market.owner("a")
+    before = sim.result().digest
+    with pytest.raises(cs.RangeError, match="61 bits"):  # 20 lots at 2**52 ticks of 0.5, in quanta of 1e-6
+        sim.submit("X", message(owner=a, side=SELL, price=2**52, quantity=20))
+    with pytest.raises(cs.RangeError, match="61 bits"):
+        sim.submit("X", message(owner=a, side=SELL, price=210, quantity=2**60))
+    with pytest.raises(cs.RangeError, match="61 bits"):
+        sim.submit("X", message(order_id=5, action=Action.MODIFY, price=197, quantity=2**60))
+    with pytest.raises(cs.RangeError, match="61 bits"):
+        sim.set_levels("X", SELL, [2**52], [20])
+    assert sim.result().digest == before
+    sim.submit("X", message(owner=a, side=BUY, type=OrderType.MARKET, quantity=2**60))  # it gets what there is
+    for _ in range(40):  # each shock alone is small enough
+        try:
+            sim.apply(cs.Shock(price=9))
+        except cs.RangeError:
+            break
+        sim.settle()
+    else:
+        raise AssertionError("prices grew without a bound")
+    assert sim.result().audit["conserved"]
