@@ -1,5 +1,6 @@
-"""Build the compiled extensions. Switches (environment): CASCADE_DEBUG=1 bounds and overflow checks, CASCADE_SANITIZE=1
-address and undefined-behaviour sanitizers, CASCADE_COVERAGE=1 line tracing, CASCADE_TESTING=1 the units' test wrappers."""
+"""Build the compiled extensions. Switches (environment): CASCADE_DEBUG=1 bounds and overflow checks,
+CASCADE_SANITIZE=1 address and undefined-behaviour sanitizers, CASCADE_COVERAGE=1 line tracing,
+CASCADE_TESTING=1 the units' test wrappers."""
 
 import os
 
@@ -54,4 +55,4 @@ extensions = [
     for name in ["_core", "_arrow"] + (["_testing"] if testing else [])
 ]
 
-setup(ext_modules=cythonize(extensions, build_dir="build/cython", compiler_directives=directives, annotate=False))
+setup(ext_modules=cythonize(extensions, build_dir="build/cython", compiler_directives=directives))

@@ -1,13 +1,14 @@
-"""Liquidation cascades on real order books: given these positions and these books, what happens when the price is hit?
+"""Liquidation cascades on real order books: given these positions and these books, what happens when the
+price is hit?
 
 >>> import cascade as cs
 
-`cs.Market` loads instruments, books, accounts and positions; `market.run(cs.Shock(...))` gives a `Result`. `cs.OrderBook` is the
-matching engine alone. See the README for a first example.
+`cs.Market` loads instruments, books, accounts and positions; `market.run(cs.Shock(...))` gives a `Result`.
+`cs.OrderBook` is the matching engine alone. See the README for a first example.
 """
 
 try:
-    from . import _core
+    from . import _core  # noqa: F401
 except ImportError as error:  # the source tree before it is built
     if getattr(error, "name", None) not in ("cascade._core", None):
         raise
@@ -88,8 +89,8 @@ __all__ = [
     "Status",
     "Stp",
     "Table",
-    "TimeInForce",
     "Tier",
+    "TimeInForce",
     "Venue",
     "VenueRules",
     "Why",

@@ -152,9 +152,16 @@ def show(value: Any) -> str:
     if isinstance(value, str):
         text = repr(value[: VALUE_WIDTH + 1])
     elif isinstance(value, Decimal | Fraction):
-        text = str(value)
+        try:
+            text = str(value)
+        except ValueError:
+            text = f"a {type(value).__name__} of too many digits to write"
     else:
-        text = repr(value)
+        try:
+            text = repr(value)
+        except ValueError:  # Python writes no integer of more than 4,300 digits
+            integer = isinstance(value, int)
+            text = f"an integer of {value.bit_length():,} bits" if integer else type(value).__name__
     if not text.isprintable():
         text = ascii(text)[1:-1]
     return text if len(text) <= VALUE_WIDTH else text[: VALUE_WIDTH - 3] + "..."

@@ -44,7 +44,7 @@ def read_columns(
     columns: Mapping[str, str] | None = None,
     *,
     bad: BadRows | None = None,
-) -> dict[str, np.ndarray | None]:
+) -> dict[str, Any]:
     """Read a table of any library into NumPy columns.
 
     Parameters
@@ -81,7 +81,7 @@ def read_columns(
     bad = BadRows(name) if bad is None else bad
     source = _open(table, name)
     theirs = _resolve(source, name, spec, columns)
-    found = {ours: _read(source[their], name, ours) for ours, their in theirs.items()}
+    found = {ours: read_column(source[their], name, ours) for ours, their in theirs.items()}
     lengths = {ours: len(values) for ours, (values, _) in found.items()}
     for ours, length in lengths.items():
         first = next(iter(lengths))
@@ -127,7 +127,7 @@ def _resolve(
     return {ours: their for ours, their in theirs.items() if their in source}
 
 
-# Opening a table: a mapping from column name to something that _read understands.
+# Opening a table: a mapping from column name to something that read_column understands.
 
 
 def _open(table: Any, name: str) -> Mapping[Any, Any]:
@@ -194,7 +194,8 @@ def _kind_of(value: Any) -> str:
 # Reading a column: (values, mask of missing values or None).
 
 
-def _read(column: Any, name: str, ours: str) -> tuple[np.ndarray, np.ndarray | None]:
+def read_column(column: Any, name: str, ours: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read one column of any library: (values, mask of missing ones or None), a copy of its own."""
     place = f"{name}[{ours!r}]"
     library = _library(column, ("Series", "Index", "Array", "ChunkedArray"))
     missing = None

@@ -74,6 +74,19 @@ cdef extern from *:
     bint cascade_flag_take(int* flag) noexcept nogil
     void cascade_flag_give(int* flag) noexcept nogil
 
+cdef extern from *:
+    """
+    #ifdef CASCADE_TESTING
+    #define CASCADE_IS_TESTING 1
+    #else
+    #define CASCADE_IS_TESTING 0
+    #endif
+    """
+    bint CASCADE_IS_TESTING
+
+TESTING = bool(CASCADE_IS_TESTING)
+"""Whether this is a test build, in which bugs can be planted (`Engine.begin`)."""
+
 
 cdef int raise_status(int status) except -1:
     """The exception of an order book's status; OK returns."""

@@ -49,7 +49,7 @@ from cascade._wide cimport wide_add, wide_cmp, wide_high, wide_join, wide_low, w
 
 from cascade.errors import AuditError
 from cascade.records import EVENT_DTYPE
-from cascade.result import LIQUIDATION_DTYPE, MARK_DTYPE, ROW_DTYPE, WAVE_DTYPE
+from cascade._rundata import LIQUIDATION_DTYPE, MARK_DTYPE, ROW_DTYPE, WAVE_DTYPE
 
 # Events between two looks for a signal: about a millisecond.
 cdef enum:
@@ -184,10 +184,12 @@ cdef class Engine:
             r.instruments[i].known_bid = prices[i, 2]
             r.instruments[i].known_ask = prices[i, 3]
             r.instruments[i].known_until = -1
+            r.instruments[i].window_check = -2
         for k in range(tiers.shape[0]):
             r.tiers[k].floor_quanta = tiers[k, 0]
             r.tiers[k].rate = tiers[k, 1]
-            r.tiers[k].amount_quanta = tiers[k, 2]
+            r.tiers[k].one = tiers[k, 2]
+            r.tiers[k].amount_quanta = tiers[k, 3]
         return 0
 
     cdef int load_accounts(self) except -1:
@@ -634,17 +636,28 @@ cdef class Engine:
             if r.instruments[i].vault_lots != 0 or r.instruments[i].vault_basis != 0
         ]
         table = np.empty(rows + len(vault), ROW_DTYPE)
-        cdef int32_t[:] account_to = table["account"], instrument_to = table["instrument"], slot_to = table["slot"]
-        cdef int64_t[:] lots_to = table["lots"], basis_to = table["basis"]
-        for j in range(rows):
-            account_to[j] = r.rows[to_row[j]].account
-            instrument_to[j] = r.rows[to_row[j]].instrument
-            slot_to[j] = r.rows[to_row[j]].slot
-            lots_to[j] = r.rows[to_row[j]].lots
-            basis_to[j] = r.rows[to_row[j]].basis
+        table[:rows] = self.rows_of(to_row[:rows])
         for j, row in enumerate(vault):
             table[rows + j] = row
         return {"touched_accounts": accounts[:n], "touched_balances": balances[:n], "touched_rows": table}
+
+    cdef object rows_of(self, const int32_t[::1] which):
+        """Position rows as ROW_DTYPE. Its records are packed: fields need not be aligned, so columns are filled and copied in."""
+        cdef int64_t j, n = which.shape[0]
+        cdef const row_t* row
+        cdef int32_t[::1] account = np.empty(n, np.int32), instrument = np.empty(n, np.int32), slot = np.empty(n, np.int32)
+        cdef int64_t[::1] lots = np.empty(n, np.int64), basis = np.empty(n, np.int64)
+        for j in range(n):
+            row = &self.r.rows[which[j]]
+            account[j] = row.account
+            instrument[j] = row.instrument
+            slot[j] = row.slot
+            lots[j] = row.lots
+            basis[j] = row.basis
+        table = np.empty(n, ROW_DTYPE)
+        table["account"], table["instrument"], table["slot"] = account, instrument, slot
+        table["lots"], table["basis"] = lots, basis
+        return table
 
     # -- looking -----------------------------------------------------------------------------------------------------
     def marks(self):
@@ -670,16 +683,7 @@ cdef class Engine:
 
     def rows(self):
         """Position rows of the users' accounts, sorted by account, instrument, slot."""
-        cdef int32_t k
-        table = np.empty(self.r.rows_n, ROW_DTYPE)
-        cdef int32_t[:] account = table["account"], instrument = table["instrument"], slot = table["slot"]
-        cdef int64_t[:] lots = table["lots"], basis = table["basis"]
-        for k in range(self.r.rows_n):
-            account[k] = self.r.rows[k].account
-            instrument[k] = self.r.rows[k].instrument
-            slot[k] = self.r.rows[k].slot
-            lots[k] = self.r.rows[k].lots
-            basis[k] = self.r.rows[k].basis
+        table = self.rows_of(np.arange(self.r.rows_n, dtype=np.int32))
         if self.r.rows_n == self.r.rows_loaded:
             return table
         return table[np.lexsort((table["slot"], table["instrument"], table["account"]))]

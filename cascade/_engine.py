@@ -1,16 +1,19 @@
-"""The compiled engine behind the interface that `Market` and `Simulation` use; the reference's twin is `reference/adapter.py`."""
+"""The compiled engine behind the interface that `Market` and `Simulation` use; the reference's twin is
+`reference/adapter.py`."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from . import _core
+from ._rundata import RunData
 from ._state import EXTERNAL, SYSTEM, State
+from .instruments import RATE_ONE
 from .margin import notional_at_zero_excess, price_of_notional
 from .records import ORDER_DTYPE
-from .result import RunData
 from .rules import VenueRules
 
 MARK_ONE = 1024
@@ -27,7 +30,12 @@ class CoreEngine:
     Engines are kept by the market and reused: a later run finds the columns loaded and costs what it touches.
     """
 
-    def __init__(self, idle: list[Any], state: State, rules: VenueRules, record: str, audit: str, max_waves: int | None):
+    planted_bug = 0
+    """Of runs begun from now on; builds other than those for testing know no bug."""
+
+    def __init__(
+        self, idle: list[Any], state: State, rules: VenueRules, record: str, audit: str, max_waves: int | None
+    ):
         self._idle = idle
         self.rules = rules
         self.record = record
@@ -37,7 +45,7 @@ class CoreEngine:
         except IndexError:
             self.engine = _core.Engine()
             self.engine.load(columns_of(state, rules))
-        self.engine.begin(RECORDS[record], max_waves)
+        self.engine.begin(RECORDS[record], max_waves, self.planted_bug)
 
     def apply(self, ops: np.ndarray) -> None:
         self.engine.apply(ops.view(np.uint8))
@@ -93,33 +101,46 @@ class CoreEngine:
         return twin
 
 
+def aligned(column: np.ndarray) -> np.ndarray:
+    """A contiguous column at an address that fits its type: that of a single packed record is contiguous but
+    may stand anywhere."""
+    return np.require(column, requirements=["C", "A"])
+
+
 def columns_of(state: State, rules: VenueRules) -> dict[str, Any]:
     """A market as the arrays that the core takes in."""
-    terms, tiers = [], []
+    terms: list[tuple[int, ...]] = []
+    tiers: list[tuple[int, ...]] = []
     for t in state.terms:
         terms.append(
-            (t.contract, t.coef_num, t.coef_den, t.taker_fee, t.maker_fee, t.liquidation_fee, len(tiers), len(t.floors))
+            (
+                t.contract, t.coef_num, t.coef_den, t.taker_fee, t.maker_fee, t.liquidation_fee,
+                len(tiers), len(t.floors),
+            )
         )
-        tiers += list(zip(t.floors, t.rates, t.amounts, strict=True))
+        for floor, rate, amount in zip(t.floors, t.rates, t.amounts, strict=True):
+            shared = math.gcd(rate, RATE_ONE)
+            tiers.append((floor, rate // shared, RATE_ONE // shared, amount))
     prices = np.column_stack([state.last, state.index_1024, state.known_bid, state.known_ask])
     orders = []
     for book in state.orders:
         age = np.arange(len(book.price))
         by_price = np.lexsort((age, book.price * book.side))  # both sides from the worst price to the best
-        orders.append((*book.columns(), by_price.astype(np.int64), np.flatnonzero(book.owner != EXTERNAL).astype(np.int64)))
+        owned = np.flatnonzero(book.owner != EXTERNAL)
+        orders.append((*book.columns(), by_price.astype(np.int64), owned.astype(np.int64)))
     return {
         "terms": np.array(terms, np.int64),
         "tiers": np.array(tiers, np.int64),
         "prices": np.ascontiguousarray(prices, np.int64),
-        "mode": state.account_mode,
-        "parent": state.account_parent,
-        "flags": state.account_flags,
-        "balance": state.account_balance,
-        "row_account": state.row_account,
-        "row_instrument": state.row_instrument,
-        "slot": state.row_slot,
-        "lots": state.row_lots,
-        "basis": state.row_basis,
+        "mode": aligned(state.account_mode),
+        "parent": aligned(state.account_parent),
+        "flags": aligned(state.account_flags),
+        "balance": aligned(state.account_balance),
+        "row_account": aligned(state.row_account),
+        "row_instrument": aligned(state.row_instrument),
+        "slot": aligned(state.row_slot),
+        "lots": aligned(state.row_lots),
+        "basis": aligned(state.row_basis),
         "fund": state.fund,
         "vault": state.vault,
         "orders": orders,
@@ -135,7 +156,8 @@ def rule_codes(rules: VenueRules) -> tuple[int, ...]:
     return (
         rules.code("mark"), rules.code("queue"), rules.code("position_order"), rules.code("adl_rank"),
         rules.code("adl_price"), rules.clearing == "continuous", rules.trigger == "le", rules.size == "all",
-        rules.order_price == "bankruptcy", rules.cancel_orders, rules.surplus == "fund", rules.fee_to == "venue",
+        rules.order_price == "bankruptcy", rules.cancel_orders, rules.surplus == "fund",
+        rules.fee_to == "venue",
         2**63 - 1 if rules.capacity is None else rules.capacity,
     )  # fmt: skip
 
@@ -143,8 +165,9 @@ def rule_codes(rules: VenueRules) -> tuple[int, ...]:
 def triggers_of(state: State) -> dict[str, Any]:
     """Who can be found by trigger price, and who must be looked at in every check.
 
-    An account with one position is indexed by the mark (1/1024 ticks) at which it can become unhealthy, erring on the safe side;
-    accounts with several, and those under tiers whose maintenance jumps, are scanned; flat accounts with debts are `debtors`.
+    An account with one position is indexed by the mark (1/1024 ticks) at which it can become unhealthy,
+    erring on the safe side; accounts with several, and those under tiers whose maintenance jumps, are
+    scanned; flat accounts with debts are `debtors`.
     """
     users = np.flatnonzero(state.account_mode != SYSTEM)
     count = np.bincount(state.row_account, minlength=len(state.account_mode))
@@ -163,7 +186,8 @@ def triggers_of(state: State) -> dict[str, Any]:
         account, r = single[mine], row[mine]
         lots = state.row_lots[r]
         rest = (state.account_balance[account] - state.row_basis[r]).astype(np.float64) - MONEY_SLACK
-        # A position whose value rises with its notional is unhealthy below the crossing, the other kind above it.
+        # A position whose value rises with its notional is unhealthy below the crossing, the other kind above
+        # it.
         rising = (lots > 0) == (terms.contract == 0)
         notional = notional_at_zero_excess(terms, rising, rest)
         mark = price_of_notional(terms, lots, notional) * MARK_ONE

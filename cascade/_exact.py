@@ -28,8 +28,8 @@ WHOLE_TOLERANCE = Fraction(1, 10**6)
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
-_LONGEST = 400  # digits and decimal exponent of a Decimal or text: beyond it is no market's number, only work
+NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
+LONGEST = 400  # digits and decimal exponent of a Decimal or text: beyond it is no market's number, only work
 _FLOAT64_HALF_ULP = 2.0**-53 * 1.0001  # |shortest decimal - float| <= half an ulp, relative to a normal float
 _CLEAR = 0.5 - 1e-9  # a distance below it rounds to the nearest whole number for sure
 _SMALLEST = 1e-290  # below it the relative bound is not taken for granted
@@ -279,18 +279,18 @@ class _Numbers:
                 continue
             if isinstance(value, str):
                 value = value.strip()
-                if not _NUMBER.fullmatch(value):
+                if not NUMBER.fullmatch(value):
                     no_number[row] = value.lower().lstrip("+-") not in ("nan", "inf", "infinity")
                     not_finite[row] = not no_number[row]
                     continue
-                if len(value) > _LONGEST:
+                if len(value) > LONGEST:
                     too_long[row] = True
                     continue
                 value = Decimal(value)
             if isinstance(value, float | np.floating | Decimal) and not _is_finite(value):
                 not_finite[row] = True
                 continue
-            if isinstance(value, Decimal) and value and abs(value.adjusted()) > _LONGEST:
+            if isinstance(value, Decimal) and value and abs(value.adjusted()) > LONGEST:
                 too_long[row] = True
                 continue
             self.is_exact[row] = not isinstance(value, float | np.floating)
@@ -298,7 +298,7 @@ class _Numbers:
         self.where.wrong_type(no_type, values, "must be a number")
         self.where.refuse(no_number, values, "must be a number")
         self.where.refuse(not_finite, values, "must be finite")
-        self.where.refuse(too_long, values, f"must have at most {_LONGEST} digits")
+        self.where.refuse(too_long, values, f"must have at most {LONGEST} digits")
 
     def refuse_unless_positive(self) -> None:
         """Refuse what is not above 0, and go on with 1 in its place."""

@@ -1,6 +1,8 @@
-"""Tables in a user's files: CSV read exactly, Parquet through whichever library is there, errors with file and line.
+"""Tables in a user's files: CSV read exactly, Parquet through whichever library is there, errors with file
+and line.
 
-CSV fields stay text until they are converted to ticks, lots and quanta, so "0.1" is one tenth and no float comes between.
+CSV fields stay text until they are converted to ticks, lots and quanta, so "0.1" is one tenth and no float
+comes between.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ import numpy as np
 from .errors import CascadeError, InputError
 
 MISSING = ("", "nan", "null", "none", "na")
-"""What a field of the margin column may say instead of a number, in any case; elsewhere only an empty field is missing."""
+"""What a field of the margin column may say instead of a number, in any case; elsewhere only an empty field
+is missing."""
 SIDES = {
     "bid": "buy", "bids": "buy", "buy": "buy", "b": "buy", "1": "buy", "+1": "buy",
     "ask": "sell", "asks": "sell", "sell": "sell", "s": "sell", "a": "sell", "-1": "sell",
@@ -74,7 +77,8 @@ def read_table(path: Path, columns: Mapping[str, str] | None = None) -> UserTabl
     Raises
     ------
     InputError
-        Neither suffix, no such file, not CSV, not UTF-8, rows of unequal length, a repeated column; Parquet with no library.
+        Neither suffix, no such file, not CSV, not UTF-8, rows of unequal length, a repeated column; Parquet
+        with no library.
     """
     suffix = path.suffix.lower()
     try:
@@ -90,7 +94,8 @@ def read_table(path: Path, columns: Mapping[str, str] | None = None) -> UserTabl
 
 
 def _read_csv(path: Path) -> tuple[dict[str, Any], np.ndarray]:
-    """(columns of text, line numbers). Fields are stripped of blanks; empty ones are None; blank lines are passed over."""
+    """(columns of text, line numbers). Fields are stripped of blanks; empty ones are None; blank lines are
+    passed over."""
     rows, lines = [], []
     header: list[str] | None = None
     with open(path, encoding="utf-8-sig", newline="") as file:
@@ -104,7 +109,8 @@ def _read_csv(path: Path) -> tuple[dict[str, Any], np.ndarray]:
                     _check_header(path, header)
                 elif len(row) != len(header):
                     raise at(
-                        f"{path}, line {reader.line_num}", f"{len(row)} fields where the header has {len(header)}"
+                        f"{path}, line {reader.line_num}",
+                        f"{len(row)} fields where the header has {len(header)}"
                     )
                 else:
                     rows.append(row)
@@ -193,7 +199,9 @@ def with_order_ids(table: UserTable) -> UserTable:
     values = table.columns.get(table.theirs("order_id"))
     if table.lines is None or values is None:
         return table
-    return table.with_column("order_id", [int(v) if v and v.isdecimal() and v.isascii() else v for v in values])
+    return table.with_column(
+        "order_id", [int(v) if v and v.isdecimal() and v.isascii() else v for v in values]
+    )
 
 
 def sides(table: UserTable, name: str) -> np.ndarray:
@@ -246,6 +254,6 @@ def naming(tables: Mapping[str, UserTable], default: Path) -> Iterator[None]:
             place = str(table.path if table else default)
         else:
             row = int(found[2]) if found else 0
-            line = table.lines is not None and row < len(table.lines)
-            place = f"{table.path}, line {table.lines[row]}" if line else str(table.path)
+            lines = table.lines
+            place = f"{table.path}, line {lines[row]}" if lines is not None and row < len(lines) else str(table.path)
         raise at(place, text, type(error)) from error

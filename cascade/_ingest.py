@@ -30,6 +30,7 @@ from cascade._exact import (
     to_rounded,
     to_whole,
 )
+from cascade._texts import ID_BYTES, NO_NUL, NO_SURROGATE, NOT_LONG, utf8_size
 from cascade.errors import RangeError
 
 __all__ = [
@@ -52,10 +53,6 @@ __all__ = [
     "to_rounded",
     "to_whole",
 ]
-
-ID_BYTES = 2**20
-"""Longest id, in bytes of UTF-8."""
-
 
 def to_int(
     values: np.ndarray,
@@ -183,22 +180,13 @@ def _check_texts(texts: list[str], where: Where) -> None:
     """Refuse text that cannot be an id. The common case, where all is well, is three passes in C."""
     joined = "\n".join(texts)
     if "\0" in joined:
-        where.refuse(np.array(["\0" in text for text in texts]), texts, "must not contain NUL")
+        where.refuse(np.array(["\0" in text for text in texts]), texts, NO_NUL)
     try:
         joined.encode()
     except UnicodeEncodeError:
-        bad = np.array([_utf8_size(text) is None for text in texts])
-        where.refuse(bad, texts, "must be text that UTF-8 can encode (it has a lone surrogate)")
+        where.refuse(np.array([utf8_size(text) is None for text in texts]), texts, NO_SURROGATE)
     if max(map(len, texts)) > ID_BYTES // 4:
-        bad = np.array([(_utf8_size(text) or 0) > ID_BYTES for text in texts])
-        where.refuse(bad, texts, f"must be at most {ID_BYTES} bytes long")
-
-
-def _utf8_size(text: str) -> int | None:
-    try:
-        return len(text.encode())
-    except UnicodeEncodeError:
-        return None
+        where.refuse(np.array([(utf8_size(text) or 0) > ID_BYTES for text in texts]), texts, NOT_LONG)
 
 
 def to_choice(

@@ -56,7 +56,6 @@ from cascade._run cimport (
     account_t,
     case_t,
     context_begin,
-    context_of,
     dirty_mark,
     emit,
     instrument_t,
@@ -142,7 +141,8 @@ cdef inline void count_wave(run_t* r, int32_t wave, int i, int64_t lots, int64_t
 cdef inline void count_liquidation(run_t* r, const liquidation_t* l) noexcept nogil:
     """Add one closing to the totals: first order is wave 1 but for who was unhealthy before the shock."""
     cdef wide_t notional = wide_of(l.closed_value)
-    count_wave(r, l.wave, l.instrument, magnitude(l.quantity) - l.left, l.closed_value, 1)
+    cdef int64_t lots = magnitude(l.quantity) - l.left
+    count_wave(r, l.wave, l.instrument, lots, l.closed_value, lots > 0)
     r.totals.notional = wide_add(r.totals.notional, notional)
     if l.cause == -2:
         r.totals.initial = wide_add(r.totals.initial, notional)
@@ -449,11 +449,10 @@ cdef inline void deleverage(run_t* r, closing_t* c) noexcept nogil:
 
 
 cdef inline liquidation_t* record_begin(
-    run_t* r, int32_t a, int64_t turn, const case_t* case, liquidation_t* spare
+    run_t* r, int32_t a, int64_t turn, const case_t* case, const standing_t* s, liquidation_t* spare
 ) noexcept nogil:
-    """A new row of the liquidations; in a summary run the caller's spare one."""
+    """A new row of the liquidations, with the account's standing; in a summary run the caller's spare one."""
     cdef liquidation_t* l = spare
-    cdef standing_t s = standing_of(r, a)
     r.records_n += 1
     if r.record != RECORD_SUMMARY and run_room(
         r, <void**>&r.liquidations, &r.liquidations_cap, r.liquidations_n + 1, sizeof(liquidation_t)
@@ -464,7 +463,7 @@ cdef inline liquidation_t* record_begin(
     l.seq = turn
     l.time_ns = r.time_ns
     l.cause = case.cause
-    l.cause_row = context_of(r, case.cause).row if case.cause >= 0 else -1
+    l.cause_row = case.cause_row if case.cause >= 0 else -1
     l.account = a
     l.instrument = -1
     l.step = r.step
@@ -591,23 +590,26 @@ cdef inline bint turn(run_t* r, const waiting_t* waiting) noexcept nogil:
             return True
         r.taken[k] = r.scratch[k].next
     for k in range(n):
-        if not r.rules.size_all:
+        if k > 0:
             s = standing_of(r, a)
-            if not standing_unhealthy(r, &s):
+            if not r.rules.size_all and not standing_unhealthy(r, &s):
                 break
         if r.rows[r.taken[k]].lots == 0 or r.error != 0:
             continue
-        l = record_begin(r, a, seq, case, &spare)
+        l = record_begin(r, a, seq, case, &s, &spare)
         close_position(r, a, r.taken[k], l)
         if l.left > 0:
             worst = l.status if worst == 0 or l.status < worst else worst
             all_beyond = all_beyond and l.status == LEFT_BEYOND_DATA
     if l == NULL:
-        l = record_begin(r, a, seq, case, &spare)
-    if account_flat(r, a):
-        settle_flat(r, a, seq, l)
-    note_health(r, a, case)
+        l = record_begin(r, a, seq, case, &s, &spare)
     case.left = 0
+    if account_flat(r, a):
+        settle_flat(r, a, seq, l)   # owes nothing any more: healthy at any mark
+        case.healthy_at = r.seq
+        case.open = False
+        return True
+    note_health(r, a, case)
     s = standing_of(r, a)
     if standing_unhealthy(r, &s):
         if r.changes == changes:

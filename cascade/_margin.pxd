@@ -8,7 +8,7 @@ from cascade._wide cimport (
     money_inverse_mark,
     money_linear,
     money_linear_mark,
-    money_rate_up,
+    money_part_up,
 )
 
 
@@ -42,7 +42,7 @@ cdef inline int64_t maintenance_of(const run_t* r, const terms_t* t, int64_t not
         tier += 1
     if tier.rate == 0:
         return 0
-    needed = money_rate_up(tier.rate, notional) - tier.amount_quanta
+    needed = money_part_up(tier.rate, notional, tier.one) - tier.amount_quanta
     return needed if needed > 0 else 0
 
 

@@ -297,7 +297,6 @@ cdef inline int64_t match_reports(const book_t* b, const plan_t* p, int mode) no
 cdef inline void match_commit(book_t* b, const order_msg_t* m, plan_t* p, sink_t* sink) noexcept nogil:
     """Do what was planned and report it. Cannot fail: memory and room in the sink are there."""
     cdef taker_t* t = &p.taker
-    cdef const order_t* o
     cdef report_t* r
     cdef bint tell = sink.mode == SINK_ALL
     if p.reason != REASON_NONE:

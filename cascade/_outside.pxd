@@ -410,7 +410,7 @@ cdef inline int64_t take_from_book(
     run_t* r, int i, int32_t owner, uint64_t id, int side, int64_t limit, int64_t lots, int64_t order, int64_t row, sink_t* sink
 ) noexcept nogil:
     """Trade within the limit and the knowledge of the book, a report a fill; the lots left."""
-    cdef party_t party = party_of(r, owner, i, 0)
+    cdef party_t party
     cdef int32_t maker
     cdef const order_t* o
     cdef report_t* report
@@ -419,6 +419,7 @@ cdef inline int64_t take_from_book(
         maker = next_maker(r, i, side, limit)
         if maker < 0:
             break
+        party = party_of(r, owner, i, 0)    # only now: who does not trade gets no row
         o = &r.books[i].orders[maker]
         k = lots if lots < o.quantity_lots else o.quantity_lots
         lots -= k

@@ -1,4 +1,5 @@
-"""Reports to read: what `print(market)` and `print(result)` say, for a risk officer rather than a programmer."""
+"""Reports to read: what `print(market)` and `print(result)` say, for a risk officer rather than a
+programmer."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import InputError
+from .errors import InputError, RangeError
 
 WIDTH = 78
 MOST_WAVES = 8
@@ -56,7 +57,9 @@ def report(result: Any) -> str:
         f"{'end':<16}{ENDS.get(s['status'], 'not finished')}",
         f"{'rules':<16}mark {rules.mark}, clearing by {rules.clearing}, liquidation orders at {rules.order_price}",
     ]
-    lines += ["-" * WIDTH, *price_lines(result), "-" * WIDTH, *loss_lines(result), "-" * WIDTH, *wave_lines(result)]
+    lines += [
+        "-" * WIDTH, *price_lines(result), "-" * WIDTH, *loss_lines(result), "-" * WIDTH, *wave_lines(result)
+    ]
     audit = result.audit
     verdict = "contracts, basis and money conserved" if audit["conserved"] else "NOT CONSERVED: do not use this result"
     lines.append("-" * WIDTH)
@@ -105,18 +108,23 @@ def loss_lines(result: Any) -> list[str]:
         lines.append(f"{'amplification':<16}{s['amplification']:>10.3f}  {of}")
     used = s["fund_end"] - s["fund_start"]
     share = f", {used / s['fund_start']:+.0%}" if s["fund_start"] else ""
-    lines.append(f"{'insurance fund':<16}{amount(s['fund_start'])} -> {amount(s['fund_end'])} ({amount(used)}{share})")
+    lines.append(
+        f"{'insurance fund':<16}{amount(s['fund_start'])} -> {amount(s['fund_end'])} ({amount(used)}{share})"
+    )
     beyond = [
         f"{what} {amount(s[key])}"
         for what, key in (
-            ("deleveraged", "adl_notional"), ("taken by the vault", "takeover_notional"), ("socialised", "socialised"),
+            ("deleveraged", "adl_notional"), ("taken by the vault", "takeover_notional"),
+            ("socialised", "socialised"),
             ("deficit nobody paid", "deficit"),
         )
         if s[key]
     ]  # fmt: skip
     lines.append(f"{'beyond the fund':<16}{', '.join(beyond) or 'nothing: no deleveraging, no loss shared, no deficit'}")
     if s["unfilled_accounts"]:
-        lines.append(f"{'left open':<16}{count(s['unfilled_accounts'], 'unhealthy account')} still holding lots")
+        lines.append(
+            f"{'left open':<16}{count(s['unfilled_accounts'], 'unhealthy account')} still holding lots"
+        )
     return lines
 
 
@@ -145,7 +153,9 @@ def wave_lines(result: Any) -> list[str]:
             f"{amount(waves['notional'][k]):>11}{price_text(waves['price'][k], ticks[symbol]):>15}"
             f"{change(waves['price'][k] / start[symbol]):>10}"
         )
-    lines.append("turn: a liquidation that closed lots; mark after: the mark that the next wave is judged by;")
+    lines.append(
+        "turn: a liquidation that closed lots; mark after: the mark that the next wave is judged by;"
+    )
     lines.append("change: from the start. Waves without trades are left out.")
     return lines
 
@@ -162,7 +172,7 @@ def market_report(market: Any) -> str:
         lines += [*instrument_lines(market, state, i), "-" * WIDTH]
     try:
         margin = market.margin()
-    except InputError as error:
+    except (InputError, RangeError) as error:
         return "\n".join([*lines, f"{'unhealthy now':<16}unknown: {error}"])
     needs = margin["maintenance"] > 0
     unhealthy = int((margin["equity"] < margin["maintenance"]).sum())
@@ -178,8 +188,8 @@ def instrument_lines(market: Any, state: Any, i: int) -> list[str]:
     """One instrument: prices, open interest, and each side of its book by distance from the mid."""
     ins = market.instruments[i]
     tick, lot = float(ins.tick_size), float(ins.lot_size)
-    lots = state.row_lots[state.row_instrument == i]
-    longs, shorts = int(lots[lots > 0].sum()), int(-lots[lots < 0].sum())
+    lots = state.row_lots[state.row_instrument == i].astype(np.float64)  # a sum of int64 could wrap around
+    longs, shorts = float(lots[lots > 0].sum()), float(np.abs(lots[lots < 0]).sum())
     interest = max(longs, shorts)
     orders = state.orders[i]
     bids, asks = orders.prices(1), orders.prices(-1)
@@ -192,17 +202,20 @@ def instrument_lines(market: Any, state: Any, i: int) -> list[str]:
         lines = [f"{ins.symbol:<16}{last}, {quotes}"]
     held = f"{interest * lot:,.3f}: long {longs * lot:,.3f}, short {shorts * lot:,.3f}"
     if longs != shorts:
-        side = "short" if longs > shorts else "long"
-        held += f", external {side} {abs(longs - shorts) * lot:,.3f}"
+        net = "short" if longs > shorts else "long"
+        gap = abs(longs - shorts)
+        held += f", external {net} {gap * lot:,.3f} ({gap / interest:.1%})"
     lines.append(f"{'  open interest':<16}{held}")
     if bids.size and asks.size:
         mid = (best_bid + best_ask) / 2
         lines.append(f"{'  book':<10}{'levels':>9}{'within 1%':>13}{'within 5%':>13}{'in all':>13}  known to")
-        for side, prices, word, known in ((1, bids, "bids", state.known_bid[i]), (-1, asks, "asks", state.known_ask[i])):
+        for side, prices, word, until in (
+            (1, bids, "bids", state.known_bid[i]), (-1, asks, "asks", state.known_ask[i])
+        ):
             quantity = orders.lots[orders.side == side]
             within = [float(quantity[np.abs(prices / mid - 1) <= d].sum()) * lot for d in (0.01, 0.05)]
             worst = prices.min() if side > 0 else prices.max()
-            end = "its end" if known in (0, 2**63 - 1) else price_text(worst * tick, tick)
+            end = "its end" if until in (0, 2**63 - 1) else price_text(worst * tick, tick)
             lines.append(
                 f"    {word:<6}{len(np.unique(prices)):>9,}{within[0]:>13,.3f}{within[1]:>13,.3f}"
                 f"{float(quantity.sum()) * lot:>13,.3f}  {end}"

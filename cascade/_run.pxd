@@ -8,6 +8,14 @@ from cascade._types cimport ERR_MEMORY
 from cascade._wide cimport fraction_t, wide_t
 
 
+cdef extern from *:
+    """
+    #define cascade_prefetch(p) __builtin_prefetch((p), 1)
+    """
+    # Accounts are met in the order of triggers and queues, not of memory: at a million of them this halves a run.
+    void prefetch "cascade_prefetch"(const void* p) noexcept nogil
+
+
 cdef enum:
     EXTERNAL = 0
     FUND = 1
@@ -170,7 +178,8 @@ ctypedef struct terms_t:
 
 ctypedef struct tier_t:
     int64_t floor_quanta
-    int64_t rate            # 1e-12
+    int64_t rate            # in parts of `one`
+    int64_t one             # 1e12, or less where rate and 1e12 share a factor
     int64_t amount_quanta
 
 
@@ -188,6 +197,9 @@ ctypedef struct instrument_t:
     int64_t high_mark
     int64_t known_until     # price at which knowledge ended while lots were to be traded, -1: it did not
     bint book_dirty         # the book differs from the loaded one
+    # The changes of its mark since the check before the latest: [window_first, window_last) of its history.
+    int64_t window_check
+    int32_t window_first, window_last
     # Positions of the system accounts, and what all positions sum to (always 0).
     wide_t external_lots
     wide_t external_basis
@@ -232,6 +244,7 @@ ctypedef struct row_t:
 # What is remembered of an account that was ever queued in this run.
 ctypedef struct case_t:
     int64_t cause
+    int32_t cause_row       # row of the liquidations that the cause belongs to, -1
     int64_t healthy_at      # seq of the last time its own turn found it healthy
     int64_t idle_changes    # run_t.changes at its last turn if that left it unhealthy and changed nothing, else -1
     int64_t idle_marks      # run_t.marks_version at that turn
@@ -274,6 +287,8 @@ ctypedef packed struct mark_change_t:
     int64_t mark
     int32_t wave
     int32_t instrument
+    int32_t row             # of the liquidations: who was acting, -1
+    int32_t rises           # how many of the instrument's changes so far were upwards
 
 ctypedef packed struct liquidation_t:
     int64_t seq, time_ns, cause, quantity, filled, left, adl, takeover, mark, equity, maintenance, value, row_maintenance
@@ -294,11 +309,12 @@ ctypedef struct wave_t:
     int32_t wave
     int32_t instrument
 
-# One waiting account. Which of the keys counts is the rules' choice.
+# One waiting account. Its key is num / den, the smallest goes first; what that is, is the rules' choice.
 ctypedef struct waiting_t:
-    fraction_t key          # equity / maintenance, or distance past the trigger (negated: lowest first)
-    wide_t size             # notional, or arrival
-    int64_t seq             # its QUEUED event
+    double near             # num / den
+    int64_t num             # equity, arrival, or negated: notional, distance past the trigger
+    int64_t den             # maintenance, 1, or the mark; > 0
+    int64_t seq             # its QUEUED event; before that its equity
     int32_t account
     int32_t wave
     uint8_t first           # maintenance 0: before all others
@@ -353,6 +369,7 @@ ctypedef struct run_t:
     int32_t check_step      # step of the latest check
     int32_t step_wave
     int32_t wave
+    int32_t acting                  # row of the liquidations that acts now, -1
     bint in_step, settled, limit_hit, waves_left
     bint any_stuck                  # some account has STUCK set or is idle
     int64_t marks_version           # counts changes of the marks in force
@@ -453,6 +470,7 @@ cdef inline int64_t emit(
 
 cdef inline void context_begin(run_t* r, int64_t first, int32_t wave, int32_t row) noexcept nogil:
     """From event `first` on, `row` of the liquidations (-1: the outside) acts, in `wave`."""
+    r.acting = row
     if not r.remember_marks:
         return
     if run_room(r, <void**>&r.contexts, &r.contexts_cap, r.contexts_n + 1, sizeof(context_t)):

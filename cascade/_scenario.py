@@ -1,4 +1,5 @@
-"""Scenarios: a TOML file that names a market's files, rules and shock, as `cascade run` takes it. See docs/scenario.md."""
+"""Scenarios: a TOML file that names a market's files, rules and shock, as `cascade run` takes it. See
+docs/scenario.md."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ from .shocks import Shock
 
 TOP = ("name", "fund", "vault", "cash_quantum", "rules", "instrument", "accounts", "positions", "shock", "prices", "run")
 INSTRUMENT = (
-    "symbol", "tick_size", "lot_size", "contract", "multiplier", "tiers", "taker_fee", "maker_fee", "liquidation_fee",
+    "symbol", "tick_size", "lot_size", "contract", "multiplier", "tiers", "taker_fee", "maker_fee",
+    "liquidation_fee",
     "book", "orders",
 )  # fmt: skip
 BOOK = ("bids", "asks", "file", "complete", "columns")
@@ -180,8 +182,12 @@ class _Reader:
             else:
                 for side in ("bids", "asks"):
                     if side not in section:
-                        raise InputError(f"{where}: missing key {side!r} (an empty side is a file of a header alone)")
-                bids, asks = (self.open(section[side], columns, f"{where}.{side}") for side in ("bids", "asks"))
+                        raise InputError(
+                            f"{where}: missing key {side!r} (an empty side is a file of a header alone)"
+                        )
+                bids, asks = (
+                    self.open(section[side], columns, f"{where}.{side}") for side in ("bids", "asks")
+                )
         with naming({"bids": bids, "asks": asks}, bids.path):
             market.load_book(symbol, bids.columns, asks.columns, complete=complete, columns=bids.extra)
 
@@ -212,13 +218,17 @@ def _tier_rows(table: UserTable) -> list[list[Any]]:
     names = [name for name in TIER if name != "amount" or table.theirs(name) in table.columns]
     for name in names:
         if table.theirs(name) not in table.columns:
-            raise InputError(f"tiers: missing column {table.theirs(name)!r} (it has {', '.join(map(repr, table.columns))})")
+            raise InputError(
+                f"tiers: missing column {table.theirs(name)!r} (it has {', '.join(map(repr, table.columns))})"
+            )
     columns = []
     for name in names:
         values = table.columns[table.theirs(name)]
         values = values.to_pylist() if hasattr(values, "to_pylist") else list(values)
         if name == "cap":
-            values = [None if v is None or v != v or str(v).lower() in ("inf", "infinity") else v for v in values]
+            values = [
+                None if v is None or v != v or str(v).lower() in ("inf", "infinity") else v for v in values
+            ]
         columns.append(values)
     return [list(row) for row in zip(*columns, strict=True)]
 
@@ -226,7 +236,9 @@ def _tier_rows(table: UserTable) -> list[list[Any]]:
 def _venue(name: str, where: str, others: str = "") -> Venue:
     found = {key: value for key, value in vars(venues).items() if isinstance(value, Venue)}
     if name not in found:
-        raise InputError(f"{where} = {name!r}: must be a venue ({', '.join(sorted(found))}){others and ' ' + others}")
+        raise InputError(
+            f"{where} = {name!r}: must be a venue ({', '.join(sorted(found))}){others and ' ' + others}"
+        )
     return found[name]
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
+from ._badrows import show
 from .errors import InputError, RangeError
 from .instruments import PRICE_LIMIT, RATE_ONE, Instrument, decimal_text
 
@@ -25,16 +27,17 @@ SLOTS = {"both": 0, "long": 1, "short": 2}
 KNOWN_TO_ZERO, KNOWN_TO_INFINITY = 0, 2**63 - 1
 """known_bid and known_ask of a complete book: the liquidity at every price is known."""
 ACCOUNT_LIMIT = 2**60
-"""No account's money, positions and orders may be able to exceed this many quanta: sums of a few stay below 2**63."""
+"""No account's money, positions and orders may be able to exceed this many quanta: sums of a few stay below
+2**63."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
     """One instrument as the engines see it: integers only.
 
-    A linear lot is worth `coef_num` quanta a tick (`coef_den` is 1); an inverse lot is worth coef_num / coef_den / price
-    quanta at a price in ticks. Tier t holds for notionals of at least floors[t]; maintenance there is
-    rates[t] * notional - amounts[t].
+    A linear lot is worth `coef_num` quanta a tick (`coef_den` is 1); an inverse lot is worth coef_num /
+    coef_den / price quanta at a price in ticks. Tier t holds for notionals of at least floors[t]; maintenance
+    there is rates[t] * notional - amounts[t].
     """
 
     contract: int
@@ -49,9 +52,12 @@ class Terms:
 
     @property
     def continuous(self) -> bool:
-        """Whether maintenance nowhere jumps by more than a quantum (it does where a venue has rates without amounts)."""
+        """Whether maintenance nowhere jumps by more than a quantum (it does where a venue has rates without
+        amounts)."""
         steps = zip(self.floors[1:], self.rates, self.rates[1:], self.amounts, self.amounts[1:], strict=False)
-        return all(abs((r1 - r0) * floor - (a1 - a0) * RATE_ONE) <= RATE_ONE for floor, r0, r1, a0, a1 in steps)
+        return all(
+            abs((r1 - r0) * floor - (a1 - a0) * RATE_ONE) <= RATE_ONE for floor, r0, r1, a0, a1 in steps
+        )
 
 
 def pick_quantum(instruments: tuple[Instrument, ...]) -> Decimal:
@@ -64,7 +70,8 @@ def pick_quantum(instruments: tuple[Instrument, ...]) -> Decimal:
                 exponent -= 1
                 if exponent < -18:
                     raise InputError(
-                        f"instrument[{instrument.symbol!r}]: tick_size * lot_size * multiplier = {step}: "
+                        f"instrument[{instrument.symbol!r}]: "
+                        f"tick_size * lot_size * multiplier = {show(step)}: "
                         "must be a whole number of 1e-18"
                     )
     return Decimal(1).scaleb(exponent)
@@ -77,12 +84,13 @@ def terms_of(instrument: Instrument, quantum: Fraction) -> Terms:
         coefficient = instrument.tick_size * instrument.lot_size * instrument.multiplier / quantum
         if coefficient.denominator != 1:
             raise InputError(
-                f"{name}: tick_size * lot_size * multiplier must be a whole number of cash quanta ({decimal_text(quantum)})"
+                f"{name}: tick_size * lot_size * multiplier must be a whole number of cash quanta "
+                f"({decimal_text(quantum)})"
             )
     else:
         coefficient = instrument.lot_size * instrument.multiplier / instrument.tick_size / quantum
     if max(coefficient.numerator, coefficient.denominator) >= 2**62:
-        raise RangeError(f"{name}: one lot's value of {coefficient} quanta does not fit")
+        raise RangeError(f"{name}: one lot's value of {show(coefficient)} quanta does not fit")
     tiers = instrument.tiers
     money = [(round(t.floor / quantum), round(t.amount / quantum)) for t in tiers] or [(0, 0)]
     if max(max(pair) for pair in money) >= ACCOUNT_LIMIT:
@@ -171,64 +179,117 @@ class State:
 
     def resting_orders(self, i: int) -> Iterator[tuple[int, int, int, int, int, bool]]:
         """(id, side, price, lots, owner, external) of every order, oldest first."""
-        for order_id, side, price, lots, owner in zip(*(c.tolist() for c in self.orders[i].columns()), strict=True):
+        for order_id, side, price, lots, owner in zip(
+            *(c.tolist() for c in self.orders[i].columns()), strict=True
+        ):
             yield order_id, side, price, lots, owner, owner == EXTERNAL
 
-    # -- bounds ------------------------------------------------------------------------------------------------------
-    def check_range(self, ops: np.ndarray, rules) -> None:
+    # -- bounds ----------------------------------------------------------------------------------------------
+    def check_range(self, ops: np.ndarray, rules: Any, name: Callable[[int], Any] = str) -> None:
         """Refuse, before a run, whatever could overflow in it.
 
-        With the shock's gaps applied, no account's money plus its positions and orders at the highest prices they can be
-        valued or traded at may reach ACCOUNT_LIMIT; lots of an instrument stay below 2**61; prices below PRICE_LIMIT.
+        With the shock's gaps applied, no account's money plus its positions and orders at the highest prices
+        they can be valued or traded at may reach ACCOUNT_LIMIT; lots of an instrument stay below 2**61;
+        prices below PRICE_LIMIT.
+        `name` gives the name of an account, for the message.
         """
-        exposure = np.abs(self.account_balance.astype(np.float64))
         reach = self.price_reach(ops)
-        for i, orders in enumerate(self.orders):
-            traded = float(np.abs(orders.lots.astype(np.float64)).sum())
-            wanted = float(np.abs(ops["quantity"][(ops["part"] == 6) & (ops["instrument"] == i)].astype(np.float64)).sum())
-            rows = self.row_instrument == i
-            held = float(np.abs(self.row_lots[rows].astype(np.float64)).sum())
-            depth = float(np.prod(np.maximum(1.0, ops["rate"][(ops["part"] == 3) & (ops["instrument"] == i)] / 1e9)))
-            if traded * depth + wanted + held >= 2**61:
-                raise RangeError(f"market[{self.instruments[i].symbol!r}]: the lots of book, positions and shock exceed 2**61")
-            worst = self.worst_value_of_a_lot(i, reach[i])
-            np.add.at(exposure, self.row_account[rows], np.abs(self.row_lots[rows].astype(np.float64)) * worst)
-            np.add.at(exposure, self.row_account[rows], np.abs(self.row_basis[rows].astype(np.float64)))
-            mine = orders.owner != EXTERNAL
-            np.add.at(exposure, orders.owner[mine], 2 * orders.lots[mine].astype(np.float64) * worst)
+        for i, (traded, held) in enumerate(self._lots):
+            ordered = ops["quantity"][(ops["part"] == 6) & (ops["instrument"] == i)]
+            wanted = float(np.abs(ordered.astype(np.float64)).sum())
+            depth = float(
+                np.prod(np.maximum(1.0, ops["rate"][(ops["part"] == 3) & (ops["instrument"] == i)] / 1e9))
+            )
+            lots, terms, symbol = traded * depth + wanted + held, self.terms[i], self.instruments[i].symbol
+            if lots >= 2**61:
+                raise RangeError(f"market[{symbol!r}]: the lots of book, positions and shock exceed 2**61")
+            if terms.contract != LINEAR and lots * terms.coef_num * 1024 >= 2**126:
+                raise RangeError(f"market[{symbol!r}]: {lots:.3g} lots of an inverse contract exceed 128 bits; use larger lots")
+        if self.fund >= 2**120 or self.vault >= ACCOUNT_LIMIT:
+            raise RangeError("market: fund or vault does not fit")
         cash = ops[ops["part"] == 5]
-        np.add.at(exposure, cash["account"], np.abs(cash["quantity"].astype(np.float64)))
-        if "vault" in rules.residual:  # it may end up with every position
+        deposits = np.abs(cash["quantity"].astype(np.float64))
+        with_vault = "vault" in rules.residual  # it may end up with every position
+        # Nearly always there is room to spare, known without looking at every account again.
+        spare, wide = self._spare_exposure
+        inside = all(low >= wide_low and high <= wide_high for (low, high), (wide_low, wide_high) in zip(reach, wide, strict=True))
+        if inside and float(
+            spare.sum() if with_vault else spare.max()
+        ) + self.vault + deposits.sum() < ACCOUNT_LIMIT:
+            return
+        exposure = self._exposure(reach)
+        np.add.at(exposure, cash["account"], deposits)
+        if with_vault:
             exposure[VAULT] += exposure.sum() + self.vault
         worst = int(np.argmax(exposure))
         if exposure[worst] >= ACCOUNT_LIMIT:
             raise RangeError(
-                f"market: account {worst} could reach {exposure[worst]:.3g} cash quanta of {decimal_text(self.quantum)}, "
+                f"market: account {name(worst)!r} could reach {exposure[worst]:.3g} cash quanta of "
+                f"{decimal_text(self.quantum)}, "
                 f"more than {float(ACCOUNT_LIMIT):.3g}; use a coarser cash_quantum or larger ticks and lots"
             )
-        if self.fund >= 2**120 or self.vault >= ACCOUNT_LIMIT:
-            raise RangeError("market: fund or vault does not fit")
+
+    def _exposure(self, reach: list[tuple[float, float]]) -> np.ndarray:
+        """Per account the most quanta that its money, positions and orders can amount to within a range of
+        prices, float64."""
+        exposure = np.abs(self.account_balance.astype(np.float64))
+        for i, orders in enumerate(self.orders):
+            rows = self.row_instrument == i
+            worst = self.worst_value_of_a_lot(i, reach[i])
+            np.add.at(
+                exposure, self.row_account[rows], np.abs(self.row_lots[rows].astype(np.float64)) * worst
+            )
+            np.add.at(exposure, self.row_account[rows], np.abs(self.row_basis[rows].astype(np.float64)))
+            mine = orders.owner != EXTERNAL
+            np.add.at(exposure, orders.owner[mine], 2 * orders.lots[mine].astype(np.float64) * worst)
+        return exposure
+
+    @cached_property
+    def _spare_exposure(self) -> tuple[np.ndarray, list[tuple[float, float]]]:
+        """The exposure within a wide range of prices, and that range: whatever stays inside needs no second
+        look."""
+        wide = [(max(1.0, low / 16), high * 16) for low, high in self._loaded_reach]
+        return self._exposure(wide), wide
+
+    @cached_property
+    def _lots(self) -> list[tuple[float, float]]:
+        """Per instrument the lots of all orders and of all positions."""
+        held = np.bincount(
+            self.row_instrument, np.abs(self.row_lots.astype(np.float64)), minlength=len(self.instruments)
+        )
+        return [
+            (float(o.lots.astype(np.float64).sum()), float(h)) for o, h in zip(self.orders, held, strict=True)
+        ]
+
+    @cached_property
+    def _loaded_reach(self) -> list[tuple[float, float]]:
+        """Per instrument the lowest and highest price loaded, in ticks."""
+        reach = []
+        for i, orders in enumerate(self.orders):
+            points = [p for p in (float(self.last[i]), float(self.index_1024[i]) / 1024) if p > 0]
+            if orders.price.size:
+                points += [float(orders.price.min()), float(orders.price.max())]
+            reach.append((min(points, default=1.0), max(points, default=1.0)))
+        return reach
 
     def price_reach(self, ops: np.ndarray) -> list[tuple[float, float]]:
         """Per instrument the lowest and highest price, in ticks, that anything can be valued or traded at."""
         reach = []
-        for i, orders in enumerate(self.orders):
-            prices = orders.price.astype(np.float64)
-            points = [p for p in (float(self.last[i]), float(self.index_1024[i]) / 1024) if p > 0]
-            low = min([*points, prices.min()] if prices.size else points or [1.0])
-            high = max([*points, prices.max()] if prices.size else points or [1.0])
+        for i, (low, high) in enumerate(self._loaded_reach):
             factors = 1 + ops["rate"][np.isin(ops["part"], (1, 2)) & (ops["instrument"] == i)] / 1e9
             low *= float(np.prod(np.minimum(factors, 1.0)))
             high *= float(np.prod(np.maximum(factors, 1.0)))
             if high + 1 >= PRICE_LIMIT:
                 raise RangeError(
-                    f"market[{self.instruments[i].symbol!r}]: the shock moves prices to {high:.3g} ticks, at or above 2**53"
+                    f"market[{self.instruments[i].symbol!r}]: "
+                    f"the shock moves prices to {high:.3g} ticks, at or above 2**53"
                 )
             reach.append((max(1.0, low - 1), high + 1))
         return reach
 
     def worst_value_of_a_lot(self, i: int, reach: tuple[float, float]) -> float:
-        """The most that one lot can be worth in quanta within a range of prices (marks may be looked at up to twice as high)."""
+        """The most that one lot can be worth in quanta within a range of prices (marks may be looked at up to
+        twice as high)."""
         terms = self.terms[i]
         if terms.contract == LINEAR:
             return 2 * reach[1] * terms.coef_num

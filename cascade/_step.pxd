@@ -17,6 +17,7 @@ from cascade._run cimport (
     STATUS_SETTLED,
     STATUS_STRANDED,
     emit,
+    prefetch,
     run_t,
     waiting_t,
 )
@@ -45,6 +46,7 @@ cdef inline void step_begin(run_t* r) noexcept nogil:
         for k in range(r.cases_n):
             if r.cases[k].open:
                 r.cases[k].cause = -2
+                r.cases[k].cause_row = -1
                 r.cases[k].last_wave = 0
         for k in range(r.dirty_n):
             r.accounts[r.dirty[k]].state &= ~<uint8_t>OVER
@@ -61,9 +63,17 @@ cdef inline void step_begin(run_t* r) noexcept nogil:
 cdef inline bint step_turn(run_t* r) noexcept nogil:
     """The next turn of the step; False when there is none."""
     cdef waiting_t next_one
+    cdef int32_t ahead
     if not r.waves_left or r.budget <= 0 or r.error != 0 or not queue_waits(r):
         return False
     next_one = queue_pop(r)
+    if r.line_at + 8 < r.line_n:
+        prefetch(&r.accounts[r.line[r.line_at + 8].account])
+    if r.line_at + 4 < r.line_n:
+        ahead = r.line[r.line_at + 4].account
+        prefetch(&r.rows[r.accounts[ahead].first_row])
+        prefetch(&r.accounts[r.accounts[ahead].parent if r.accounts[ahead].parent >= 0 else ahead])
+        prefetch(&r.cases[r.accounts[ahead].turn_case])
     r.accounts[next_one.account].state &= ~<uint8_t>QUEUED
     r.wave = next_one.wave if r.rules.continuous else r.step_wave
     if turn(r, &next_one):

@@ -71,6 +71,7 @@ cdef inline void shadow_update(run_t* r, int i, int64_t cause) noexcept nogil:
     cdef instrument_t* ins = &r.instruments[i]
     cdef int64_t mark = mark_now(r, i), seq
     cdef mark_change_t* change
+    cdef bint rise = mark > ins.shadow
     if mark == 0 or mark == ins.shadow:
         return
     ins.shadow = mark
@@ -90,6 +91,8 @@ cdef inline void shadow_update(run_t* r, int i, int64_t cause) noexcept nogil:
         change.mark = mark
         change.wave = r.wave
         change.instrument = i
+        change.row = r.acting
+        change.rises = rise + (change[-1].rises if r.history_n[i] > 1 else 0)
 
 
 cdef inline void audit_book(run_t* r, int i) noexcept nogil:

@@ -35,18 +35,19 @@ from cascade._run cimport (
     account_t,
     case_t,
     context_of,
+    context_t,
     dirty_mark,
     emit,
     instrument_t,
     journal_t,
     mark_change_t,
+    prefetch,
     row_t,
     run_room,
     run_t,
     waiting_t,
     watch,
 )
-from cascade._wide cimport fraction_of, wide_add, wide_of, wide_sub, wide_t
 
 
 # -- positions in the order in which they are taken ------------------------------------------------------------------
@@ -163,52 +164,73 @@ cdef inline int64_t crossing_event(run_t* r, int32_t a, int64_t lo, int64_t hi) 
     return hi
 
 
-cdef inline int64_t crossing_mark(run_t* r, int32_t a, int64_t lo, int64_t hi) noexcept nogil:
+cdef inline int32_t history_upto(const mark_change_t* history, int32_t n, int64_t seq) noexcept nogil:
+    """How many of n changes came at or before event `seq`."""
+    cdef int32_t lo = 0, mid
+    while lo < n:
+        mid = lo + (n - lo) // 2
+        if history[mid].seq <= seq:
+            lo = mid + 1
+        else:
+            n = mid
+    return lo
+
+
+cdef inline bint unhealthy_at(const run_t* r, int32_t a, const row_t* row, int64_t mark) noexcept nogil:
+    """Whether an account of one position is unhealthy at a mark."""
+    cdef standing_t s
+    s.equity = r.accounts[a].balance
+    s.maintenance = 0
+    s.flat = True
+    standing_add(r, row, mark, &s)
+    return standing_unhealthy(r, &s)
+
+
+cdef inline const mark_change_t* crossing_mark(run_t* r, int32_t a, int64_t lo, int64_t hi) noexcept nogil:
     """The same for an account with one position that no event touched: only its instrument's marks matter.
 
-    The bisection is over sequence numbers all the same, so that the answer is the same where marks go to and fro.
+    Where the marks went one way the first change that makes it unhealthy is the answer; else the bisection is over sequence numbers, as
+    everywhere. NULL if there was no change.
     """
     cdef const row_t* row = &r.rows[r.accounts[a].first_row]
-    cdef const mark_change_t* history = r.history[row.instrument]
-    cdef int32_t first = 0, last = r.history_n[row.instrument], at, left, right
+    cdef int i = row.instrument
+    cdef instrument_t* ins = &r.instruments[i]
+    cdef const mark_change_t* history = r.history[i]
+    cdef int32_t first, last, at
     cdef int64_t mid
-    cdef standing_t s
+    if ins.window_check != hi:      # once a check: everybody untouched was last healthy at the same event
+        ins.window_check = hi
+        ins.window_first = history_upto(history, r.history_n[i], lo)
+        ins.window_last = r.history_n[i]
     # history[first - 1] holds after lo, history[last - 1] after hi.
-    left = 0
-    right = last
-    while left < right:
-        at = left + (right - left) // 2
-        if history[at].seq <= lo:
-            left = at + 1
-        else:
-            right = at
-    first = left
+    first = ins.window_first
+    last = ins.window_last
+    if first == last:
+        return NULL
+    at = history[last - 1].rises - (history[first - 1].rises if first > 0 else 0)
+    if at == 0 or at == last - first:
+        last -= 1
+        while first < last:
+            at = first + (last - first) // 2
+            if unhealthy_at(r, a, row, history[at].mark):
+                last = at
+            else:
+                first = at + 1
+        return &history[first]
     while hi - lo > 1 and last - first > 1:
         mid = lo + (hi - lo) // 2
-        left = first
-        right = last
-        while left < right:
-            at = left + (right - left) // 2
-            if history[at].seq <= mid:
-                left = at + 1
-            else:
-                right = at
-        if left == first:
+        at = first + history_upto(history + first, last - first, mid)
+        if at == first:
             lo = mid
-        elif left == last:
+        elif at == last:
             hi = mid
+        elif unhealthy_at(r, a, row, history[at - 1].mark):
+            hi = mid
+            last = at
         else:
-            s.equity = r.accounts[a].balance
-            s.maintenance = 0
-            s.flat = True
-            standing_add(r, row, history[left - 1].mark, &s)
-            if standing_unhealthy(r, &s):
-                hi = mid
-                last = left
-            else:
-                lo = mid
-                first = left
-    return history[first].seq if first < last else hi
+            lo = mid
+            first = at
+    return &history[first]
 
 
 # -- finding ---------------------------------------------------------------------------------------------------------
@@ -218,63 +240,63 @@ cdef inline void trigger_key(run_t* r, int32_t a, waiting_t* w) noexcept nogil:
     """How far the mark lies past the trigger price of the first position to be taken, relative to the mark, negated."""
     cdef int32_t n = gather_taken(r, a)
     cdef instrument_t* ins
-    cdef int64_t mark, unhealthy, healthy, mid, frozen
+    cdef int64_t mark, unhealthy, healthy
     cdef standing_t s
+    w.num = 0
+    w.den = 1
     if n == 0:
-        w.key = fraction_of(wide_of(0), wide_of(1))
         return
     ins = &r.instruments[r.scratch[0].instrument]
     mark = ins.mark
     unhealthy = mark
     healthy = 2 * mark if r.scratch[0].lots > 0 else 0
-    frozen = ins.mark
     while magnitude(healthy - unhealthy) > 1:
-        mid = (healthy + unhealthy) // 2
-        ins.mark = mid
+        ins.mark = (healthy + unhealthy) // 2
         s = standing_of(r, a)
         if standing_unhealthy(r, &s):
-            unhealthy = mid
+            unhealthy = ins.mark
         else:
-            healthy = mid
-    ins.mark = frozen
-    w.key = fraction_of(wide_of(-magnitude(unhealthy - mark)), wide_of(mark))
+            healthy = ins.mark
+    ins.mark = mark
+    w.num = -magnitude(unhealthy - mark)
+    w.den = mark
+
+
+cdef inline int64_t account_notional(run_t* r, int32_t a) noexcept nogil:
+    """Notional of an account's positions at the marks in force."""
+    cdef int64_t notional = 0
+    cdef int32_t k
+    cdef const row_t* row
+    gather_rows(r, a)
+    for k in range(r.scratch_n):
+        row = &r.scratch[k]
+        if row.lots != 0:
+            notional += magnitude(mark_value(&r.terms[row.instrument], row.lots, r.instruments[row.instrument].mark))
+    return notional
 
 
 cdef inline void found_add(run_t* r, int32_t a, const standing_t* s, int64_t now) noexcept nogil:
     """Note an unhealthy account with its key."""
     cdef waiting_t* w
-    cdef int32_t k
-    cdef wide_t notional = wide_of(0)
     if not run_room(r, <void**>&r.found, &r.found_cap, r.found_n + 1, sizeof(waiting_t)):
         return
     w = &r.found[r.found_n]
     r.found_n += 1
     w.account = a
-    w.first = s.maintenance == 0
-    w.seq = s.equity        # until it is queued
+    w.seq = s.equity
+    w.first = False
+    w.den = 1
     if r.rules.queue == QUEUE_RATIO:
-        w.key = fraction_of(wide_of(s.equity), wide_of(s.maintenance if s.maintenance > 0 else 1))
+        w.first = s.maintenance == 0
+        w.num = 0 if w.first else s.equity
+        w.den = 1 if w.first else s.maintenance
     elif r.rules.queue == QUEUE_FIFO:
-        w.size = wide_of(now)
+        w.num = now
     elif r.rules.queue == QUEUE_LARGEST:
-        gather_rows(r, a)
-        for k in range(r.scratch_n):
-            if r.scratch[k].lots != 0:
-                notional = wide_add(
-                    notional,
-                    wide_of(
-                        magnitude(
-                            mark_value(
-                                &r.terms[r.scratch[k].instrument],
-                                r.scratch[k].lots,
-                                r.instruments[r.scratch[k].instrument].mark,
-                            )
-                        )
-                    ),
-                )
-        w.size = wide_sub(wide_of(0), notional)
+        w.num = -account_notional(r, a)
     else:
         trigger_key(r, a, w)
+    w.near = <double>w.num / <double>w.den
 
 
 cdef inline bint examine(run_t* r, int32_t a, int64_t now) noexcept nogil:
@@ -308,45 +330,74 @@ cdef inline void examine_index(run_t* r, int i, int64_t now) noexcept nogil:
     while ins.long_at < ins.long_n and ins.long_trigger[ins.long_at] >= ins.mark:
         a = ins.long_account[ins.long_at]
         ins.long_at += 1
+        if ins.long_at + 16 < ins.long_n:
+            prefetch(&r.accounts[ins.long_account[ins.long_at + 16]])
+            prefetch(&r.rows[r.accounts[ins.long_account[ins.long_at + 8]].first_row])
         if not r.accounts[a].state & WATCHED:
             examine(r, a, now)
             watch(r, a)
     while ins.short_at < ins.short_n and ins.short_trigger[ins.short_at] <= ins.mark:
         a = ins.short_account[ins.short_at]
         ins.short_at += 1
+        if ins.short_at + 16 < ins.short_n:
+            prefetch(&r.accounts[ins.short_account[ins.short_at + 16]])
+            prefetch(&r.rows[r.accounts[ins.short_account[ins.short_at + 8]].first_row])
         if not r.accounts[a].state & WATCHED:
             examine(r, a, now)
             watch(r, a)
 
 
-cdef inline void find_cause(
-    run_t* r, int32_t a, int64_t previous_check, int32_t previous_step, int64_t now, int64_t* cause, int32_t* generation
+# Why an account is unhealthy.
+ctypedef struct cause_t:
+    int64_t event           # -1 the outside, -2 before it
+    int32_t generation      # wave of that event, plus one
+    int32_t row             # of the liquidations that it belongs to, -1
+
+
+cdef inline cause_t find_cause(
+    run_t* r, int32_t a, int64_t previous_check, int32_t previous_step, int64_t now
 ) noexcept nogil:
-    """(cause, generation) of an account found unhealthy after event `now`."""
+    """The cause of an account found unhealthy after event `now`."""
     cdef account_t* account = &r.accounts[a]
-    cdef case_t* case
-    cdef int64_t lo = previous_check, event
+    cdef const case_t* case
+    cdef const mark_change_t* change
+    cdef context_t context
+    cdef int64_t lo = previous_check
     cdef bint untouched = account.journal < 0 and account.rows_n == 1
+    cdef cause_t c
+    c.event = -1
+    c.generation = 1
+    c.row = -1
     if account.turn_case >= 0:
         case = &r.cases[account.turn_case]
         if case.open:
-            cause[0] = case.cause
-            generation[0] = case.last_wave + 1
-            return
+            c.event = case.cause
+            c.generation = case.last_wave + 1
+            c.row = case.cause_row
+            return c
         untouched = False
         if case.turn_step == previous_step:
             lo = case.healthy_at
     if lo == -1 and account.state & INITIAL:
-        cause[0] = -2
-        generation[0] = 1
-        return
+        c.event = -2
+        return c
     if not r.remember_marks:
-        cause[0] = -1
-        generation[0] = 1
-        return
-    event = crossing_mark(r, a, lo, now) if untouched else crossing_event(r, a, lo, now)
-    generation[0] = context_of(r, event).wave + 1
-    cause[0] = event if generation[0] > 1 else -1
+        return c
+    if untouched:
+        change = crossing_mark(r, a, lo, now)
+        if change != NULL:
+            if change.wave > 0:
+                c.event = change.seq
+                c.generation = change.wave + 1
+                c.row = change.row
+            return c
+    c.event = crossing_event(r, a, lo, now)
+    context = context_of(r, c.event)
+    c.generation = context.wave + 1
+    c.row = context.row
+    if context.wave == 0:
+        c.event = -1
+    return c
 
 
 cdef inline case_t* case_of(run_t* r, int32_t a) noexcept nogil:
@@ -373,8 +424,9 @@ cdef inline case_t* case_of(run_t* r, int32_t a) noexcept nogil:
 
 cdef inline void check(run_t* r) noexcept nogil:
     """Find every account that is unhealthy and not yet served in this step, and queue it, smallest key first."""
-    cdef int64_t now = r.seq, previous_check = r.check_seq, cause = -1
-    cdef int32_t previous_step = r.check_step, k, a, generation = 1, wave
+    cdef int64_t now = r.seq, previous_check = r.check_seq
+    cdef int32_t previous_step = r.check_step, k, a, wave
+    cdef cause_t cause
     cdef int i
     cdef waiting_t* w
     cdef case_t* case
@@ -394,24 +446,28 @@ cdef inline void check(run_t* r) noexcept nogil:
         examine_index(r, i, now)
     r.check_seq = now
     r.check_step = r.step
-    queue_sort(r.rules.queue, r.found, r.found_n)
+    queue_sort(r.found, r.found_n)
     for k in range(r.found_n):
         w = &r.found[k]
         a = w.account
-        find_cause(r, a, previous_check, previous_step, now, &cause, &generation)
-        wave = generation if r.rules.continuous else r.step_wave
-        if wave > r.rules.max_waves:
-            r.limit_hit = True
-            dirty_mark(r, a)
-            r.accounts[a].state |= OVER
-            continue
+        if k + 8 < r.found_n:
+            prefetch(&r.accounts[r.found[k + 8].account])
+            prefetch(&r.rows[r.accounts[r.found[k + 4].account].first_row])
+        cause = find_cause(r, a, previous_check, previous_step, now)
+        wave = cause.generation if r.rules.continuous else r.step_wave
         case = case_of(r, a)
         if case == NULL:
             return
-        case.cause = cause
+        case.cause = cause.event
+        case.cause_row = cause.row
         case.open = True
+        if wave > r.rules.max_waves:
+            r.limit_hit = True
+            case.last_wave = cause.generation - 1
+            r.accounts[a].state |= OVER
+            continue
         r.wave = wave
         w.wave = wave
-        w.seq = emit(r, EVENT_QUEUED, NO_INSTRUMENT, a, -1, 0, 0, w.seq, cause, 0)
+        w.seq = emit(r, EVENT_QUEUED, NO_INSTRUMENT, a, -1, 0, 0, w.seq, cause.event, 0)
         r.accounts[a].state |= QUEUED
         queue_push(r, w)

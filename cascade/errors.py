@@ -1,4 +1,5 @@
-"""The exceptions cascade raises: one tree, so that `except cs.CascadeError` catches everything that is ours."""
+"""The exceptions cascade raises: one tree, so that `except cs.CascadeError` catches everything that is
+ours."""
 
 from __future__ import annotations
 
@@ -8,11 +9,13 @@ class CascadeError(Exception):
 
 
 class InputError(CascadeError, ValueError):
-    """A value is wrong: the message names table, column, first bad row, value, rule and the number of bad rows."""
+    """A value is wrong: the message names table, column, first bad row, value, rule and the number of bad
+    rows."""
 
 
 class InputTypeError(CascadeError, TypeError):
-    """A value has the wrong type (a float where an integer id belongs, None for an array, a masked array...)."""
+    """A value has the wrong type (a float where an integer id belongs, None for an array, a masked
+    array...)."""
 
 
 class RangeError(CascadeError, OverflowError):
@@ -24,8 +27,10 @@ class CapacityError(CascadeError, MemoryError):
 
 
 class EngineStateError(CascadeError, RuntimeError):
-    """The call is not possible now: the engine is busy in another thread, has ended, or did not record what is asked."""
+    """The call is not possible now: the engine is busy in another thread, has ended, or did not record what
+    is asked."""
 
 
 class AuditError(CascadeError):
-    """Contracts, basis or money are not conserved, or a book is crossed: a defect of the engine, never of the input."""
+    """Contracts, basis or money are not conserved, or a book is crossed: a defect of the engine, never of the
+    input."""

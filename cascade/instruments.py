@@ -1,26 +1,34 @@
-"""Instruments: what one contract is, its tick and lot, its margin tiers and fees - validated once, exact ever after."""
+"""Instruments: what one contract is, its tick and lot, its margin tiers and fees - validated once, exact ever
+after."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .errors import InputError, InputTypeError
+from ._badrows import Where, show
+from ._columns import read_column
+from ._exact import LONGEST, NUMBER, to_whole
+from ._texts import text_fault
+from .errors import InputError, InputTypeError, RangeError
 
 RATE_ONE = 10**12
 """Rates are kept as integers of 1e-12."""
 PRICE_LIMIT = 2**53
 """Prices in a market are below this many ticks."""
+_TOO_LONG = 10**LONGEST
+_WIDE = Context(prec=40)  # messages and reprs must not depend on the caller's decimal context
 NEAR_WHOLE = Fraction(1, 10**6)
 """A float counts as a whole number of ticks (lots) within this many ticks."""
 
 
 class Tier(NamedTuple):
-    """One margin tier: it holds for notionals in [floor, cap); maintenance = maintenance_rate * notional - amount."""
+    """One margin tier: it holds for notionals in [floor, cap); maintenance = maintenance_rate * notional -
+    amount."""
 
     floor: Fraction
     cap: Fraction | None
@@ -30,27 +38,38 @@ class Tier(NamedTuple):
 
 
 def exact(value: Any, what: str) -> Fraction:
-    """The rational number that `value` is written as; a float means its shortest decimal form, so 0.1 is one tenth."""
+    """The rational number that `value` is written as; a float means its shortest decimal form, so 0.1 is one
+    tenth."""
     if isinstance(value, bool | np.bool_) or not isinstance(
         value, int | float | str | Decimal | Fraction | np.integer | np.floating
     ):
-        raise InputTypeError(f"{what} = {value!r}: must be a number, a Decimal or a decimal string")
-    try:
-        if isinstance(value, Fraction):
-            return value
-        if isinstance(value, int | np.integer):
-            return Fraction(int(value))
-        if isinstance(value, float | np.floating):
-            return Fraction(Decimal(repr(float(value))))
-        return Fraction(Decimal(value))
-    except (ValueError, OverflowError, InvalidOperation):
-        raise InputError(f"{what} = {value!r}: must be finite") from None
+        raise InputTypeError(f"{what} = {show(value)}: must be a number, a Decimal or a decimal string")
+    if isinstance(value, Fraction | int | np.integer):
+        number = Fraction(value) if isinstance(value, Fraction) else Fraction(int(value))
+        if max(abs(number.numerator), number.denominator) >= _TOO_LONG:
+            raise InputError(f"{what} = {show(value)}: must have at most {LONGEST} digits")
+        return number
+    if isinstance(value, str):
+        value = value.strip()
+        if not NUMBER.fullmatch(value):
+            word = "finite" if value.lower().lstrip("+-") in ("nan", "inf", "infinity") else "a number"
+            raise InputError(f"{what} = {show(value)}: must be {word}")
+        if len(value) > LONGEST:
+            raise InputError(f"{what} = {show(value)}: must have at most {LONGEST} digits")
+    # A float of any width means its shortest decimal in its own precision. Lengths are looked at before a
+    # number is made, which would take all memory for "1e999999999".
+    decimal = value if isinstance(value, Decimal) else Decimal(str(value))
+    if not decimal.is_finite():
+        raise InputError(f"{what} = {show(value)}: must be finite")
+    if len(decimal.as_tuple().digits) > LONGEST or (decimal and abs(decimal.adjusted()) > LONGEST):
+        raise InputError(f"{what} = {show(value)}: must have at most {LONGEST} digits")
+    return Fraction(decimal) if decimal else Fraction(0)
 
 
 def positive(value: Any, what: str) -> Fraction:
     number = exact(value, what)
     if number <= 0:
-        raise InputError(f"{what} = {value!r}: must be > 0")
+        raise InputError(f"{what} = {show(value)}: must be > 0")
     return number
 
 
@@ -58,25 +77,32 @@ def rate(value: Any, what: str, lowest: int = -1, highest: int = 1) -> Fraction:
     """A rate in [lowest, highest] that is a whole number of 1e-12."""
     number = exact(value, what)
     if not lowest <= number <= highest:
-        raise InputError(f"{what} = {value!r}: must be in [{lowest}, {highest}]")
+        raise InputError(f"{what} = {show(value)}: must be in [{lowest}, {highest}]")
     if (number * RATE_ONE).denominator != 1:
         number = Fraction(round(number * RATE_ONE), RATE_ONE)
     return number
 
 
 def read_tiers(tiers: Any, what: str) -> tuple[Tier, ...]:
-    """Margin tiers from one maintenance rate, or from rows (floor, cap, initial rate, maintenance rate[, amount]).
+    """Margin tiers from one maintenance rate, or from rows (floor, cap, initial rate, maintenance rate[,
+    amount]).
 
     Without amounts they follow from continuity: a_n = a_(n-1) + floor_n * (r_n - r_(n-1)).
     """
     if tiers is None:
         return ()
-    if isinstance(tiers, int | float | str | Decimal | Fraction | np.integer | np.floating) or not isinstance(
-        tiers, Iterable
-    ):
+    numbers = int | float | str | Decimal | Fraction | np.integer | np.floating
+    if isinstance(tiers, numbers) or not isinstance(tiers, Iterable):
         r = rate(tiers, what, 0)
         return (Tier(Fraction(0), None, r, r, Fraction(0)),) if r else ()
-    rows = [tuple(row) for row in tiers]
+    rows = [tiers[()]] if isinstance(tiers, np.ndarray) and tiers.ndim == 0 else list(tiers)
+    for k, row in enumerate(rows):
+        if isinstance(row, str | bytes) or not isinstance(row, Iterable | np.void):
+            raise InputTypeError(
+                f"{what}[{k}] = {show(row)}: "
+                "must be (floor, cap, initial rate, maintenance rate, maintenance amount)"
+            )
+    rows = [tuple(row) for row in rows]
     if not rows:
         raise InputError(f"{what} = []: must have at least one row, or be None")
     read: list[Tier] = []
@@ -84,7 +110,8 @@ def read_tiers(tiers: Any, what: str) -> tuple[Tier, ...]:
         where = f"{what}[{k}]"
         if len(row) not in (4, 5) or len(row) != len(rows[0]):
             raise InputError(
-                f"{where} = {row!r}: must be (floor, cap, initial rate, maintenance rate, maintenance amount), "
+                f"{where} = {row!r}: must be "
+                "(floor, cap, initial rate, maintenance rate, maintenance amount), "
                 "the amount in every row or in none"
             )
         floor = exact(row[0], f"{where}.floor")
@@ -102,7 +129,9 @@ def read_tiers(tiers: Any, what: str) -> tuple[Tier, ...]:
         if cap is not None and cap <= floor:
             raise InputError(f"{where}.cap = {row[1]!r}: must exceed the floor {row[0]!r}")
         if maintenance > initial:
-            raise InputError(f"{where}.maintenance_rate = {row[3]!r}: must not exceed the initial rate {row[2]!r}")
+            raise InputError(
+                f"{where}.maintenance_rate = {row[3]!r}: must not exceed the initial rate {row[2]!r}"
+            )
         if previous is not None and maintenance < previous.maintenance_rate:
             raise InputError(f"{where}.maintenance_rate = {row[3]!r}: must not fall from tier to tier")
         if amount < 0:
@@ -122,11 +151,13 @@ class Instrument:
     tick_size, lot_size : Decimal, str, int or float
         Smallest steps of price and of quantity. Floats mean their shortest decimal form.
     contract : {"linear", "inverse"}
-        Linear: a quantity n at price P is worth n * P * multiplier of the settlement currency. Inverse: -n * multiplier / P.
+        Linear: a quantity n at price P is worth n * P * multiplier of the settlement currency. Inverse: -n *
+        multiplier / P.
     multiplier : number
         Default 1.
     tiers : None, a rate, or rows (floor, cap, initial rate, maintenance rate[, maintenance amount])
-        Margin tiers by notional in the settlement currency; None means no maintenance margin. The last cap may be None or inf.
+        Margin tiers by notional in the settlement currency; None means no maintenance margin. The last cap
+        may be None or inf.
     taker_fee, maker_fee : number
         Fractions of notional; negative is a rebate.
     liquidation_fee : number
@@ -146,7 +177,8 @@ class Instrument:
     """
 
     __slots__ = (
-        "contract", "liquidation_fee", "lot_size", "maker_fee", "multiplier", "symbol", "taker_fee", "tick_size", "tiers",
+        "contract", "liquidation_fee", "lot_size", "maker_fee", "multiplier", "symbol", "taker_fee",
+        "tick_size", "tiers",
     )  # fmt: skip
 
     symbol: str
@@ -160,13 +192,16 @@ class Instrument:
     liquidation_fee: Fraction
 
     def __init__(
-        self, symbol: str, *, tick_size: Any, lot_size: Any, contract: str = "linear", multiplier: Any = 1, tiers: Any = None,
+        self, symbol: str, *, tick_size: Any, lot_size: Any, contract: str = "linear", multiplier: Any = 1,
+        tiers: Any = None,
         taker_fee: Any = 0, maker_fee: Any = 0, liquidation_fee: Any = 0,
     ) -> None:  # fmt: skip
         if not isinstance(symbol, str):
             raise InputTypeError(f"instrument.symbol = {symbol!r}: must be a string")
         if not symbol:
             raise InputError("instrument.symbol = '': must not be empty")
+        if fault := text_fault(symbol):
+            raise InputError(f"instrument.symbol = {show(symbol)}: {fault}")
         if contract not in ("linear", "inverse"):
             raise InputError(f"instrument[{symbol!r}].contract = {contract!r}: must be 'linear' or 'inverse'")
         name = f"instrument[{symbol!r}]"
@@ -187,7 +222,7 @@ class Instrument:
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"Instrument is immutable; make a new one to change {name!r}")
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, ({name: getattr(self, name) for name in self.__slots__},)
 
     def __eq__(self, other: object) -> bool:
@@ -199,7 +234,8 @@ class Instrument:
         return hash((self.symbol, self.tick_size, self.lot_size, self.contract))
 
     def __repr__(self) -> str:
-        parts = [f"{self.symbol!r}", f"tick_size={decimal_text(self.tick_size)}", f"lot_size={decimal_text(self.lot_size)}"]
+        tick, lot = decimal_text(self.tick_size), decimal_text(self.lot_size)
+        parts = [f"{self.symbol!r}", f"tick_size={tick}", f"lot_size={lot}"]
         if self.contract != "linear":
             parts.append(f"contract={self.contract!r}")
         if self.multiplier != 1:
@@ -211,35 +247,44 @@ class Instrument:
                 parts.append(f"{field}={decimal_text(getattr(self, field))}")
         return f"Instrument({', '.join(parts)})"
 
-    # -- units -------------------------------------------------------------------------------------------------------
-    def to_ticks(self, price: Any):
-        """Price(s) to whole ticks: int for a scalar, int64 array for an array. Raises InputError when off the grid."""
+    # -- units -----------------------------------------------------------------------------------------------
+    def to_ticks(self, price: Any) -> Any:
+        """Price(s) to whole ticks: int for a scalar, int64 array for an array. Raises InputError when off the
+        grid."""
         return self._to_whole(price, self.tick_size, "price", "tick")
 
-    def to_lots(self, size: Any):
+    def to_lots(self, size: Any) -> Any:
         """Quantity (or quantities, signed) to whole lots: int for a scalar, int64 array for an array."""
         return self._to_whole(size, self.lot_size, "size", "lot")
 
-    def to_price(self, ticks: Any):
+    def to_price(self, ticks: Any) -> Any:
         """Ticks to price(s): float for a scalar, float64 array for an array. None stays None."""
         return None if ticks is None else _scaled(ticks, self.tick_size)
 
-    def to_size(self, lots: Any):
+    def to_size(self, lots: Any) -> Any:
         """Lots to quantity (or quantities): float for a scalar, float64 array for an array."""
         return _scaled(lots, self.lot_size)
 
-    def _to_whole(self, values: Any, step: Fraction, what: str, unit: str):
-        if isinstance(values, list | tuple | np.ndarray) and np.ndim(values) > 0:
-            return np.array([self._to_whole(v, step, what, unit) for v in values], np.int64)
+    def _to_whole(self, values: Any, step: Fraction, what: str, unit: str) -> Any:
+        if isinstance(values, list | tuple) or (hasattr(values, "__array__") and np.ndim(values) > 0):
+            place = f"instrument[{self.symbol!r}]"
+            column, missing = read_column(values, place, what)
+            where = Where(place, what)
+            if missing is not None:
+                where.refuse(missing, np.full(len(missing), None, object), "must not be missing")
+            return to_whole(column, step, where, what=unit)
         steps = exact(values, f"instrument[{self.symbol!r}]: {what}") / step
         whole = round(steps)
         near = NEAR_WHOLE if isinstance(values, float | np.floating) else 0
         if abs(steps - whole) > near:
             raise InputError(
-                f"instrument[{self.symbol!r}]: {what} = {values!r}: must be a whole number of {unit}s of {decimal_text(step)}"
+                f"instrument[{self.symbol!r}]: {what} = {show(values)}: "
+                f"must be a whole number of {unit}s of {decimal_text(step)}"
             )
         if abs(whole) >= 2**63:
-            raise InputError(f"instrument[{self.symbol!r}]: {what} = {values!r}: does not fit in 64 bits")
+            raise RangeError(
+                f"instrument[{self.symbol!r}]: {what} = {show(values)}: the number of {unit}s must fit int64"
+            )
         return whole
 
 
@@ -249,14 +294,20 @@ def _rebuild(fields: dict[str, Any]) -> Instrument:
     return Instrument(symbol, **fields)
 
 
-def _scaled(values: Any, step: Fraction):
-    """values * step, rounded once: the float nearest to the exact product where both factors are exact in a float."""
+def _scaled(values: Any, step: Fraction) -> Any:
+    """values * step, rounded once: the float nearest to the exact product where both factors are exact in a
+    float."""
     if np.ndim(values) == 0:
-        return float(Fraction(int(values)) * step)
-    return np.asarray(values, np.float64) * step.numerator / step.denominator
+        if isinstance(values, float | np.floating) and not np.isfinite(values):
+            return float(values)
+        return float(exact(values, "steps") * step)
+    array = np.asarray(values)
+    if array.dtype.kind not in "iuf" and array.size:
+        raise InputTypeError(f"steps: dtype {array.dtype}: must be numbers")
+    return array.astype(np.float64) * step.numerator / step.denominator
 
 
 def decimal_text(x: Fraction) -> str:
     """A rational as a plain decimal where it is one."""
-    text = format(Decimal(x.numerator) / Decimal(x.denominator), "f")
+    text = format(_WIDE.divide(Decimal(x.numerator), Decimal(x.denominator)), "f")
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -11,14 +11,18 @@ from typing import Any
 import numpy as np
 
 from . import _load
+from ._badrows import show
+from ._engine import CoreEngine
+from ._rundata import ROW_DTYPE
+from ._standing import Standing, accounts_table, loaded_mark, map_table
 from ._state import (
+    ACCOUNT_LIMIT,
     CROSS,
     EXTERNAL,
     ISOLATED,
     KNOWN_TO_INFINITY,
     KNOWN_TO_ZERO,
     SETTLEMENT,
-    SLOTS,
     SYSTEM,
     Orders,
     State,
@@ -26,24 +30,28 @@ from ._state import (
     terms_of,
 )
 from .errors import InputError, InputTypeError, RangeError
-from .instruments import PRICE_LIMIT, Instrument, exact
-from .margin import solve
+from .instruments import PRICE_LIMIT, Instrument, decimal_text, exact
 from .records import FORMAT_VERSION
-from .result import ROW_DTYPE, Result, RunData, account_sums, accounts_table
+from .reference.adapter import ReferenceEngine
+from .reference.engine import Engine
+from .result import Result
 from .rules import Venue, VenueRules, as_rules
-from .shocks import Shock, as_shock
+from .shocks import OP_DTYPE, Shock, as_shock
 from .simulation import Simulation
 from .tables import Table
 
 RECORDS = ("summary", "liquidations", "all")
 ENGINES = ("core", "reference")
+FUND_LIMIT = 2**120
+"""The fund is one of the accounts that the engines keep in 128 bits."""
 SYSTEM_NAMES = ("external", "fund", "fees", "dust", "deficit", "vault")
 
 
 class Market:
     """Instruments, order books, accounts and positions of one venue with one settlement currency.
 
-    Every `load_*` adds, and is all-or-nothing: a refused call leaves the market as it was. A run does not change the market.
+    Every `load_*` adds, and is all-or-nothing: a refused call leaves the market as it was. A run does not
+    change the market.
 
     Parameters
     ----------
@@ -55,8 +63,8 @@ class Market:
     vault : number
         Balance of the venue's vault, which takes positions where the rules say so.
     cash_quantum : number, optional
-        Smallest unit of money; by default the largest power of ten <= 1e-6 (1e-10 where an instrument is inverse) that makes a
-        lot's value a tick whole.
+        Smallest unit of money; by default the largest power of ten <= 1e-6 (1e-10 where an instrument is
+        inverse) that makes a lot's value a tick whole.
 
     Examples
     --------
@@ -71,20 +79,21 @@ class Market:
     """
 
     def __init__(
-        self, instruments: Instrument | Iterable[Instrument], *, rules: VenueRules | Venue | None = None, fund: Any = 0,
+        self, instruments: Instrument | Iterable[Instrument], *, rules: VenueRules | Venue | None = None,
+        fund: Any = 0,
         vault: Any = 0, cash_quantum: Any = None,
     ) -> None:  # fmt: skip
         self.instruments: tuple[Instrument, ...] = _as_instruments(instruments)
-        self.rules = as_rules(rules)
+        self._rules = as_rules(rules)
         quantum = pick_quantum(self.instruments) if cash_quantum is None else cash_quantum
         self.quantum = exact(quantum, "market.cash_quantum")
         if self.quantum <= 0:
-            raise InputError(f"market.cash_quantum = {cash_quantum!r}: must be > 0")
+            raise InputError(f"market.cash_quantum = {show(cash_quantum)}: must be > 0")
         self._terms = tuple(terms_of(i, self.quantum) for i in self.instruments)
         self._index = {instrument.symbol: k for k, instrument in enumerate(self.instruments)}
         n = len(self.instruments)
-        self._fund = self._reserve(fund, "market.fund")
-        self._vault = self._reserve(vault, "market.vault")
+        self._fund = self._reserve(fund, "market.fund", FUND_LIMIT)
+        self._vault = self._reserve(vault, "market.vault", ACCOUNT_LIMIT)
         self._last = np.zeros(n, np.int64)
         self._index_1024 = np.zeros(n, np.int64)
         self._last_given = np.zeros(n, bool)
@@ -100,29 +109,40 @@ class Market:
         self._compiled: State | None = None
         self._engines: dict[Any, Any] = {}
 
-    def _reserve(self, amount: Any, what: str) -> int:
+    def _reserve(self, amount: Any, what: str, limit: int) -> int:
         quanta = self.to_quanta(amount, what)
         if quanta < 0:
-            raise InputError(f"{what} = {amount!r}: must be >= 0")
+            raise InputError(f"{what} = {show(amount)}: must be >= 0")
+        if quanta >= limit:
+            quantum = decimal_text(self.quantum)
+            raise RangeError(f"{what} = {show(amount)}: must be below {limit:.3g} cash quanta of {quantum}")
         return quanta
 
-    # -- names and units ---------------------------------------------------------------------------------------------
+    @property
+    def rules(self) -> VenueRules:
+        """The rules that a run follows unless it is given others; fixed, as they are part of `digest`."""
+        return self._rules
+
+    # -- names and units -------------------------------------------------------------------------------------
     def instrument_index(self, symbol: Any, what: str = "instrument") -> int:
         """Position of an instrument by its symbol."""
         if isinstance(symbol, Instrument):
             symbol = symbol.symbol
         if not isinstance(symbol, str):
-            raise InputTypeError(f"{what} = {symbol!r}: must be a symbol")
+            raise InputTypeError(f"{what} = {show(symbol)}: must be a symbol")
         try:
             return self._index[symbol]
         except KeyError:
-            raise InputError(f"{what} = {symbol!r}: unknown instrument; the market has {', '.join(self._index)}") from None
+            listing = ", ".join(list(self._index)[:8]) + (", ..." if len(self._index) > 8 else "")
+            rule = f"unknown instrument; the market has {listing}"
+            raise InputError(f"{what} = {show(symbol)}: {rule}") from None
 
     def owner(self, account: Any) -> int:
-        """The owner number of an account, as order books and harnesses use it. Raises InputError if it is not loaded."""
+        """The owner number of an account, as order books and harnesses use it. Raises InputError if it is not
+        loaded."""
         k = self._ids.find_one(account)
         if k < 0:
-            raise InputError(f"account = {account!r}: not loaded")
+            raise InputError(f"account = {show(account)}: not loaded")
         return int(self._cross_accounts[k])
 
     @property
@@ -135,10 +155,12 @@ class Market:
 
     def account_name(self, index: int) -> Any:
         """The id of an account by its index; system accounts have names of their own."""
-        return self.account_names(np.array([index]))[0]
+        name = self.account_names(np.array([index]))[0]
+        return name.item() if isinstance(name, np.generic) else name
 
     def account_names(self, index: np.ndarray) -> np.ndarray:
-        """Ids per account index; isolated accounts carry their owner's. With system accounts among them, objects or strings."""
+        """Ids per account index; isolated accounts carry their owner's. With system accounts among them,
+        objects or strings."""
         index = np.asarray(index, np.int64)
         system = index < SETTLEMENT + len(self.instruments)
         if not system.any():
@@ -147,7 +169,7 @@ class Market:
         words = [*SYSTEM_NAMES, *(f"settlement:{i.symbol}" for i in self.instruments)]
         names[system] = [words[k] if k >= 0 else "" for k in index[system]]
         names[~system] = [str(x) for x in self._ids.values(self._owner_row[index[~system]]).tolist()]
-        return names.astype(str) if len(names) else np.empty(0, "U1")
+        return _load.text_array(names)
 
     def to_quanta(self, amount: Any, what: str = "amount") -> int:
         """An amount of the settlement currency as whole cash quanta, half-even."""
@@ -157,9 +179,10 @@ class Market:
         """Cash quanta as an amount of the settlement currency."""
         return float(quanta * self.quantum)
 
-    # -- loading -----------------------------------------------------------------------------------------------------
+    # -- loading ---------------------------------------------------------------------------------------------
     def load_book(
-        self, instrument: str, bids: Any, asks: Any, *, complete: bool = False, columns: Mapping[str, str] | None = None,
+        self, instrument: str, bids: Any, asks: Any, *, complete: bool = False,
+        columns: Mapping[str, str] | None = None,
         on_bad: str = "raise",
     ) -> Table | None:  # fmt: skip
         """Load an L2 book: external orders, one a level.
@@ -169,7 +192,8 @@ class Market:
         instrument : str
         bids, asks : tables with columns price, quantity, best price first; either may be empty
         complete : bool
-            False: what lies beyond the last level of a side is unknown, and lots that would go there stay open, flagged.
+            False: what lies beyond the last level of a side is unknown, and lots that would go there stay
+            open, flagged.
             True: the book is all there is.
         columns : mapping of our column names to the table's
         on_bad : {"raise", "drop"}
@@ -185,6 +209,8 @@ class Market:
         """
         i = self.instrument_index(instrument)
         ins = self.instruments[i]
+        if not isinstance(complete, bool | np.bool_):
+            raise InputTypeError(f"load_book: complete = {show(complete)}: must be True or False")
         bad = {1: _load.bad_rows("bids", on_bad), -1: _load.bad_rows("asks", on_bad)}
         sides = {side: _load.levels(table, ins, side, columns, bad[side]) for side, table in ((1, bids), (-1, asks))}
         prices = np.concatenate([sides[1][0], sides[-1][0]])
@@ -205,8 +231,10 @@ class Market:
 
         Parameters
         ----------
-        orders : table with columns order_id (unique in the instrument), side (+1/-1, "buy"/"sell"), price, quantity and
-            optionally account (loaded before; without it, or null, the order is the external account's). Older orders first.
+        orders : table with columns order_id (unique in the instrument), side (+1/-1, "buy"/"sell"), price,
+        quantity and
+            optionally account (loaded before; without it, or null, the order is the external account's).
+            Older orders first.
 
         Returns, raises
         ---------------
@@ -218,7 +246,9 @@ class Market:
         order_id, side, price, lots, owner_row = _load.orders(
             orders, self.instruments[i], self._ids, taken, columns, bad
         )
-        owner = np.where(owner_row < 0, EXTERNAL, self._cross_accounts[owner_row] if len(self._ids) else EXTERNAL)
+        owner = np.where(
+            owner_row < 0, EXTERNAL, self._cross_accounts[owner_row] if len(self._ids) else EXTERNAL
+        )
         order_id = np.where(owner == EXTERNAL, 0, order_id).astype(np.uint64)
         added = Orders(order_id, side, price, lots, owner.astype(np.int32))
         self._orders[i] = self._checked_book(i, added, "orders")
@@ -246,7 +276,8 @@ class Market:
 
         Parameters
         ----------
-        accounts : table with columns account (int or str, new), balance (any finite number) in the settlement currency
+        accounts : table with columns account (int or str, new), balance (any finite number) in the settlement
+            currency
 
         Returns, raises
         ---------------
@@ -273,11 +304,12 @@ class Market:
 
         Parameters
         ----------
-        positions : table with columns account, instrument, size (signed, not 0), entry_price (an average: any finite positive
-            number) and optionally margin (posted margin of an isolated position, in addition to the account's balance; NaN or
-            null means cross), position_side ("both", "long", "short"), margin_mode ("cross", "isolated"). A cross position's
-            account must be loaded; an isolated one's is created with balance 0 if absent. The key (account, instrument,
-            position_side, margin_mode) must be new.
+        positions : table with columns account, instrument, size (signed, not 0), entry_price (an average: any
+        finite positive
+            number) and optionally margin (posted margin of an isolated position, in addition to the account's
+            balance; NaN or null means cross), position_side ("both", "long", "short"), margin_mode ("cross",
+            "isolated"). A cross position's account must be loaded; an isolated one's is created with balance
+            0 if absent. The key (account, instrument, position_side, margin_mode) must be new.
 
         Returns, raises
         ---------------
@@ -326,22 +358,34 @@ class Market:
         self._mode, self._parent, self._balance, self._owner_row = mode, parent, balance, owner_row
         self._rows = np.concatenate([self._rows, rows])
 
-    def set_prices(self, *, index: Mapping[str, Any] | None = None, last: Mapping[str, Any] | None = None) -> None:
-        """Override index prices (any positive number) and last prices (whole ticks); by default both come from the mid.
+    def set_prices(
+        self, *, index: Mapping[str, Any] | None = None, last: Mapping[str, Any] | None = None
+    ) -> None:
+        """Override index prices (any positive number) and last prices (whole ticks); by default both come
+        from the mid.
 
         Parameters
         ----------
         index, last : {symbol: price}
         """
         new_index, new_last = {}, {}
+        for name, given in (("index", index), ("last", last)):
+            if given is not None and not isinstance(given, Mapping):
+                raise InputTypeError(f"prices.{name} = {show(given)}: must map symbols to prices")
         for symbol, price in dict(index or {}).items():
             i = self.instrument_index(symbol, "prices.index")
-            value = round(_positive_price(price, f"prices.index[{symbol!r}]") / self.instruments[i].tick_size * 1024)
-            new_index[i] = _in_domain(value, 1024, price, f"prices.index[{symbol!r}]")
+            if i in new_index:
+                raise InputError(f"prices.index = {show(symbol)}: must not name an instrument twice")
+            what = f"prices.index[{self.instruments[i].symbol!r}]"
+            value = round(_positive_price(price, what) / self.instruments[i].tick_size * 1024)
+            new_index[i] = _in_domain(value, 1024, price, what)
         for symbol, price in dict(last or {}).items():
             i = self.instrument_index(symbol, "prices.last")
-            _positive_price(price, f"prices.last[{symbol!r}]")
-            new_last[i] = _in_domain(self.instruments[i].to_ticks(price), 1, price, f"prices.last[{symbol!r}]")
+            if i in new_last:
+                raise InputError(f"prices.last = {show(symbol)}: must not name an instrument twice")
+            what = f"prices.last[{self.instruments[i].symbol!r}]"
+            _positive_price(price, what)
+            new_last[i] = _in_domain(self.instruments[i].to_ticks(price), 1, price, what)
         for i, value in new_index.items():
             self._index_1024[i], self._index_given[i] = value, True
         for i, value in new_last.items():
@@ -353,7 +397,7 @@ class Market:
         self._engines = {}
         self.__dict__.pop("digest", None)
 
-    # -- the exact state ---------------------------------------------------------------------------------------------
+    # -- the exact state -------------------------------------------------------------------------------------
     def state(self) -> State:
         """The market as exact integer columns, built once and kept until the next load."""
         if self._compiled is None:
@@ -376,13 +420,18 @@ class Market:
             if self._complete[i]:
                 known_bid[i], known_ask[i] = KNOWN_TO_ZERO, KNOWN_TO_INFINITY
             else:
-                # Knowledge reaches as far as the external levels; where only accounts' orders were loaded, as far as these.
-                seen = orders.owner == EXTERNAL if self._complete[i] is not None else np.ones(len(orders.price), bool)
+                # Knowledge reaches as far as the external levels; where only accounts' orders were loaded, as
+                # far as these.
+                seen = orders.owner == EXTERNAL if self._complete[i] is not None else np.ones(
+                    len(orders.price), bool
+                )
                 known_bid[i] = orders.price[seen & (orders.side == 1)].min(initial=PRICE_LIMIT)
                 known_ask[i] = orders.price[seen & (orders.side == -1)].max(initial=0)
             owners += [(int(a), i, 0, 0, 0) for a in np.unique(orders.owner[orders.owner != EXTERNAL])]
         rows = self._rows
-        held = set(zip(rows["account"].tolist(), rows["instrument"].tolist(), rows["slot"].tolist(), strict=True)) if owners else ()
+        held = set(
+            zip(rows["account"].tolist(), rows["instrument"].tolist(), rows["slot"].tolist(), strict=True)
+        ) if owners else ()
         # An owner of orders gets a row for what they may trade.
         flat = [row for row in owners if row[:3] not in held]
         if flat:
@@ -413,7 +462,9 @@ class Market:
     def digest(self) -> str:
         """BLAKE2b-128 of everything loaded, 32 hex digits: equal digests give equal runs."""
         h = hashlib.blake2b(f"cascade {FORMAT_VERSION}".encode(), digest_size=16)
-        h.update(repr((self.instruments, [i.tiers for i in self.instruments], self.quantum, self._fund, self._vault)).encode())
+        # Every field as it is: an Instrument's repr rounds what is no decimal.
+        fields = [[getattr(i, name) for name in i.__slots__] for i in self.instruments]
+        h.update(repr((fields, self.quantum, self._fund, self._vault)).encode())
         h.update(repr(self._complete).encode())
         h.update(repr(self.rules).encode())
         for given, prices in ((self._last_given, self._last), (self._index_given, self._index_1024)):
@@ -427,9 +478,10 @@ class Market:
         h.update(self._ids.digest_bytes())
         return h.hexdigest()
 
-    # -- running -----------------------------------------------------------------------------------------------------
+    # -- running ---------------------------------------------------------------------------------------------
     def run(
-        self, shock: Shock | None = None, *, rules: VenueRules | Venue | None = None, engine: str = "core", record: str = "all",
+        self, shock: Shock | None = None, *, rules: VenueRules | Venue | None = None,
+        engine: str | type[Engine] = "core", record: str = "all",
         audit: str = "delta", max_waves: int | None = None,
     ) -> Result:  # fmt: skip
         """Apply a shock and follow the cascade to its end. The market is not changed.
@@ -440,12 +492,14 @@ class Market:
             None: only what is unhealthy already is liquidated.
         rules : VenueRules or Venue, optional
             Default: the market's.
-        engine : {"core", "reference"}
-            The compiled engine, or the plain-Python one that it is checked against; both give the same events.
+        engine : {"core", "reference"} or a subclass of cs.reference.Engine
+            The compiled engine, or the plain-Python one that it is checked against; both give the same
+            events. A subclass runs rules of your own, at the reference's speed.
         record : {"all", "liquidations", "summary"}
             How much to keep: every event; liquidations and marks; totals only.
         audit : {"delta", "full"}
-            "delta": conservation is checked after every event. "full": everything is also recounted from scratch at the end.
+            "delta": conservation is checked after every event. "full": everything is also recounted from
+            scratch at the end.
         max_waves : int, optional
             Stop with status "limit" rather than begin a wave after this one.
 
@@ -457,60 +511,78 @@ class Market:
             Something could exceed the engines' integers: refused before the run.
         """
         shock = as_shock(shock)
-        started, ops = self._prepare(shock, rules, engine, record, audit, max_waves)
+        names, state = self.snapshot(), self.state()
+        started, ops = self._prepare(state, shock, rules, engine, record, audit, max_waves)
         try:
             started.apply(ops)
             started.run()
             data = started.export()
         finally:
             started.release()
-        return self._result(data, started.rules, shock, record)
+        return Result(names, state, data, started.rules, str(shock), record)
 
     def start(
-        self, shock: Shock | None = None, *, rules: VenueRules | Venue | None = None, engine: str = "core", record: str = "all",
+        self, shock: Shock | None = None, *, rules: VenueRules | Venue | None = None,
+        engine: str | type[Engine] = "core", record: str = "all",
         audit: str = "delta", max_waves: int | None = None,
     ) -> Simulation:  # fmt: skip
         """The same, step by step, with orders and market data from outside in between: see `Simulation`."""
         shock = as_shock(shock)
-        started, ops = self._prepare(shock, rules, engine, record, audit, max_waves)
+        names, state = self.snapshot(), self.state()
+        started, ops = self._prepare(state, shock, rules, engine, record, audit, max_waves)
         started.apply(ops)
-        return Simulation(self, started, shock, record)
+        return Simulation(self, names, state, started, shock, ops, record)
 
-    def _prepare(self, shock: Shock, rules, engine: str, record: str, audit: str, max_waves: int | None):
-        for name, value, choices in (("engine", engine, ENGINES), ("record", record, RECORDS), ("audit", audit, ("delta", "full"))):
+    def _prepare(
+        self,
+        state: State,
+        shock: Shock,
+        rules: Any,
+        engine: str | type[Engine],
+        record: str,
+        audit: str,
+        max_waves: int | None,
+    ) -> tuple[Any, np.ndarray]:
+        own_engine = engine if isinstance(engine, type) and issubclass(engine, Engine) else None
+        options = [("record", record, RECORDS), ("audit", audit, ("delta", "full"))]
+        for name, value, choices in options if own_engine else [("engine", engine, ENGINES), *options]:
+            if not isinstance(value, str):
+                raise InputTypeError(f"run: {name} = {show(value)}: must be one of {', '.join(choices)}")
             if value not in choices:
-                raise InputError(f"run: {name} = {value!r}: must be one of {', '.join(choices)}")
-        if max_waves is not None and (isinstance(max_waves, bool) or not isinstance(max_waves, int | np.integer)):
-            raise InputTypeError(f"run: max_waves = {max_waves!r}: must be an int or None")
+                raise InputError(f"run: {name} = {show(value)}: must be one of {', '.join(choices)}")
+        if max_waves is not None and (
+            isinstance(max_waves, bool) or not isinstance(max_waves, int | np.integer)
+        ):
+            raise InputTypeError(f"run: max_waves = {show(max_waves)}: must be an int or None")
         if max_waves is not None and max_waves < 0:
-            raise InputError(f"run: max_waves = {max_waves!r}: must be >= 0")
+            raise InputError(f"run: max_waves = {show(max_waves)}: must be >= 0")
         chosen = as_rules(rules, self.rules)
-        state, ops = self.state(), shock.compile(self)
-        state.check_range(ops, chosen)
-        self.marks(chosen)
-        cap = None if max_waves is None else int(max_waves)
+        ops = shock.compile(self)
+        state.check_range(ops, chosen, self.account_name)
+        self._marks(state, chosen)
+        cap = None if max_waves is None else min(int(max_waves), 2**31 - 1)
+        if own_engine:
+            return ReferenceEngine(state, chosen, record, audit, cap, own_engine), ops
         if engine == "reference":
-            from .reference.adapter import ReferenceEngine
-
             return ReferenceEngine(state, chosen, record, audit, cap), ops
-        from ._engine import CoreEngine
-
-        return CoreEngine(self._engines.setdefault(chosen, []), state, chosen, record, audit, cap), ops
-
-    def _result(self, data: RunData, rules: VenueRules, shock: Shock, record: str) -> Result:
-        return Result(self.snapshot(), self.state(), data, rules, str(shock), record)
+        # Another thread may have loaded meanwhile: engines of an older state are not for the next run.
+        idle = self._engines.setdefault(chosen, []) if state is self._compiled else []
+        return CoreEngine(idle, state, chosen, record, audit, cap), ops
 
     def snapshot(self) -> Names:
         """What a result needs of the market, unaffected by later loads."""
         return Names(self)
 
-    # -- questions ---------------------------------------------------------------------------------------------------
+    # -- questions -------------------------------------------------------------------------------------------
     def marks(self, rules: VenueRules | Venue | None = None) -> list[int]:
-        """Marks per instrument in 1/1024 ticks, before any shock. Raises InputError for an instrument without one."""
-        chosen, state = as_rules(rules, self.rules), self.state()
+        """Marks per instrument in 1/1024 ticks, before any shock. Raises InputError for an instrument without
+        one."""
+        return self._marks(self.state(), as_rules(rules, self.rules))
+
+    def _marks(self, state: State, chosen: VenueRules) -> list[int]:
         marks = []
         for i, instrument in enumerate(self.instruments):
-            mark = _mark(state, i, chosen.mark)
+            mark = loaded_mark(state, i, chosen.mark)
             if mark is None:
                 raise InputError(
                     f"market[{instrument.symbol!r}]: no mark under rules.mark={chosen.mark!r}: "
@@ -519,72 +591,44 @@ class Market:
             marks.append(mark)
         return marks
 
-    def _valued(self, rules):
-        state, marks = self.state(), self.marks(rules)
-        rows = np.zeros(len(state.row_lots), ROW_DTYPE)
-        for name, column in (
-            ("account", state.row_account), ("instrument", state.row_instrument), ("slot", state.row_slot),
-            ("lots", state.row_lots), ("basis", state.row_basis),
-        ):  # fmt: skip
-            rows[name] = column
-        rows = rows[rows["lots"] != 0]
-        return state, marks, rows, account_sums(state, state.account_balance, rows, marks)
+    def _valued(self, rules: VenueRules | Venue | None) -> Standing:
+        state, chosen = self.state(), as_rules(rules, self.rules)
+        state.check_range(np.empty(0, OP_DTYPE), chosen, self.account_name)  # or sums could wrap around
+        return Standing(state, self._marks(state, chosen))
 
     def liquidation_prices(self, rules: VenueRules | Venue | None = None) -> Table:
-        """Where each position would be liquidated and where its account's equity would be zero, all else fixed.
+        """Where each position would be liquidated and where its account's equity would be zero, all else
+        fixed.
 
         Returns
         -------
-        Table : account, instrument, position_side, margin_mode, size, mark, liquidation_price, bankruptcy_price; float64 prices,
-            solved unrounded in the tier that holds at the answer, NaN where there is none.
+        Table : account, instrument, position_side, margin_mode, size, mark, liquidation_price,
+        bankruptcy_price; float64 prices,
+            solved unrounded in the tier that holds at the answer, NaN where there is none. Positions of one
+            account in one instrument (hedge mode) share both prices: the instrument's price moves them
+            together.
         """
-        state, marks, rows, (equity, needed, value, row_needed) = self._valued(rules)
-        prices = np.full((2, len(rows)), np.nan)
-        mark = np.empty(len(rows))
-        for i, (ins, terms) in enumerate(zip(self.instruments, self._terms, strict=True)):
-            mine = np.flatnonzero(rows["instrument"] == i)
-            a = rows["account"][mine]
-            solved = solve(terms, rows["lots"][mine], equity[a], needed[a], value[mine], row_needed[mine])
-            prices[:, mine] = np.array(solved) * float(ins.tick_size)
-            mark[mine] = float(marks[i] * ins.tick_size / 1024)
-        size = np.empty(len(rows))
-        for i, ins in enumerate(self.instruments):
-            mine = rows["instrument"] == i
-            size[mine] = ins.to_size(rows["lots"][mine])
-        return Table(
-            {
-                "account": self.account_names(rows["account"]),
-                "instrument": np.array([i.symbol for i in self.instruments])[rows["instrument"]],
-                "position_side": np.array(list(SLOTS))[rows["slot"]],
-                "margin_mode": np.where(state.account_mode[rows["account"]] == ISOLATED, "isolated", "cross"),
-                "size": size, "mark": mark, "liquidation_price": prices[0], "bankruptcy_price": prices[1],
-            }
-        )  # fmt: skip
+        return self._valued(rules).prices_table(self)
 
     def margin(self, rules: VenueRules | Venue | None = None) -> Table:
-        """account, margin_mode, instrument, position_side, balance, equity, maintenance, ratio (equity / maintenance, NaN where
-        nothing is needed) of every margin account at the marks."""
-        state, marks, rows, _ = self._valued(rules)
-        return accounts_table(self, state, state.account_balance, rows, marks)
+        """account, margin_mode, instrument, position_side, balance, equity, maintenance, ratio (equity /
+        maintenance, NaN where nothing is needed) of every margin account at the marks."""
+        standing = self._valued(rules)
+        return accounts_table(
+            self, standing.state, standing.state.account_balance, standing.rows, standing.marks
+        )
 
     def liquidation_map(self, instrument: str, rules: VenueRules | Venue | None = None) -> Table:
         """Quantity that would be liquidated by trigger price.
 
         Returns
         -------
-        Table : price (float64, ascending), quantity (float64), side ("sell" where a fall to the price liquidates longs, "buy"
+        Table : price (float64, ascending), quantity (float64), side ("sell" where a fall to the price
+        liquidates longs, "buy"
             where a rise liquidates shorts). Positions without a liquidation price are left out.
         """
         symbol = self.instruments[self.instrument_index(instrument)].symbol
-        prices = self.liquidation_prices(rules)
-        mine = (prices["instrument"] == symbol) & ~np.isnan(prices["liquidation_price"])
-        price, size = prices["liquidation_price"][mine], prices["size"][mine]
-        side = np.where(size > 0, "sell", "buy")
-        order = np.lexsort((side, price))
-        keys = np.rec.fromarrays([price[order], side[order]], names=["price", "side"])
-        _, first = np.unique(keys, return_index=True) if len(keys) else (keys, np.zeros(0, np.intp))
-        quantity = np.add.reduceat(np.abs(size[order]), first) if len(first) else np.zeros(0)
-        return Table({"price": price[order][first], "quantity": quantity, "side": side[order][first]})
+        return map_table(self.liquidation_prices(rules), symbol)
 
     def __str__(self) -> str:
         from ._report import market_report
@@ -610,11 +654,11 @@ def _as_instruments(instruments: Any) -> tuple[Instrument, ...]:
     if isinstance(instruments, Instrument):
         instruments = (instruments,)
     if isinstance(instruments, str | Mapping) or not isinstance(instruments, Iterable):
-        raise InputTypeError(f"market.instruments = {instruments!r}: must be Instruments")
+        raise InputTypeError(f"market.instruments = {show(instruments)}: must be Instruments")
     found = tuple(instruments)
     for k, instrument in enumerate(found):
         if not isinstance(instrument, Instrument):
-            raise InputTypeError(f"market.instruments[{k}] = {instrument!r}: must be an Instrument")
+            raise InputTypeError(f"market.instruments[{k}] = {show(instrument)}: must be an Instrument")
         if any(instrument.symbol == other.symbol for other in found[:k]):
             raise InputError(f"market.instruments[{k}] = {instrument.symbol!r}: must not stand twice")
     if not 1 <= len(found) < 2**15:
@@ -625,28 +669,12 @@ def _as_instruments(instruments: Any) -> tuple[Instrument, ...]:
 def _positive_price(price: Any, what: str) -> Fraction:
     number = exact(price, what)
     if number <= 0:
-        raise InputError(f"{what} = {price!r}: must be > 0")
+        raise InputError(f"{what} = {show(price)}: must be > 0")
     return number
 
 
 def _in_domain(value: int, unit: int, price: Any, what: str) -> int:
     if not 1 <= value < PRICE_LIMIT * unit:
-        raise RangeError(f"{what} = {price!r}: must be at least 1/{unit} and less than 2**53 ticks")
+        lowest = "1 tick" if unit == 1 else f"1/{unit} tick"
+        raise RangeError(f"{what} = {show(price)}: must be at least {lowest} and less than 2**53 ticks")
     return value
-
-
-def _mark(state: State, i: int, rule: str) -> int | None:
-    """The mark of an instrument as loaded, in 1/1024 ticks."""
-    bids, asks = state.orders[i].prices(1), state.orders[i].prices(-1)
-    last, index = int(state.last[i]), int(state.index_1024[i])
-    if rule == "last":
-        return last * 1024 or None
-    if rule == "index":
-        return index or None
-    if not (bids.size and asks.size):
-        return None
-    bid, ask = int(bids.max()), int(asks.min())
-    if rule == "mid":
-        return (bid + ask) * 512
-    return sorted((bid, ask, last))[1] * 1024 if last else None
-

@@ -1,4 +1,5 @@
-"""Enumerations and record layouts: every integer code and every NumPy dtype that crosses the boundary, in one place."""
+"""Enumerations and record layouts: every integer code and every NumPy dtype that crosses the boundary, in one
+place."""
 
 from __future__ import annotations
 
@@ -182,7 +183,8 @@ class OrderFlags(IntFlag):
 ORDER_DTYPE = np.dtype(
     [
         ("order_id", "<u8"), ("price", "<i8"), ("quantity", "<i8"), ("stop_price", "<i8"), ("display", "<i8"),
-        ("ts_ns", "<i8"), ("owner", "<i4"), ("instrument", "<i4"), ("action", "u1"), ("side", "i1"), ("type", "u1"),
+        ("ts_ns", "<i8"), ("owner", "<i4"), ("instrument", "<i4"), ("action", "u1"), ("side", "i1"),
+        ("type", "u1"),
         ("tif", "u1"), ("flags", "u1"), ("stp", "u1"), ("_pad", "V2"),
     ]
 )  # fmt: skip
@@ -191,7 +193,8 @@ ORDER_DTYPE = np.dtype(
 REPORT_DTYPE = np.dtype(
     [
         ("order_id", "<u8"), ("maker_id", "<u8"), ("price", "<i8"), ("quantity", "<i8"), ("leaves", "<i8"),
-        ("message", "<i8"), ("owner", "<i4"), ("maker_owner", "<i4"), ("kind", "u1"), ("side", "i1"), ("action", "u1"),
+        ("message", "<i8"), ("owner", "<i4"), ("maker_owner", "<i4"), ("kind", "u1"), ("side", "i1"),
+        ("action", "u1"),
         ("reason", "u1"), ("_pad", "V4"),
     ]
 )  # fmt: skip
@@ -199,11 +202,13 @@ REPORT_DTYPE = np.dtype(
 
 EVENT_DTYPE = np.dtype(
     [
-        ("seq", "<i8"), ("time_ns", "<i8"), ("cause", "<i8"), ("quantity", "<i8"), ("price_1024", "<i8"), ("value", "<i8"),
+        ("seq", "<i8"), ("time_ns", "<i8"), ("cause", "<i8"), ("quantity", "<i8"), ("price_1024", "<i8"),
+        ("value", "<i8"),
         ("a", "<i4"), ("b", "<i4"), ("wave", "<i4"), ("instrument", "<u2"), ("kind", "u1"), ("flags", "u1"),
     ]
 )  # fmt: skip
-"""One event of a run, 64 bytes: lots, 1/1024 ticks, quanta; a and b are account indices, -1 where there is none."""
+"""One event of a run, 64 bytes: lots, 1/1024 ticks, quanta; a and b are account indices, -1 where there is
+none."""
 
 NO_INSTRUMENT = 0xFFFF
 """`instrument` of an event that concerns none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,74 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from ._state import DEFICIT, FUND, ISOLATED, SETTLEMENT, SLOTS, State
+from ._rundata import ROW_DTYPE, RunData
+from ._standing import MODE_NAMES, accounts_table, per_instrument, positions_table, slot_names
+from ._state import DEFICIT, FUND, SETTLEMENT, State
 from .errors import EngineStateError
-from .margin import maintenance, solve, value_at_mark
-from .records import EVENT_DTYPE, EventKind, LiquidationStatus, Side, Status, Why
+from .margin import MARK_ONE, solve
+from .records import EventKind, LiquidationStatus, Status, Why
 from .tables import Table
-
-MARK_ONE = 1024
-SIDE_NAMES = {name: code for name, code in SLOTS.items()}
-
-LIQUIDATION_DTYPE = np.dtype(
-    [
-        (name, "<i8")
-        for name in (
-            "seq", "time_ns", "cause", "quantity", "filled", "left", "adl", "takeover", "mark", "equity", "maintenance",
-            "value", "row_maintenance", "bankruptcy_value", "filled_value", "closed_value", "fee", "surplus", "shortfall",
-            "fund", "vault", "socialised", "deficit",
-        )
-    ]
-    + [(name, "<i4") for name in ("cause_row", "account", "instrument", "step", "wave", "slot", "status", "pad")]
-)  # fmt: skip
-"""One liquidation as the engines record it, 216 bytes: lots (signed: the order's), 1/1024 ticks and quanta."""
-
-MARK_DTYPE = np.dtype(
-    [("seq", "<i8"), ("time_ns", "<i8"), ("mark", "<i8"), ("wave", "<i4"), ("instrument", "<i4")]
-)
-"""One change of a shadow mark."""
-
-WAVE_DTYPE = np.dtype([("wave", "<i4"), ("instrument", "<i4"), ("accounts", "<i8"), ("lots", "<i8"), ("mark", "<i8")])
-
-
-@dataclass
-class RunData:
-    """What an engine hands over at the end of a run: integers and integer arrays only."""
-
-    status: int
-    steps: int
-    seq: int
-    """number of events"""
-    time_ns: int
-    events: np.ndarray | None
-    liquidations: np.ndarray | None
-    mark_changes: np.ndarray | None
-    waves: np.ndarray
-    wave_notional: list[int]
-    """quanta, one a row of `waves`"""
-    start_marks: list[int]
-    low_marks: list[int]
-    high_marks: list[int]
-    final_marks: list[int]
-    last: list[int]
-    index_1024: list[int]
-    known_until: dict[int, int]
-    system_balances: list[int]
-    external: list[tuple[int, int]]
-    """(lots, basis) of the external account per instrument"""
-    settlement: list[int]
-    """basis of each settlement account (its balance is in system_balances)"""
-    deposits: int
-    totals: dict[str, int]
-    touched_accounts: np.ndarray
-    """int32 indices of accounts whose balance changed"""
-    touched_balances: np.ndarray
-    """int64"""
-    touched_rows: np.ndarray
-    """structured: account, instrument, slot, lots, basis; rows that changed or came to be"""
-
-
-ROW_DTYPE = np.dtype([("account", "<i4"), ("instrument", "<i4"), ("slot", "<i4"), ("lots", "<i8"), ("basis", "<i8")])
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,9 +60,13 @@ class Result:
     def _price(self, i: int, mark_1024: int) -> float:
         return float(mark_1024 * self._state.instruments[i].tick_size / MARK_ONE)
 
-    @cached_property
+    @property
     def summary(self) -> dict[str, Any]:
         """Scalars of the run: see `docs/model.md`, section 7, for first and higher order and amplification."""
+        return copy.deepcopy(self._summary)  # the caller's own: a result is frozen
+
+    @cached_property
+    def _summary(self) -> dict[str, Any]:
         data, totals, symbols = self._data, self._data.totals, [i.symbol for i in self._state.instruments]
         shocked = sum(n for w, n in zip(data.waves["wave"], data.wave_notional, strict=True) if w == 0)
         caused = totals["first"] + totals["higher"]
@@ -161,9 +105,13 @@ class Result:
             "known_until": self.known_until,
         }
 
-    @cached_property
+    @property
     def audit(self) -> dict[str, Any]:
         """The integer totals before and after: contracts and basis per instrument are 0, money is what was put in."""
+        return copy.deepcopy(self._audit)
+
+    @cached_property
+    def _audit(self) -> dict[str, Any]:
         data = self._data
         balances = self._final_balances()
         rows = self._final_rows()
@@ -193,7 +141,7 @@ class Result:
         for x in (*data.system_balances, *data.settlement, *(v for pair in data.external for v in pair)):
             h.update(int(x).to_bytes(17, "little", signed=True))
         rows = self._final_rows()
-        for array in (self._final_balances(), *(rows[name] for name in rows.dtype.names), data.last, data.index_1024):
+        for array in (self._final_balances(), *(rows[name] for name in rows.dtype.names or ()), data.last, data.index_1024):
             h.update(np.ascontiguousarray(array, "<i8").tobytes())
         return h.hexdigest()
 
@@ -230,7 +178,9 @@ class Result:
         """All events, an array of EVENT_DTYPE. Needs record="all"."""
         self._need("events", "all")
         assert self._data.events is not None
-        return self._data.events
+        events = self._data.events.view()
+        events.flags.writeable = False
+        return events
 
     @property
     def events(self) -> np.ndarray:
@@ -245,13 +195,13 @@ class Result:
         return names[np.where((index < 0) | (index >= len(names)), len(names) - 1, index)]
 
     def _modes(self, accounts: np.ndarray) -> np.ndarray:
-        return np.where(self._state.account_mode[accounts] == ISOLATED, "isolated", "cross")
+        return MODE_NAMES[self._state.account_mode[accounts]]
 
     def _sizes(self, instrument: np.ndarray, lots: np.ndarray) -> np.ndarray:
-        return _per_instrument(self._state, instrument, lots, lambda ins: ins.lot_size)
+        return per_instrument(self._state, instrument, lots, lambda ins: ins.lot_size)
 
     def _prices(self, instrument: np.ndarray, ticks: np.ndarray) -> np.ndarray:
-        return _per_instrument(self._state, instrument, ticks, lambda ins: ins.tick_size)
+        return per_instrument(self._state, instrument, ticks, lambda ins: ins.tick_size)
 
     @cached_property
     def liquidations(self) -> Table:
@@ -278,7 +228,7 @@ class Result:
         columns = {
             "seq": x["seq"], "step": x["step"], "time_ns": x["time_ns"], "wave": x["wave"], "cause": x["cause"],
             "cause_liquidation": x["cause_row"], "account": self._accounts(account),
-            "instrument": self._symbols(instrument), "position_side": _slot_names(x["slot"]),
+            "instrument": self._symbols(instrument), "position_side": slot_names(x["slot"]),
             "margin_mode": self._modes(account), "side": sides[np.sign(x["quantity"]) + 1],
             "mark": self._prices(instrument, x["mark"] / MARK_ONE),
             "liquidation_price": self._prices(instrument, liquidation),
@@ -355,7 +305,11 @@ class Result:
 
     @cached_property
     def flows(self) -> Table:
-        """Every transfer of money: from, to, amount, why. Nothing else changes a balance in a run. Needs record="all"."""
+        """Every transfer of money: from, to, amount, why. Nothing else but a shock's cash changes a balance.
+
+        `from_margin_mode` and `to_margin_mode` tell the venue's accounts ("system") from users' of the same
+        name. Needs record="all".
+        """
         x = self._of_kind("flows", EventKind.TRANSFER)
         why = np.array(["", *(w.name.lower() for w in Why)])
         return Table(
@@ -387,7 +341,7 @@ class Result:
 
     @cached_property
     def positions(self) -> Table:
-        """Every open position at the end."""
+        """Every open position at the end; the vault's, if it took some, with margin_mode "system"."""
         return positions_table(self._market, self._state, self._final_rows())
 
     def __str__(self) -> str:
@@ -401,92 +355,3 @@ class Result:
             f"<cascade.Result {s['status']}: {s['waves']} waves, {s['liquidated_accounts']} accounts, "
             f"notional {s['liquidated_notional']:,.0f}>"
         )
-
-
-def _slot_names(slots: np.ndarray) -> np.ndarray:
-    return np.array(list(SLOTS))[slots]
-
-
-def _per_instrument(state: State, instrument: np.ndarray, values: np.ndarray, step: Any) -> np.ndarray:
-    """values * the instrument's step, row by row; NaN where there is no instrument."""
-    values = np.asarray(values, np.float64)
-    out = np.full(len(values), np.nan)
-    for i, ins in enumerate(state.instruments):
-        mine = instrument == i
-        out[mine] = values[mine] * step(ins).numerator / step(ins).denominator
-    return out
-
-
-def valued_rows(state: State, rows: np.ndarray, marks: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """(value, maintenance) of position rows at marks, int64 quanta."""
-    value, needed = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
-    for i, terms in enumerate(state.terms):
-        mine = np.flatnonzero((rows["instrument"] == i) & (rows["lots"] != 0))
-        if mine.size:
-            value[mine] = value_at_mark(terms, rows["lots"][mine], int(marks[i]))
-            needed[mine] = maintenance(terms, np.abs(value[mine]))
-    return value, needed
-
-
-def account_sums(state: State, balances: np.ndarray, rows: np.ndarray, marks: list[int]):
-    """(equity, maintenance) per account and (value, maintenance) per row, int64 quanta."""
-    value, needed = valued_rows(state, rows, marks)
-    equity, maintenance_sum = balances.copy(), np.zeros(len(balances), np.int64)
-    np.add.at(equity, rows["account"], value - rows["basis"])
-    np.add.at(maintenance_sum, rows["account"], needed)
-    return equity, maintenance_sum, value, needed
-
-
-def accounts_table(market: Any, state: State, balances: np.ndarray, rows: np.ndarray, marks: list[int]) -> Table:
-    """account, margin_mode, instrument, position_side, balance, equity, maintenance, ratio of every margin account."""
-    equity, needed, _, _ = account_sums(state, balances, rows, marks)
-    users = np.arange(SETTLEMENT + len(state.instruments), len(balances))
-    instrument, slot = np.full(len(balances), -1), np.zeros(len(balances), np.int64)
-    isolated = state.account_mode[rows["account"]] == ISOLATED
-    instrument[rows["account"][isolated]] = rows["instrument"][isolated]
-    slot[rows["account"][isolated]] = rows["slot"][isolated]
-
-    def money(quanta: np.ndarray) -> np.ndarray:
-        return quanta[users].astype(np.float64) * state.quantum.numerator / state.quantum.denominator
-
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(needed[users] > 0, equity[users] / needed[users], np.nan)
-    names = np.array([*(i.symbol for i in state.instruments), ""])
-    return Table(
-        {
-            "account": market.account_names(users),
-            "margin_mode": np.where(state.account_mode[users] == ISOLATED, "isolated", "cross"),
-            "instrument": names[instrument[users]],
-            "position_side": np.where(instrument[users] >= 0, _slot_names(slot[users]), ""),
-            "balance": money(balances), "equity": money(equity), "maintenance": money(needed), "ratio": ratio,
-        }
-    )  # fmt: skip
-
-
-def positions_table(market: Any, state: State, rows: np.ndarray) -> Table:
-    """account, instrument, position_side, margin_mode, size, entry_price of every open position."""
-    rows = rows[rows["lots"] != 0]
-    entry = np.full(len(rows), np.nan)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for i, terms in enumerate(state.terms):
-            mine = rows["instrument"] == i
-            size = np.abs(rows["lots"][mine]).astype(np.float64) * terms.coef_num / terms.coef_den
-            basis = np.abs(rows["basis"][mine]).astype(np.float64)
-            entry[mine] = basis / size if terms.contract == 0 else size / basis
-    symbols = np.array([i.symbol for i in state.instruments])
-    return Table(
-        {
-            "account": market.account_names(rows["account"]), "instrument": symbols[rows["instrument"]],
-            "position_side": _slot_names(rows["slot"]),
-            "margin_mode": np.where(state.account_mode[rows["account"]] == ISOLATED, "isolated", "cross"),
-            "size": _per_instrument(state, rows["instrument"], rows["lots"], lambda ins: ins.lot_size),
-            "entry_price": _per_instrument(state, rows["instrument"], entry, lambda ins: ins.tick_size),
-        }
-    )  # fmt: skip
-
-
-def side_name(side: int) -> str:
-    return "buy" if side == Side.BUY else "sell"
-
-
-__all__ = ["EVENT_DTYPE", "LIQUIDATION_DTYPE", "MARK_DTYPE", "ROW_DTYPE", "WAVE_DTYPE", "Result", "RunData"]

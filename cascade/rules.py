@@ -1,4 +1,5 @@
-"""Venue rules: one record of enumerations and numbers. A venue is such a record with a date and sources, never a branch."""
+"""Venue rules: one record of enumerations and numbers. A venue is such a record with a date and sources,
+never a branch."""
 
 from __future__ import annotations
 
@@ -7,7 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import InputError, InputTypeError
+import numpy as np
+
+from ._badrows import show
+from .errors import InputError, InputTypeError, RangeError
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "mark": ("last", "mid", "book_median", "index"),
@@ -40,14 +44,16 @@ class VenueRules:
     mark : {"last", "mid", "book_median", "index"}
         What positions are valued at: last trade, mid of the book, median of bid, ask and last, or the index.
     clearing : {"wave", "continuous"}
-        "wave": marks are frozen until everybody found unhealthy has had a turn. "continuous": marks and margins are looked at
-        after every turn.
+        "wave": marks are frozen until everybody found unhealthy has had a turn. "continuous": marks and
+        margins are looked at after every turn.
     trigger : {"lt", "le"}
         Liquidate when equity < maintenance, or <=.
     queue : {"ratio", "fifo", "largest", "trigger_price"}
-        Who goes first: lowest equity / maintenance; who was found first; largest notional; who is furthest past its trigger.
+        Who goes first: lowest equity / maintenance; who was found first; largest notional; who is furthest
+        past its trigger.
     position_order : {"maintenance", "notional", "loss", "index"}
-        Which position of an account goes first: largest maintenance, largest notional, largest loss, or by index.
+        Which position of an account goes first: largest maintenance, largest notional, largest loss, or by
+        index.
     size : {"whole", "all"}
         Whole positions one after another until the account is healthy, or all of them.
     order_price : {"market", "bankruptcy"}
@@ -59,7 +65,8 @@ class VenueRules:
     fee_to : {"fund", "venue"}
         Who receives the liquidation fee.
     residual : sequence of {"fund_walk", "vault", "adl"}
-        What happens, in this order, to lots that the order did not fill. "fund_walk" is for bankruptcy-price orders.
+        What happens, in this order, to lots that the order did not fill. "fund_walk" is for bankruptcy-price
+        orders.
     shortfall : sequence of {"fund", "vault", "socialise"}
         Who pays, in this order, a flat account's negative balance; what is left is deficit.
     adl_rank : {"bitmex", "binance", "bybit", "hyperliquid", "none"}
@@ -102,7 +109,7 @@ class VenueRules:
         for field, choices in CHOICES.items():
             value = getattr(self, field)
             if not isinstance(value, str):
-                raise InputTypeError(f"rules.{field} = {value!r}: must be one of {', '.join(choices)}")
+                raise InputTypeError(f"rules.{field} = {show(value)}: must be one of {', '.join(choices)}")
             if value not in choices:
                 raise InputError(f"rules.{field} = {value!r}: must be one of {', '.join(choices)}")
         for field, stages in STAGES.items():
@@ -111,17 +118,25 @@ class VenueRules:
                 raise InputTypeError(f"rules.{field} = {value!r}: must be a sequence of {', '.join(stages)}")
             for stage in value:
                 if stage not in stages:
-                    raise InputError(f"rules.{field} = {value!r}: unknown stage {stage!r}, must be of {', '.join(stages)}")
+                    raise InputError(
+                        f"rules.{field} = {value!r}: unknown stage {stage!r}, must be of {', '.join(stages)}"
+                    )
             if len(set(value)) != len(value):
                 raise InputError(f"rules.{field} = {value!r}: a stage must not stand twice")
             object.__setattr__(self, field, tuple(value))
-        if not isinstance(self.cancel_orders, bool):
-            raise InputTypeError(f"rules.cancel_orders = {self.cancel_orders!r}: must be True or False")
+        if not isinstance(self.cancel_orders, bool | np.bool_):
+            raise InputTypeError(f"rules.cancel_orders = {show(self.cancel_orders)}: must be True or False")
+        object.__setattr__(self, "cancel_orders", bool(self.cancel_orders))
         if self.capacity is not None:
-            if isinstance(self.capacity, bool) or not isinstance(self.capacity, int):
-                raise InputTypeError(f"rules.capacity = {self.capacity!r}: must be an int or None")
+            if isinstance(self.capacity, bool) or not isinstance(self.capacity, int | np.integer):
+                raise InputTypeError(f"rules.capacity = {show(self.capacity)}: must be an int or None")
             if self.capacity < 1:
-                raise InputError(f"rules.capacity = {self.capacity!r}: must be >= 1")
+                raise InputError(f"rules.capacity = {show(self.capacity)}: must be >= 1")
+            if self.capacity >= 2**31:
+                raise RangeError(
+                    f"rules.capacity = {show(self.capacity)}: must be below 2**31 (None for no limit)"
+                )
+            object.__setattr__(self, "capacity", int(self.capacity))
 
     def replace(self, **changes: Any) -> VenueRules:
         """A copy with some fields changed."""
@@ -166,4 +181,4 @@ def as_rules(rules: VenueRules | Venue | None, default: VenueRules | None = None
         return rules.rules
     if isinstance(rules, VenueRules):
         return rules
-    raise InputTypeError(f"rules = {rules!r}: must be a VenueRules or a Venue")
+    raise InputTypeError(f"rules = {show(rules)}: must be a VenueRules or a Venue")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ._badrows import show
 from .errors import InputError, InputTypeError, RangeError
 from .instruments import exact
 from .records import ShockPart, Side
@@ -17,7 +18,8 @@ LARGEST_FACTOR = 10**6
 
 OP_DTYPE = np.dtype(
     [
-        ("part", "<i4"), ("instrument", "<i4"), ("account", "<i4"), ("side", "<i4"), ("rate", "<i8"), ("low", "<i8"),
+        ("part", "<i4"), ("instrument", "<i4"), ("account", "<i4"), ("side", "<i4"), ("rate", "<i8"),
+        ("low", "<i8"),
         ("high", "<i8"), ("quantity", "<i8"),
     ]
 )  # fmt: skip
@@ -30,18 +32,19 @@ _EVERYWHERE = 2**62
 class Shock:
     """What happens to the market at one instant, before anybody is liquidated.
 
-    Within one shock the parts happen in this order: price, index, depth, cash, orders. `a + b` is all of a, then all of b.
+    Within one shock the parts happen in this order: price, index, depth, cash, orders. `a + b` is all of a,
+    then all of b.
 
     Parameters
     ----------
     price : number or {symbol: number}
-        Relative gap: last, index and the external orders' prices move by 1 + g (bids round down to a tick, asks up), as if
-        market makers had re-quoted. A plain number moves every instrument.
+        Relative gap: last, index and the external orders' prices move by 1 + g (bids round down to a tick,
+        asks up), as if market makers had re-quoted. A plain number moves every instrument.
     index : number or {symbol: number}
         Relative move of the index alone.
     depth : number or {symbol: number or rows}
-        External orders keep floor(lots * factor). Rows (side, low, high, factor) restrict a factor to a side ("bid", "ask",
-        "both") and to distances from the mid in [low, high), relative to it; high may be None.
+        External orders keep floor(lots * factor). Rows (side, low, high, factor) restrict a factor to a side
+        ("bid", "ask", "both") and to distances from the mid in [low, high), relative to it; high may be None.
     cash : {account: number}
         Deposits (positive) and withdrawals (negative), in the settlement currency.
     orders : {symbol: number}
@@ -55,7 +58,8 @@ class Shock:
     Examples
     --------
     >>> import cascade as cs
-    >>> shock = cs.Shock(price={"BTCUSDT": -0.08}, depth={"BTCUSDT": 0.5}) + cs.Shock(orders={"BTCUSDT": -100})
+    >>> crash = cs.Shock(price={"BTCUSDT": -0.08}, depth={"BTCUSDT": 0.5})
+    >>> shock = crash + cs.Shock(orders={"BTCUSDT": -100})
     >>> len(shock)
     2
     """
@@ -100,11 +104,14 @@ class Shock:
 
     def __str__(self) -> str:
         """The shock in words: "all prices -8%, BTCUSDT depth x 0.5"."""
-        texts = [", ".join(_in_words(name, value) for name, value in part.items() if value) for part in self._parts]
+        texts = [
+            ", ".join(_in_words(name, value) for name, value in part.items() if value) for part in self._parts
+        ]
         return "; then ".join(text for text in texts if text) or "none"
 
     def compile(self, market: Any) -> np.ndarray:
-        """The shock as OP_DTYPE rows for a market (its `instrument_index`, `instruments`, `owner` and `to_quanta`)."""
+        """The shock as OP_DTYPE rows for a market (its `instrument_index`, `instruments`, `owner` and
+        `to_quanta`)."""
         ops: list[tuple] = []
         for part in self._parts:
             for name, kind in (("price", ShockPart.GAP), ("index", ShockPart.INDEX)):
@@ -113,16 +120,27 @@ class Shock:
                         ops.append((kind, i, -1, 0, g, 0, 0, 0))
             for i, rows in _by_instrument(part["depth"], market, "shock.depth"):
                 for k, (side, low, high, factor) in enumerate(rows):
-                    ops.append((ShockPart.DEPTH, i, -1, side, factor, low, high, k))  # k > 0: the mid of the first row
-            cash = sorted((market.owner(account), amount) for account, amount in part["cash"].items())
+                    # k > 0: the mid of the first row
+                    ops.append((ShockPart.DEPTH, i, -1, side, factor, low, high, k))
+            cash = sorted(
+                ((market.owner(account), amount) for account, amount in part["cash"].items()),
+                key=lambda pair: pair[0]
+            )
             for owner, amount in cash:
                 quanta = market.to_quanta(amount, f"shock.cash[{market.account_name(owner)!r}]")
                 if quanta:
+                    if abs(quanta) >= 2**60:
+                        name = market.account_name(owner)
+                        raise RangeError(
+                            f"shock.cash[{name!r}] = {show(amount)}: must be below 2**60 cash quanta"
+                        )
                     ops.append((ShockPart.CASH, -1, owner, 0, 0, 0, 0, quanta))
             for i, size in _by_instrument(part["orders"], market, "shock.orders"):
                 lots = market.instruments[i].to_lots(size)
                 if abs(lots) >= 2**61:
-                    raise RangeError(f"shock.orders[{market.instruments[i].symbol!r}] = {size!r}: must be below 2**61 lots")
+                    raise RangeError(
+                        f"shock.orders[{market.instruments[i].symbol!r}] = {size!r}: must be below 2**61 lots"
+                    )
                 if lots:
                     ops.append((ShockPart.ORDERS, i, -1, 0, 0, 0, 0, lots))
         return np.array(ops, OP_DTYPE)
@@ -132,7 +150,7 @@ def as_shock(shock: Any) -> Shock:
     if shock is None:
         return Shock()
     if not isinstance(shock, Shock):
-        raise InputTypeError(f"shock = {shock!r}: must be a Shock")
+        raise InputTypeError(f"shock = {show(shock)}: must be a Shock")
     return shock
 
 
@@ -141,7 +159,9 @@ def _scaled(value: Any, what: str, lowest: int, *, open_below: bool = False) -> 
     number = exact(value, what)
     scaled = round(number * RATE_ONE)
     if number > LARGEST_FACTOR or scaled < lowest * RATE_ONE or (open_below and scaled == lowest * RATE_ONE):
-        raise InputError(f"{what} = {value!r}: must be {'>' if open_below else '>='} {lowest} and <= {LARGEST_FACTOR}")
+        raise InputError(
+            f"{what} = {show(value)}: must be {'>' if open_below else '>='} {lowest} and <= {LARGEST_FACTOR}"
+        )
     return scaled
 
 
@@ -152,28 +172,34 @@ def _keyed(value: Any, what: str) -> dict:
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, str | bytes):
-        raise InputTypeError(f"{what} = {value!r}: must be a number or a mapping of symbols to numbers")
+        raise InputTypeError(f"{what} = {show(value)}: must be a number or a mapping of symbols to numbers")
     return {None: value}
 
 
+def _place(what: str, symbol: Any) -> str:
+    return what if symbol is None else f"{what}[{show(symbol)}]"
+
+
 def _moves(value: Any, what: str, lowest: int, *, open_below: bool) -> dict:
-    return {k: _scaled(v, f"{what}[{k!r}]", lowest, open_below=open_below) for k, v in _keyed(value, what).items()}
+    return {
+        k: _scaled(v, _place(what, k), lowest, open_below=open_below) for k, v in _keyed(value, what).items()
+    }
 
 
 def _depths(value: Any) -> dict:
     read = {}
     for symbol, rows in _keyed(value, "shock.depth").items():
-        where = f"shock.depth[{symbol!r}]"
+        where = _place("shock.depth", symbol)
         if isinstance(rows, str) or not isinstance(rows, Sequence):
             read[symbol] = [(0, 0, _EVERYWHERE, _scaled(rows, where, 0))]
             continue
         read[symbol] = []
         for k, row in enumerate(rows):
             if isinstance(row, str) or not isinstance(row, Sequence) or len(row) != 4:
-                raise InputError(f"{where}[{k}] = {row!r}: must be (side, low, high, factor)")
+                raise InputError(f"{where}[{k}] = {show(row)}: must be (side, low, high, factor)")
             side, low, high, factor = row
-            if side not in _SIDES:
-                raise InputError(f"{where}[{k}].side = {side!r}: must be one of {', '.join(_SIDES)}")
+            if not isinstance(side, str) or side not in _SIDES:
+                raise InputError(f"{where}[{k}].side = {show(side)}: must be one of {', '.join(_SIDES)}")
             low = _scaled(low, f"{where}[{k}].low", 0)
             high = _EVERYWHERE if high is None else _scaled(high, f"{where}[{k}].high", 0)
             if high <= low:
@@ -186,15 +212,22 @@ def _amounts(value: Any, what: str) -> dict:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise InputTypeError(f"{what} = {value!r}: must be a mapping")
+        raise InputTypeError(f"{what} = {show(value)}: must be a mapping")
     for key, amount in value.items():
-        exact(amount, f"{what}[{key!r}]")
+        exact(amount, _place(what, key))
     return dict(value)
 
 
-def _by_instrument(values: dict, market: Any, what: str):
+def _by_instrument(values: dict, market: Any, what: str) -> Iterator[tuple[int, Any]]:
     """(instrument index, value) in instrument order; None stands for all that are not named."""
-    named = {market.instrument_index(symbol, what): v for symbol, v in values.items() if symbol is not None}
+    named: dict[int, Any] = {}
+    for symbol, value in values.items():
+        if symbol is None:
+            continue
+        i = market.instrument_index(symbol, what)
+        if i in named:  # once by its symbol, once as an Instrument
+            raise InputError(f"{what} = {show(symbol)}: must not name an instrument twice")
+        named[i] = value
     for i in range(len(market.instruments)):
         if i in named:
             yield i, named[i]
@@ -213,7 +246,10 @@ def _readable(name: str, values: dict) -> str:
                 return value[0][3] / RATE_ONE
             words = {code: word for word, code in _SIDES.items()}
             return [
-                (words[side], low / RATE_ONE, None if high == _EVERYWHERE else high / RATE_ONE, factor / RATE_ONE)
+                (
+                    words[side], low / RATE_ONE, None if high == _EVERYWHERE else high / RATE_ONE,
+                    factor / RATE_ONE,
+                )
                 for side, low, high, factor in value
             ]
         return value / RATE_ONE

@@ -1,26 +1,32 @@
-"""Simulation: a market in motion, for harnesses - step by step, with orders, market data and time from outside."""
+"""Simulation: a market in motion, for harnesses - step by step, with orders, market data and time from
+outside."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ._core import OrderBook
-from ._orders import as_orders, exact_int
-from .errors import InputError, InputTypeError
-from .records import Side
-from .result import Result, accounts_table, positions_table
+from ._orders import as_orders, check_levels, exact_int, exact_side, integer_column
+from ._standing import accounts_table, positions_table
+from ._state import CROSS
+from .errors import EngineStateError, InputError
+from .result import Result
 from .shocks import Shock, as_shock
 from .tables import Table
+
+LAST_TIME = 2**62
+"""Nanoseconds a simulation may reach: 146 years."""
 
 
 class Simulation:
     """A market that a harness drives; made by `Market.start`. The market itself is not changed.
 
-    Prices are in ticks and quantities in lots, as in an `OrderBook`; times in nanoseconds. `market.owner(account)` gives the owner
-    numbers of orders.
+    Prices are in ticks and quantities in lots, as in an `OrderBook`; times in nanoseconds.
+    `market.owner(account)` gives the owner numbers of orders.
 
     Examples
     --------
@@ -33,23 +39,29 @@ class Simulation:
     99987.5
     """
 
-    def __init__(self, market: Any, engine: Any, shock: Shock, record: str):
+    def __init__(
+        self, market: Any, names: Any, state: Any, engine: Any, shock: Shock, ops: np.ndarray, record: str
+    ) -> None:
         self._market = market
         self._engine = engine
         self._shock = shock
         self._record = record
-        self._names = market.snapshot()
-        self._state = market.state()
+        self._names = names
+        self._state = state
+        self._ops = ops
+        self._busy = _Busy()
 
-    # -- driving -----------------------------------------------------------------------------------------------------
+    # -- driving ---------------------------------------------------------------------------------------------
     def step(self) -> bool:
-        """One step: marks, margin check, queue, turns. True while another step at this time could change something."""
-        return self._engine.step()
+        """One step: marks, margin check, queue, turns. True while another step at this time could change
+        something."""
+        with self._busy:
+            return self._engine.step()
 
     def settle(self, progress: Callable[[int], Any] | None = None) -> int:
         """Step until nothing changes; the number of steps taken."""
         steps = 1
-        while self._engine.step():
+        while self.step():
             if progress is not None:
                 progress(steps)
             steps += 1
@@ -59,9 +71,15 @@ class Simulation:
         """Another shock, now."""
         shock = as_shock(shock)
         ops = shock.compile(self._market)
-        self._state.check_range(ops, self._engine.rules)
-        self._engine.apply(ops)
-        self._shock = self._shock + shock
+        late = ops["account"] >= len(self._state.account_mode)
+        if late.any():
+            name = self._market.account_name(int(ops["account"][late][0]))
+            raise InputError(f"shock.cash[{name!r}]: the account was loaded after the simulation started")
+        with self._busy:
+            so_far = np.concatenate([self._ops, ops])  # what the shocks before this one moved counts too
+            self._state.check_range(so_far, self._engine.rules, self._market.account_name)
+            self._engine.apply(ops)
+            self._ops, self._shock = so_far, self._shock + shock
 
     def submit(self, instrument: str, orders: Any) -> np.ndarray:
         """Send messages to an instrument's book.
@@ -76,34 +94,37 @@ class Simulation:
         -------
         Array of REPORT_DTYPE, in event order.
         """
-        return self._engine.submit(self._market.instrument_index(instrument), as_orders(orders))
+        i, orders = self._market.instrument_index(instrument), as_orders(orders)
+        with self._busy:
+            return self._engine.submit(i, orders)
 
     def set_levels(self, instrument: str, side: int, prices: Any, quantities: Any) -> None:
         """Set external L2 levels absolutely: ticks and lots, 0 lots take a level off.
 
-        A new level trades with internal orders that it crosses. Raises InputError if it would cross the external levels of the other
-        side, before anything has changed.
+        A new level trades with internal orders that it crosses. Raises InputError if it would cross the
+        external levels of the other side, before anything has changed.
         """
         i = self._market.instrument_index(instrument)
-        if side not in (Side.BUY, Side.SELL):
-            raise InputError(f"set_levels: side = {side!r}: must be {int(Side.BUY)} or {int(Side.SELL)}")
+        side = exact_side(side)
         ticks, lots = _whole(prices, "prices"), _whole(quantities, "quantities")
-        if ticks.shape != lots.shape:
-            raise InputError(f"set_levels: {len(ticks)} prices and {len(lots)} quantities: must be as many")
+        check_levels(ticks, lots)
         for name, values, low, high in (("prices", ticks, 1, 2**53 - 1), ("quantities", lots, 0, 2**60)):
             bad = np.flatnonzero((values < low) | (values > high))
             if bad.size:
                 raise InputError(
-                    f"levels[{name!r}][{bad[0]}] = {values[bad[0]]}: must be in [{low}, {high}] ({bad.size} bad rows)"
+                    f"levels[{name!r}][{bad[0]}] = {values[bad[0]]}: "
+                    f"must be in [{low}, {high}] ({bad.size} bad rows)"
                 )
-        self._engine.set_levels(i, int(side), ticks, lots)
+        with self._busy:
+            self._engine.set_levels(i, side, ticks, lots)
 
     def advance_ns(self, dt: int) -> int:
         """Let `dt` >= 0 nanoseconds pass; the new time."""
-        self._engine.advance_ns(exact_int(dt, "dt", 0, 2**62))
-        return self._engine.time_ns
+        with self._busy:
+            self._engine.advance_ns(exact_int(dt, "dt", 0, LAST_TIME - self._engine.time_ns))
+            return self._engine.time_ns
 
-    # -- looking -----------------------------------------------------------------------------------------------------
+    # -- looking ---------------------------------------------------------------------------------------------
     @property
     def time_ns(self) -> int:
         """Nanoseconds since the start."""
@@ -112,29 +133,39 @@ class Simulation:
     def mark(self, instrument: str) -> float:
         """The mark as if set now."""
         i = self._market.instrument_index(instrument)
-        return float(self._engine.marks()[i] * self._state.instruments[i].tick_size / 1024)
+        with self._busy:
+            marks = self._engine.marks()
+        return float(marks[i] * self._state.instruments[i].tick_size / 1024)
 
     def book(self, instrument: str) -> OrderBook:
         """A copy of an instrument's book as it stands; `depth()` and `orders()` give read-only arrays."""
-        return self._engine.book(self._market.instrument_index(instrument))
+        i = self._market.instrument_index(instrument)
+        with self._busy:
+            return self._engine.book(i)
 
     @property
     def accounts(self) -> Table:
-        """Every margin account as it stands, at the marks as if set now; read-only arrays as in `Result.accounts`."""
-        return accounts_table(
-            self._names, self._state, self._engine.balances(), self._engine.rows(), self._engine.marks()
-        )
+        """Every margin account as it stands, at the marks as if set now; read-only arrays as in
+        `Result.accounts`."""
+        with self._busy:
+            balances, rows, marks = self._engine.balances(), self._engine.rows(), self._engine.marks()
+        return accounts_table(self._names, self._state, balances, rows, marks)
 
     @property
     def positions(self) -> Table:
         """Every open position as it stands, as in `Result.positions`."""
-        return positions_table(self._names, self._state, self._engine.rows())
+        with self._busy:
+            rows = self._engine.rows()
+        return positions_table(self._names, self._state, rows)
 
     def position(self, owner: int) -> dict[str, float]:
         """{symbol: signed size} of an owner's account (cross margin; both slots added)."""
-        if isinstance(owner, bool) or not isinstance(owner, int | np.integer):
-            raise InputTypeError(f"position: owner = {owner!r}: must be an owner number (market.owner)")
-        rows = self._engine.rows()
+        owner = exact_int(owner, "owner")
+        modes = self._state.account_mode
+        if not 0 <= owner < len(modes) or modes[owner] != CROSS:
+            raise InputError(f"owner = {owner}: must be an owner number of an account (market.owner)")
+        with self._busy:
+            rows = self._engine.rows()
         rows = rows[rows["account"] == owner]
         sizes: dict[str, float] = {}
         for i, ins in enumerate(self._state.instruments):
@@ -145,25 +176,46 @@ class Simulation:
 
     def result(self) -> Result:
         """Everything so far as a Result; the simulation goes on unchanged."""
-        twin = self._engine.copy()
+        with self._busy:
+            twin = self._engine.copy()
         twin.finish()
-        return Result(self._names, self._state, twin.export(), self._engine.rules, str(self._shock), self._record)
+        return Result(
+            self._names, self._state, twin.export(), self._engine.rules, str(self._shock), self._record
+        )
 
     def copy(self) -> Simulation:
         """An independent copy."""
         twin = Simulation.__new__(Simulation)
         twin.__dict__.update(self.__dict__)
-        twin._engine = self._engine.copy()
+        with self._busy:
+            twin._engine = self._engine.copy()
+        twin._busy = _Busy()
         return twin
 
     def __repr__(self) -> str:
-        return f"<cascade.Simulation of {', '.join(i.symbol for i in self._state.instruments)} at {self.time_ns} ns>"
+        symbols = ", ".join(i.symbol for i in self._state.instruments)
+        return f"<cascade.Simulation of {symbols} at {self.time_ns} ns>"
+
+
+class _Busy:
+    """One call at a time: a second one, from another thread or from within, is refused."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            raise EngineStateError(
+                "simulation: busy with another call; let one thread at a time drive it, or use copy()"
+            )
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
 
 
 def _whole(values: Any, name: str) -> np.ndarray:
-    array = np.asarray(values)
-    if array.ndim == 0:
-        array = array[None]
-    if array.ndim != 1 or array.dtype.kind not in "iu" or isinstance(values, np.ma.MaskedArray):
-        raise InputTypeError(f"set_levels: {name}: must be a 1-D array of integers, not {array.dtype} of {array.ndim} dimensions")
-    return array.astype(np.int64)
+    """One integer or a column of them as an int64 array."""
+    label = f"levels[{name!r}]"
+    if isinstance(values, int | np.integer) and not isinstance(values, bool):
+        return np.array([exact_int(values, label)], np.int64)
+    return integer_column(values, np.dtype(np.int64), label)

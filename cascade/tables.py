@@ -61,7 +61,7 @@ class Table(dict[str, np.ndarray]):
 
     __slots__ = ("_num_rows",)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def __init__(self, columns: Mapping[str, Any] | np.ndarray) -> None:
         if isinstance(columns, np.ndarray):
@@ -83,7 +83,7 @@ class Table(dict[str, np.ndarray]):
     def __getitem__(self, key: str) -> np.ndarray: ...
     @overload
     def __getitem__(self, key: list[str]) -> Table: ...
-    def __getitem__(self, key):
+    def __getitem__(self, key: Any) -> Any:
         if isinstance(key, str):
             try:
                 return super().__getitem__(key)
@@ -174,7 +174,7 @@ class Table(dict[str, np.ndarray]):
         raise InputTypeError("a table is read-only: change a copy, dict(table)")
 
     __setitem__ = __delitem__ = __ior__ = _refuse
-    clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
+    clear = pop = popitem = setdefault = update = _refuse
 
     # Ways out.
 

@@ -1,4 +1,4 @@
-"""Lets tests import their helper modules (`import random_markets`): the tests folder is no package."""
+"""What the tests share: the path of their helper modules (this folder is no package), and both engines."""
 
 import sys
 from pathlib import Path
@@ -10,5 +10,5 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 @pytest.fixture(params=["reference", "core"])
 def engine(request):
-    """Both engines: behaviour is tested on each."""
+    """Both engines; what is asserted holds for each."""
     return request.param

@@ -1,7 +1,7 @@
 """Seeded random markets, small and nasty: coarse ticks, thin books, poor accounts, odd rules.
 
-`make(seed)` gives (market, shock, keyword arguments of `Market.run`). `spec(seed)` is the same as plain data, which a test may change
-before `build(spec)`: how relations between two markets are tested.
+`make(seed)` gives (market, shock, keyword arguments of `Market.run`). `spec(seed)` is the same as plain data,
+which a test may change before `build(spec)`: how relations between two markets are tested.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ def spec(seed: int) -> dict[str, Any]:
     rng = random.Random(seed)
     contracts = rng.choice((("linear",), ("linear",), ("inverse",), ("linear", "inverse")))
     n = rng.choice((1, 1, 1, 2, 2, 3))
-    scale = rng.choice((rng.randint(6, 30), rng.randint(60, 300), rng.randint(60, 300), rng.randint(3_000, 20_000)))
+    scale = rng.choice(
+        (rng.randint(6, 30), rng.randint(60, 300), rng.randint(60, 300), rng.randint(3_000, 20_000))
+    )
     mids = [max(4, round(scale * rng.uniform(0.8, 1.2))) for _ in range(n)]
     risk = rng.choice((0.02, 0.05, 0.1, 0.3))
     instruments = [_instrument(rng, f"I{i}", rng.choice(contracts), mids[i], risk) for i in range(n)]
@@ -42,7 +44,9 @@ def spec(seed: int) -> dict[str, Any]:
             held[account] += abs(lots) * worth[i]
     accounts = []
     for account in ids:
-        balance = held[account] * rng.choice((rng.uniform(-0.1, 0.5), rng.uniform(0.5, 1.5), rng.uniform(1, 2))) * risk + rng.choice((0, 0, 0.5, 1, 5)) * max(worth)
+        balance = held[account] * rng.choice(
+            (rng.uniform(-0.1, 0.5), rng.uniform(0.5, 1.5), rng.uniform(1, 2))
+        ) * risk + rng.choice((0, 0, 0.5, 1, 5)) * max(worth)
         if rng.random() < 0.05:
             balance = -rng.random() * max(worth) * 3
         accounts.append((account, round(balance, rng.choice((0, 2, 5)))))
@@ -56,7 +60,9 @@ def spec(seed: int) -> dict[str, Any]:
         (bids or any(o[1] > 0 for o in own)) and (asks or any(o[1] < 0 for o in own))
         for (bids, asks, _), own in zip(books, orders, strict=True)
     )
-    rules: dict[str, Any] = {name: rng.choice(choices) for name, choices in CHOICES.items() if rng.random() < 0.75}
+    rules: dict[str, Any] = {
+        name: rng.choice(choices) for name, choices in CHOICES.items() if rng.random() < 0.75
+    }
     if rng.random() < 0.5:
         rules["order_price"] = "bankruptcy"
     if not sided and rules.get("mark") in ("mid", "book_median"):
@@ -150,7 +156,9 @@ def _orders(rng, mid: int, ids, gap: int) -> list[tuple]:
         side = rng.choice((1, -1))
         price = mid - side * (gap + rng.choice((0, 0, 1, 2, rng.randint(0, max(1, mid // 5)))))
         if price >= 1:
-            found.append((order_id, side, price, rng.choice((1, 3, rng.randint(1, 30))), rng.choice((*ids, None))))
+            found.append(
+                (order_id, side, price, rng.choice((1, 3, rng.randint(1, 30))), rng.choice((*ids, None)))
+            )
             order_id += rng.randint(1, 9)
     return found
 
@@ -195,7 +203,9 @@ def build(s: dict[str, Any]) -> tuple[cs.Market, cs.Shock, dict[str, Any]]:
     ticks = [x["tick_size"] for x in s["instruments"]]
     lots = [x["lot_size"] for x in s["instruments"]]
     if s["accounts"]:
-        market.load_accounts({"account": _ids(a for a, _ in s["accounts"]), "balance": [float(b) for _, b in s["accounts"]]})
+        market.load_accounts(
+            {"account": _ids(a for a, _ in s["accounts"]), "balance": [float(b) for _, b in s["accounts"]]}
+        )
     if s["positions"]:
         rows = s["positions"]
         market.load_positions(
@@ -209,7 +219,9 @@ def build(s: dict[str, Any]) -> tuple[cs.Market, cs.Shock, dict[str, Any]]:
             }
         )
     for i, (bids, asks, complete) in enumerate(s["books"]):
-        market.load_book(symbols[i], _levels(bids, ticks[i], lots[i]), _levels(asks, ticks[i], lots[i]), complete=complete)
+        market.load_book(
+            symbols[i], _levels(bids, ticks[i], lots[i]), _levels(asks, ticks[i], lots[i]), complete=complete
+        )
     for i, orders in enumerate(s["orders"]):
         # Orders with an owner and orders of the external account are tables of their own.
         for group in ([o for o in orders if o[4] is not None], [o for o in orders if o[4] is None]):

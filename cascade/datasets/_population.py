@@ -240,7 +240,7 @@ def _notional(ins: Instrument, size: float, price: float) -> float:
 
 def _positions(
     draws: Draws, n: int, longs: np.ndarray, shorts: np.ndarray, lot_value: np.ndarray, market: Market
-):
+) -> tuple[np.ndarray, ...]:
     """(owner, instrument, sign, lots, isolated) of every position."""
     m = len(longs)
     pairs = m > 1
@@ -287,7 +287,10 @@ def _positions(
     return *joined, isolated
 
 
-def _hedges(hedged, first, other, direction, weight, longs, shorts, lot_value, n):
+def _hedges(
+    hedged: Any, first: Any, other: Any, direction: Any, weight: Any, longs: Any, shorts: Any, lot_value: Any,
+    n: int
+) -> tuple[np.ndarray, ...]:
     """(owner, instrument, sign, lots) of both legs of every hedge: equal notionals."""
     if not len(hedged):
         return (np.zeros(0, np.int64),) * 4
@@ -301,7 +304,10 @@ def _hedges(hedged, first, other, direction, weight, longs, shorts, lot_value, n
     return owner, instrument, sign, lots
 
 
-def _entries(draws: Draws, ins: Instrument, mark: float, sign, lots, notional, leverage, unit: float):
+def _entries(
+    draws: Draws, ins: Instrument, mark: float, sign: Any, lots: Any, notional: Any, leverage: Any,
+    unit: float
+) -> tuple[np.ndarray, np.ndarray]:
     """(entry prices, margins) with which every position is healthy on its own."""
     floors = np.array([float(t.floor) for t in ins.tiers] or [0.0])
     initial = np.array([float(t.initial_rate) for t in ins.tiers] or [0.0])
@@ -340,7 +346,8 @@ def _new_ids(market: Market, n: int) -> np.ndarray:
     if held.dtype.kind in "iu":
         return np.arange(n) + max(0, int(held.max())) + 1
     taken = set(held.tolist())
-    ids, k = [], 1
+    ids: list[str] = []
+    k = 1
     while len(ids) < n:
         if f"p{k}" not in taken:
             ids.append(f"p{k}")

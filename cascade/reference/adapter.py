@@ -1,4 +1,5 @@
-"""The reference engine behind the interface that `Market` and `Simulation` use; the core's twin is `cascade/_engine.py`."""
+"""The reference engine behind the interface that `Market` and `Simulation` use; the core's twin is
+`cascade/_engine.py`."""
 
 from __future__ import annotations
 
@@ -6,9 +7,11 @@ import copy
 
 import numpy as np
 
+from .. import _bookdump
 from .._core import OrderBook
-from ..records import REPORT_DTYPE, Action, OrderType
-from ..result import ROW_DTYPE, RunData
+from .._rundata import ROW_DTYPE, RunData
+from .._state import EXTERNAL
+from ..records import REPORT_DTYPE
 from .engine import Engine
 from .export import export
 
@@ -16,7 +19,9 @@ from .export import export
 class ReferenceEngine:
     """Arrays in, arrays out, around an `Engine`."""
 
-    def __init__(self, state, rules, record: str, audit: str, max_waves: int | None, engine: type[Engine] = Engine):
+    def __init__(
+        self, state, rules, record: str, audit: str, max_waves: int | None, engine: type[Engine] = Engine
+    ):
         self.engine = engine(state, rules, max_waves)
         self.rules = rules
         self.record = record
@@ -41,7 +46,9 @@ class ReferenceEngine:
         """Nothing to put back: the reference works on a copy."""
 
     def submit(self, i: int, orders: np.ndarray) -> np.ndarray:
-        messages = [{name: int(row[name]) for name in orders.dtype.names if name != "_pad"} for row in orders]
+        messages = [
+            {name: int(row[name]) for name in orders.dtype.names or () if name != "_pad"} for row in orders
+        ]
         reports = self.engine.submit(i, messages)
         array = np.zeros(len(reports), REPORT_DTYPE)
         for row, report in enumerate(reports):
@@ -56,22 +63,24 @@ class ReferenceEngine:
         self.engine.advance_ns(dt)
 
     def book(self, i: int) -> OrderBook:
-        """A compiled copy of a book, for looking at: external levels are anonymous."""
-        book = OrderBook()
+        """A compiled copy of a book, for looking at."""
         source = self.engine.books[i]
-        for side in (1, -1):
-            for order in source.orders(side):
-                if order.external:
-                    level = [o for o in source.orders(side) if o.price == order.price and o.external]
-                    book.set_levels(side, [order.price], [sum(o.lots for o in level)])
-                else:
-                    book.process(
-                        {
-                            "action": [int(Action.NEW)], "type": [int(OrderType.LIMIT)], "order_id": [order.id],
-                            "side": [side], "price": [order.price], "quantity": [order.lots], "owner": [order.owner],
-                        }
-                    )  # fmt: skip
-        return book
+        orders = [*source.orders(1), *source.orders(-1)]
+        rank = {
+            id(order): k
+            for owner in {order.owner for order in orders} - {EXTERNAL}
+            for k, order in enumerate(source.owner_orders(owner))
+        }
+        records = np.zeros(len(orders), _bookdump.RESTING_DTYPE)
+        for row, order in enumerate(orders):
+            records["order_id"][row] = order.id
+            records["price"][row] = order.price
+            records["quantity"][row] = order.lots
+            records["owner"][row] = order.owner
+            records["owner_rank"][row] = rank.get(id(order), 0)
+            records["side"][row] = order.side
+            records["external"][row] = order.external
+        return OrderBook.load(_bookdump.pack(records, max((order.id for order in orders), default=0)))
 
     def balances(self) -> np.ndarray:
         """Balances of the users' accounts in quanta; 0 for system accounts."""

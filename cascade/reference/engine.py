@@ -1,4 +1,5 @@
-"""The reference engine's loop: shock, marks, margin check, queue, turn - one step after another until nothing changes."""
+"""The reference engine's loop: shock, marks, margin check, queue, turn - one step after another until nothing
+changes."""
 
 from __future__ import annotations
 
@@ -21,8 +22,8 @@ GAP_ONE = 10**9
 class Engine(OrderEntry, Waterfall):
     """Run one market in plain Python.
 
-    Subclass it to try rules that the core does not have: `queue_key`, `mark_of`, `position_order` and the waterfall's
-    stages are methods of their own.
+    Subclass it to try rules that the core does not have: `queue_key`, `mark_of`, `position_order` and the
+    waterfall's stages are methods of their own.
 
     Parameters
     ----------
@@ -60,29 +61,37 @@ class Engine(OrderEntry, Waterfall):
         self.queue: list[tuple] = []  # (key, account, sequence number of QUEUED, wave)
         self.queued: set[int] = set()
         self.turned: set[int] = set()
-        # Accounts whose last turn left lots: what kept them open, and who need not be queued again until touched.
+        # Accounts whose last turn left lots: what kept them open, and who need not be queued again until
+        # touched.
         self.left: dict[int, LiquidationStatus] = {}
         self.stuck: set[int] = set()
-        self.cause: dict[int, int] = {}  # of accounts unhealthy since that cause, whether or not liquidated since
+        # Of accounts unhealthy since that cause, whether or not liquidated since then. then.
+        self.cause: dict[int, int] = {}
         self.last_wave: dict[int, int] = {}
-        # Accounts whose last turn left them unhealthy and changed nothing: `changes` and the marks that it saw.
+        # Accounts whose last turn left them unhealthy and changed nothing: `changes` and the marks that it
+        # saw.
         self.idle: dict[int, tuple[int, list[int]]] = {}
         self.healthy_at = [-1] * len(self.accounts)  # seq of the last check that found the account healthy
-        self.contexts: list[tuple[int, int, int]] = []  # (first seq, wave, row of liquidations): who was acting when
+        # (first seq, wave, row of liquidations): who was acting when
+        self.contexts: list[tuple[int, int, int]] = []
         self.limit_hit = False
         self.over: set[int] = set()  # accounts whose wave would exceed the cap
         self.shock_left = Reason.NONE
         self.shock_has_order = False
         self.dropped_levels = 0
         self.liquidations: list[dict] = []
-        self.waves: dict[tuple[int, int], list[int]] = {(0, i): [0, 0, 0, m] for i, m in enumerate(self.shadow)}
+        self.waves: dict[tuple[int, int], list[int]] = {
+            (0, i): [0, 0, 0, m] for i, m in enumerate(self.shadow)
+        }
         self.initially_unhealthy = {a.index for a in self.accounts if self.liquidatable(a, self.shadow)}
-        self.totals = {"notional": 0, "first": 0, "higher": 0, "initial": 0, "adl": 0, "socialised": 0, "takeover": 0}
+        self.totals = {
+            "notional": 0, "first": 0, "higher": 0, "initial": 0, "adl": 0, "socialised": 0, "takeover": 0
+        }
         self.turn_accounts: set[int] = set()
         self.recovered = 0
         self.status = Status.RUNNING
 
-    # -- marks -------------------------------------------------------------------------------------------------------
+    # -- marks -----------------------------------------------------------------------------------------------
     def mark_of(self, i: int) -> int | None:
         """The mark of instrument i as if set now, in 1/1024 ticks; None while an input is missing."""
         bid, ask = self.books[i].best(BUY), self.books[i].best(SELL)
@@ -110,7 +119,7 @@ class Engine(OrderEntry, Waterfall):
         self.mark_rows.append((seq, self.time_ns, self.wave, i, mark))
         self.changes += 1
 
-    # -- what happens from outside -----------------------------------------------------------------------------------
+    # -- what happens from outside ---------------------------------------------------------------------------
     def outside(self) -> None:
         """What follows comes from outside the cascade: it is wave 0."""
         self.wave = 0
@@ -127,7 +136,8 @@ class Engine(OrderEntry, Waterfall):
                 self.waves[0, i][3] = mark
 
     def shock_gap(self, op) -> None:
-        """Market makers re-quote: last, index, knowledge and external levels move by 1 + g; what then crosses trades."""
+        """Market makers re-quote: last, index, knowledge and external levels move by 1 + g; what then crosses
+        trades."""
         i, factor = int(op["instrument"]), GAP_ONE + int(op["rate"])
         if self.last[i]:
             self.last[i] = max(1, half_even(self.last[i] * factor, GAP_ONE))
@@ -138,7 +148,8 @@ class Engine(OrderEntry, Waterfall):
             moved: dict[int, int] = {}
             for order in [o for o in self.books[i].orders(side) if o.owner == EXTERNAL]:
                 self.books[i].remove(order)
-                price = order.price * factor // GAP_ONE if side == BUY else -(-order.price * factor // GAP_ONE)
+                scaled = order.price * factor
+                price = scaled // GAP_ONE if side == BUY else -(-scaled // GAP_ONE)
                 if price >= 1:
                     moved[price] = moved.get(price, 0) + order.lots
                 else:
@@ -150,19 +161,22 @@ class Engine(OrderEntry, Waterfall):
             self.known_ask[i] = -(-self.known_ask[i] * factor // GAP_ONE)
         self.dropped_levels += dropped
         shock = self.emit(
-            EventKind.SHOCK, instrument=i, price_1024=self.last[i] * MARK_ONE, quantity=dropped, flags=ShockPart.GAP
+            EventKind.SHOCK, instrument=i, price_1024=self.last[i] * MARK_ONE, quantity=dropped,
+            flags=ShockPart.GAP
         )
         for side, price, lots in levels:
             self.enter_external(i, side, price, lots)
         self.update_shadow(i, shock)
 
     def enter_external(self, i: int, side: int, price: int, lots: int) -> None:
-        """Enter one external level; it trades with the internal orders that it crosses, marks set when all are in."""
+        """Enter one external level; it trades with the internal orders that it crosses, marks set when all
+        are in."""
         book, order_seq = self.books[i], -1
         while lots and (maker := book.front(-side)) and side * (price - maker.price) >= 0:
             if order_seq < 0:
                 order_seq = self.emit(
-                    EventKind.ORDER, instrument=i, a=EXTERNAL, quantity=side * lots, price_1024=price * MARK_ONE
+                    EventKind.ORDER, instrument=i, a=EXTERNAL, quantity=side * lots,
+                    price_1024=price * MARK_ONE
                 )
             k = min(lots, maker.lots)
             value = self.fill(i, self.accounts[EXTERNAL], 0, maker, side * k, order_seq, -1, quiet=True)
@@ -182,7 +196,8 @@ class Engine(OrderEntry, Waterfall):
         """External levels of a side, within a range of distances from the mid, keep floor(lots * factor)."""
         i, only, factor = int(op["instrument"]), int(op["side"]), int(op["rate"])
         book = self.books[i]
-        if not op["quantity"]:  # the first of an instrument's rows: all of them measure from the mid before any
+        # At the first of an instrument's rows: all of them measure from the mid before any.
+        if not op["quantity"]:
             bid, ask = book.best(BUY), book.best(SELL)
             self.depth_twice_mid = (bid or ask or 0) + (ask or bid or 0)
         twice = self.depth_twice_mid
@@ -220,7 +235,8 @@ class Engine(OrderEntry, Waterfall):
         if left:
             reason = Reason.BEYOND_DATA if beyond else Reason.IOC
             self.emit(
-                EventKind.CANCEL, instrument=i, a=EXTERNAL, quantity=left if signed > 0 else -left, cause=order, flags=reason
+                EventKind.CANCEL, instrument=i, a=EXTERNAL, quantity=left if signed > 0 else -left,
+                cause=order, flags=reason
             )
             if self.shock_left != Reason.BEYOND_DATA:
                 self.shock_left = reason
@@ -233,7 +249,7 @@ class Engine(OrderEntry, Waterfall):
         super().remember(account)
         self.stuck.discard(account.index)
 
-    # -- health ------------------------------------------------------------------------------------------------------
+    # -- health ----------------------------------------------------------------------------------------------
     def liquidatable(self, account: Account, marks: list[int]) -> bool:
         """Whether the venue may act on the account: a flat one only when it owes money."""
         if account.mode == SYSTEM or account.flags & NEVER_LIQUIDATED:
@@ -251,7 +267,8 @@ class Engine(OrderEntry, Waterfall):
         return self.liquidatable(self.account_after(index, seq), marks)
 
     def crossing_event(self, index: int, lo: int, hi: int) -> int:
-        """The event after which the account is unhealthy and before which it was not, by bisection over (lo, hi]."""
+        """The event after which the account is unhealthy and before which it was not, by bisection over (lo,
+        hi]."""
         while hi - lo > 1:
             mid = (lo + hi) // 2
             if self.liquidatable_after(index, mid):
@@ -269,16 +286,18 @@ class Engine(OrderEntry, Waterfall):
             wave, row = w, r
         return wave, row
 
-    # -- queue -------------------------------------------------------------------------------------------------------
+    # -- queue -----------------------------------------------------------------------------------------------
     def queue_key(self, account: Account, arrival: int):
-        """Sort key of an unhealthy account, fixed on entry; the smallest goes first, ties by account index."""
+        """Sort key of an unhealthy account, fixed on entry; the smallest goes first, ties by account
+        index."""
         equity = self.equity(account, self.marks)
         needed = self.account_maintenance(account, self.marks)
         if self.rules.queue == "fifo":
             return (arrival, account.index)
         if self.rules.queue == "largest":
             notional = sum(
-                abs(value_at_mark(self.terms[i], p.lots, self.marks[i])) for (i, _), p in account.positions.items()
+                abs(value_at_mark(self.terms[i], p.lots, self.marks[i]))
+                for (i, _), p in account.positions.items()
             )
             return (-notional, account.index)
         if self.rules.queue == "trigger_price":
@@ -288,10 +307,11 @@ class Engine(OrderEntry, Waterfall):
         return (1, Fraction(equity, needed), account.index)
 
     def distance_past_trigger(self, account: Account) -> Fraction:
-        """How far the mark lies past the trigger price of the first position to be taken, relative to the mark.
+        """How far the mark lies past the trigger price of the first position to be taken, relative to the
+        mark.
 
-        All else fixed, on the grid of 1/1024 tick, looking no further than twice the mark or down to nothing; 0 for an
-        account without positions.
+        All else fixed, on the grid of 1/1024 tick, looking no further than twice the mark or down to nothing;
+        0 for an account without positions.
         """
         rows = self.position_order(account)
         if not rows:
@@ -318,7 +338,11 @@ class Engine(OrderEntry, Waterfall):
             if not self.liquidatable(account, self.marks):
                 self.healthy_at[index] = now
                 self.cause.pop(index, None)
-            elif index in self.stuck or index in self.over or self.idle.get(index) == (self.changes, self.marks):
+            elif (
+                index in self.stuck
+                or index in self.over
+                or self.idle.get(index) == (self.changes, self.marks)
+            ):
                 continue  # another turn would be the same again
             else:
                 found.append((self.queue_key(account, now), index))
@@ -328,12 +352,16 @@ class Engine(OrderEntry, Waterfall):
             else:
                 cause, generation = self.find_cause(index, now)
             wave = self.step_wave if self.rules.clearing == "wave" else generation
+            self.cause[index] = cause
             if self.max_waves is not None and wave > self.max_waves:
                 self.limit_hit = True
+                self.last_wave[index] = generation - 1
                 self.over.add(index)
                 continue
-            self.cause[index], self.wave = cause, wave
-            seq = self.emit(EventKind.QUEUED, a=index, value=self.equity(self.accounts[index], self.marks), cause=cause)
+            self.wave = wave
+            seq = self.emit(
+                EventKind.QUEUED, a=index, value=self.equity(self.accounts[index], self.marks), cause=cause
+            )
             self.queued.add(index)
             self.queue.append((key, index, seq, wave))
         self.queue.sort()
@@ -346,7 +374,7 @@ class Engine(OrderEntry, Waterfall):
         wave, _ = self.context_of(event)
         return (event if wave else -1), wave + 1
 
-    # -- steps -------------------------------------------------------------------------------------------------------
+    # -- steps -----------------------------------------------------------------------------------------------
     def step(self) -> bool:
         """One step: marks, check, queue, turns. False when it changed nothing and left nobody waiting."""
         self.step_number += 1
@@ -354,14 +382,15 @@ class Engine(OrderEntry, Waterfall):
         before = self.changes
         if self.settled:  # a new cascade begins: whoever is unhealthy still was so before it
             self.step_wave = 0
+            self.cause = dict.fromkeys(self.cause, -2)
             self.over.clear()
             self.limit_hit = False
-            self.cause = dict.fromkeys(self.cause, -2)
             self.last_wave = dict.fromkeys(self.cause, 0)
         self.step_wave += 1
         self.set_marks()
         self.check()
-        waves_left = self.max_waves is None or self.step_wave <= self.max_waves or self.rules.clearing == "continuous"
+        continuous = self.rules.clearing == "continuous"
+        waves_left = self.max_waves is None or self.step_wave <= self.max_waves or continuous
         if self.queue and not waves_left:
             self.limit_hit = True
         budget = len(self.accounts) + 1 if self.rules.capacity is None else self.rules.capacity
@@ -404,7 +433,7 @@ class Engine(OrderEntry, Waterfall):
         self.recount()
         return self.status
 
-    # -- counting ----------------------------------------------------------------------------------------------------
+    # -- counting --------------------------------------------------------------------------------------------
     def count_wave(self, wave: int, i: int, lots: int, notional: int, *, accounts: int) -> None:
         """Add to the totals of (wave, instrument); its price is the mark after the last addition."""
         row = self.waves.setdefault((wave, i), [0, 0, 0, 0])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from .._rundata import LIQUIDATION_DTYPE, MARK_DTYPE, ROW_DTYPE, WAVE_DTYPE, RunData
 from .._state import SETTLEMENT, SYSTEM, VAULT
 from ..records import EVENT_DTYPE
-from ..result import LIQUIDATION_DTYPE, MARK_DTYPE, ROW_DTYPE, WAVE_DTYPE, RunData
 from .engine import Engine
 
 
@@ -18,7 +18,8 @@ def export(engine: Engine, record: str) -> RunData:
     loaded = {
         (int(a), int(i), int(s)): (int(q), int(b))
         for a, i, s, q, b in zip(
-            state.row_account, state.row_instrument, state.row_slot, state.row_lots, state.row_basis, strict=True
+            state.row_account, state.row_instrument, state.row_slot, state.row_lots, state.row_basis,
+            strict=True
         )
     }
     rows = [
@@ -29,7 +30,7 @@ def export(engine: Engine, record: str) -> RunData:
     ]
     liquidations = np.zeros(len(engine.liquidations), LIQUIDATION_DTYPE)
     for k, row in enumerate(engine.liquidations):
-        for name in LIQUIDATION_DTYPE.names:
+        for name in LIQUIDATION_DTYPE.names or ():
             if name != "pad":
                 liquidations[name][k] = row[name]
     waves = sorted(engine.waves.items())
@@ -40,7 +41,7 @@ def export(engine: Engine, record: str) -> RunData:
         time_ns=engine.time_ns,
         events=np.array(engine.events, EVENT_DTYPE) if record == "all" else None,
         liquidations=liquidations if record != "summary" else None,
-        mark_changes=np.array([(s, t, m, w, i) for s, t, w, i, m in engine.mark_rows], MARK_DTYPE)
+        mark_changes=np.array(mark_changes(engine), MARK_DTYPE)
         if record != "summary"
         else None,
         waves=np.array([(w, i, row[0], row[1], row[3]) for (w, i), row in waves], WAVE_DTYPE),
@@ -69,3 +70,15 @@ def export(engine: Engine, record: str) -> RunData:
         touched_balances=np.array([b for _, b in balances], np.int64),
         touched_rows=np.array(rows, ROW_DTYPE),
     )
+
+
+def mark_changes(engine: Engine) -> list[tuple[int, ...]]:
+    """Every change of a mark, with who was acting and how many of the instrument's changes so far were
+    upwards."""
+    rows: list[tuple[int, ...]] = []
+    marks, rises = list(engine.start_marks), [0] * len(engine.terms)
+    for seq, time_ns, wave, i, mark in engine.mark_rows:
+        rises[i] += mark > marks[i]
+        marks[i] = mark
+        rows.append((seq, time_ns, mark, wave, i, engine.context_of(seq)[1], rises[i]))
+    return rows

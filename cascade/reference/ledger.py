@@ -1,4 +1,5 @@
-"""The ledger: accounts, positions, the event log, every movement of money and contracts, and the audit that watches them."""
+"""The ledger: accounts, positions, the event log, every movement of money and contracts, and the audit that
+watches them."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from ..records import NO_INSTRUMENT, EventKind, Why
 from .money import MARK_ONE, fee, maintenance, released_basis, sign, trade_value, value_at_mark
 
 TAKER_SLOT_SHIFT, MAKER_SLOT_SHIFT = 4, 6
-"""Where the flags of a trade's event hold the slots of its two sides (SLOTS), beside the order's kind in the low bits."""
+"""Where the flags of a trade's event hold the slots of its two sides (SLOTS), beside the order's kind in the
+low bits."""
 
 
 @dataclass(slots=True)
@@ -45,7 +47,8 @@ class Account:
 
 
 class Ledger:
-    """Accounts and positions under double entry: a change is an event, and every event leaves the totals as they were.
+    """Accounts and positions under double entry: a change is an event, and every event leaves the totals as
+    they were.
 
     Contracts and basis of each instrument sum to zero over all accounts; balances sum to `deposits`.
     """
@@ -57,7 +60,10 @@ class Ledger:
         self.accounts = [
             Account(i, int(mode), int(parent), int(flags), int(balance))
             for i, (mode, parent, flags, balance) in enumerate(
-                zip(state.account_mode, state.account_parent, state.account_flags, state.account_balance, strict=True)
+                zip(
+                    state.account_mode, state.account_parent, state.account_flags, state.account_balance,
+                    strict=True,
+                )
             )
         ]
         self.accounts[FUND].balance = state.fund
@@ -65,7 +71,8 @@ class Ledger:
         external = self.accounts[EXTERNAL].positions
         for i in range(n):
             external[i, 0] = Position()
-        rows = zip(state.row_account, state.row_instrument, state.row_slot, state.row_lots, state.row_basis, strict=True)
+        columns = state.row_account, state.row_instrument, state.row_slot, state.row_lots, state.row_basis
+        rows = zip(*columns, strict=True)
         for a, i, slot, lots, basis in rows:
             self.accounts[a].positions[int(i), int(slot)] = Position(int(lots), int(basis))
             external[int(i), 0].lots -= int(lots)
@@ -81,17 +88,24 @@ class Ledger:
         self.sum_basis = [0] * n
         self.sum_money = self.deposits
         self.changes = 0
-        # What every account was after each event that touched it, oldest first: the cause of a liquidation is found in it.
+        # What every account was after each event that touched it, oldest first: the cause of a liquidation is
+        # found in it.
         self.history: dict[int, list[tuple[int, Account]]] = {}
         self.original: dict[int, Account] = {}
         self.taker_fees = 0
 
-    # -- events ------------------------------------------------------------------------------------------------------
-    def emit(self, kind, *, instrument=NO_INSTRUMENT, a=-1, b=-1, quantity=0, price_1024=0, value=0, cause=-1, flags=0):
+    # -- events ----------------------------------------------------------------------------------------------
+    def emit(
+        self, kind, *, instrument=NO_INSTRUMENT, a=-1, b=-1, quantity=0, price_1024=0, value=0, cause=-1,
+        flags=0,
+    ):
         """Append an event and return its sequence number."""
         self.seq += 1
         self.events.append(
-            (self.seq, self.time_ns, cause, quantity, price_1024, value, a, b, self.wave, instrument, int(kind), int(flags))
+            (
+                self.seq, self.time_ns, cause, quantity, price_1024, value, a, b, self.wave, instrument,
+                int(kind), int(flags),
+            )
         )
         return self.seq
 
@@ -115,7 +129,7 @@ class Ledger:
             past = snapshot
         return past
 
-    # -- movements ---------------------------------------------------------------------------------------------------
+    # -- movements -------------------------------------------------------------------------------------------
     def move_position(self, account: Account, row: tuple[int, int], lots: int, value: int) -> None:
         """Add signed lots and signed value to a position."""
         p = account.positions.setdefault(row, Position())
@@ -124,7 +138,9 @@ class Ledger:
         self.sum_lots[row[0]] += lots
         self.sum_basis[row[0]] += value
 
-    def transfer(self, source: int, target: int, amount: int, why: Why, cause: int, instrument: int = NO_INSTRUMENT) -> None:
+    def transfer(
+        self, source: int, target: int, amount: int, why: Why, cause: int, instrument: int = NO_INSTRUMENT
+    ) -> None:
         """Move `amount` > 0 quanta between two accounts; nothing else ever changes a balance inside a run."""
         if amount == 0:
             return
@@ -133,7 +149,8 @@ class Ledger:
         self.touch(payer)
         self.touch(payee)
         self.emit(
-            EventKind.TRANSFER, a=source, b=target, value=amount, cause=cause, flags=why, instrument=instrument
+            EventKind.TRANSFER, a=source, b=target, value=amount, cause=cause, flags=why,
+            instrument=instrument
         )
         before = payer.balance + payee.balance
         payer.balance -= amount
@@ -144,10 +161,13 @@ class Ledger:
         self.remember(payee)
         self.audit()
 
-    def realised(self, account: Account, row: tuple[int, int], lots: int, value: int, price: int | None) -> int:
+    def realised(
+        self, account: Account, row: tuple[int, int], lots: int, value: int, price: int | None
+    ) -> int:
         """Profit that a trade of signed lots and value realises; 0 where it only adds.
 
-        A flip is a close, then an open: at a price the close is worth its value there, without one its share of `value`.
+        A flip is a close, then an open: at a price the close is worth its value there, without one its share
+        of `value`.
         """
         p = account.positions.get(row)
         realises = account.mode != SYSTEM or account.index == VAULT
@@ -172,17 +192,22 @@ class Ledger:
         ends = (settlement, account.index) if profit > 0 else (account.index, settlement)
         self.transfer(*ends, abs(profit), Why.REALISED, cause, i)
 
-    def trade(self, kind, taker, row, maker, maker_row, lots, value, price, *, event_cause, money_cause, flags=0) -> int:
-        """Exchange `lots` (the taker's, signed) at signed `value` between two accounts, then settle what each realised.
+    def trade(
+        self, kind, taker, row, maker, maker_row, lots, value, price, *, event_cause, money_cause, flags=0
+    ) -> int:
+        """Exchange `lots` (the taker's, signed) at signed `value` between two accounts, then settle what each
+        realised.
 
-        Returns the sequence number of the trade's event. `price` is None where the value was agreed as a whole.
+        Returns the sequence number of the trade's event. `price` is None where the value was agreed as a
+        whole.
         """
         i = row[0]
         self.touch(taker)
         self.touch(maker)
         price_1024 = 0 if price is None else price * MARK_ONE
         seq = self.emit(
-            kind, instrument=i, a=taker.index, b=maker.index, quantity=lots, price_1024=price_1024, value=value,
+            kind, instrument=i, a=taker.index, b=maker.index, quantity=lots, price_1024=price_1024,
+            value=value,
             cause=event_cause, flags=flags | row[1] << TAKER_SLOT_SHIFT | maker_row[1] << MAKER_SLOT_SHIFT,
         )  # fmt: skip
         taker_profit = self.realised(taker, row, lots, value, price)
@@ -206,9 +231,10 @@ class Ledger:
         self.transfer(*ends, abs(amount), Why.FEE, cause, instrument)
         return amount
 
-    # -- valuation ---------------------------------------------------------------------------------------------------
+    # -- valuation -------------------------------------------------------------------------------------------
     def equity(self, account: Account, marks: list[int]) -> int:
-        """Balance and unrealised profit. Between a closing FILL and its transfer the profit still sits in a flat row's basis."""
+        """Balance and unrealised profit. Between a closing FILL and its transfer the profit still sits in a
+        flat row's basis."""
         return account.balance + sum(
             (value_at_mark(self.terms[i], p.lots, marks[i]) if p.lots else 0) - p.basis
             for (i, _), p in account.positions.items()
@@ -221,10 +247,12 @@ class Ledger:
     def account_maintenance(self, account: Account, marks: list[int]) -> int:
         return sum(self.row_maintenance(row, p, marks) for row, p in account.positions.items() if p.lots)
 
-    # -- audit -------------------------------------------------------------------------------------------------------
+    # -- audit -----------------------------------------------------------------------------------------------
     def audit(self) -> None:
-        """After every event: contracts and basis sum to zero, money to what was put in, the fund is not overdrawn."""
-        if any(self.sum_lots) or any(self.sum_basis) or self.sum_money != self.deposits or self.accounts[FUND].balance < 0:
+        """After every event: contracts and basis sum to zero, money to what was put in, the fund is not
+        overdrawn."""
+        unbalanced = any(self.sum_lots) or any(self.sum_basis) or self.sum_money != self.deposits
+        if unbalanced or self.accounts[FUND].balance < 0:
             raise AuditError(
                 f"event {self.seq}: lots {self.sum_lots}, basis {self.sum_basis}, "
                 f"money {self.sum_money} of {self.deposits}, fund {self.accounts[FUND].balance}"

@@ -1,4 +1,5 @@
-"""Exact money: contract values, rounding, tiers, fees. Python integers only, so nothing here can overflow or drift."""
+"""Exact money: contract values, rounding, tiers, fees. Python integers only, so nothing here can overflow or
+drift."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ def value_at_mark(terms: Terms, lots: int, mark: int) -> int:
 
 
 def maintenance(terms: Terms, notional: int) -> int:
-    """Maintenance margin of a position of this notional: the highest tier whose floor it reaches, rounded up, never negative."""
+    """Maintenance margin of a position of this notional: the highest tier whose floor it reaches, rounded up,
+    never negative."""
     t = len(terms.floors) - 1
     while t > 0 and terms.floors[t] > notional:
         t -= 1

@@ -1,4 +1,5 @@
-"""Orders from outside: messages of users and harnesses to the books of a running market, and new external levels."""
+"""Orders from outside: messages of users and harnesses to the books of a running market, and new external
+levels."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ class OrderEntry(Waterfall):
     """The message interface of the books, with accounts behind the owners."""
 
     def submit(self, i: int, messages: list[dict[str, int]]) -> list[dict[str, int]]:
-        """Deal with messages (fields of ORDER_DTYPE) to instrument i, in order; the reports (fields of REPORT_DTYPE)."""
+        """Deal with messages (fields of ORDER_DTYPE) to instrument i, in order; the reports (fields of
+        REPORT_DTYPE)."""
         reports: list[dict[str, int]] = []
         for row, m in enumerate(messages):
             self.outside()
@@ -22,7 +24,8 @@ class OrderEntry(Waterfall):
             reason = self.refusal(i, m)
             if reason is not None:
                 reports.append(
-                    {"kind": ReportKind.REJECTED, "order_id": m["order_id"], "action": m["action"], "reason": reason}
+                    {"kind": ReportKind.REJECTED, "order_id": m["order_id"], "action": m["action"],
+                    "reason": reason}
                 )
             elif m["action"] == Action.NEW:
                 self.new_order(i, m, reports)
@@ -30,7 +33,8 @@ class OrderEntry(Waterfall):
                 order = self.books[i].find(m["order_id"])
                 reports.append(
                     {
-                        "kind": ReportKind.CANCELLED, "order_id": order.id, "owner": order.owner, "side": order.side,
+                        "kind": ReportKind.CANCELLED, "order_id": order.id, "owner": order.owner,
+                        "side": order.side,
                         "price": order.price, "quantity": order.lots, "reason": Reason.USER,
                     }
                 )  # fmt: skip
@@ -42,14 +46,16 @@ class OrderEntry(Waterfall):
         return reports
 
     def refusal(self, i: int, m: dict[str, int]) -> Reason | None:
-        """Why a message is refused: what the book alone would say, then owner and price, then what is known of the book."""
+        """Why a message is refused: what the book alone would say, then owner and price, then what is known
+        of the book."""
         reason = self.books[i].refusal(m)
         if reason is not None or m["action"] == Action.CANCEL:
             return reason
         new = m["action"] == Action.NEW
-        if new and m["owner"] != EXTERNAL:
-            if not 0 <= m["owner"] < len(self.accounts) or self.accounts[m["owner"]].mode != CROSS:
-                return Reason.BAD_OWNER
+        owner = m["owner"]
+        known = 0 <= owner < len(self.accounts) and self.accounts[owner].mode == CROSS
+        if new and owner != EXTERNAL and not known:
+            return Reason.BAD_OWNER
         market_order = new and m["type"] == OrderType.MARKET
         if not market_order and not 1 <= m["price"] < PRICE_LIMIT:
             return Reason.BAD_PRICE
@@ -74,7 +80,9 @@ class OrderEntry(Waterfall):
         sent = {"order_id": m["order_id"], "owner": m["owner"], "side": side, "price": m["price"]}
         reports.append({"kind": ReportKind.ACK, "quantity": m["quantity"], **sent})
         shown = 0 if m["type"] == OrderType.MARKET else limit * MARK_ONE
-        order = self.emit(EventKind.ORDER, instrument=i, a=m["owner"], quantity=side * m["quantity"], price_1024=shown)
+        order = self.emit(
+            EventKind.ORDER, instrument=i, a=m["owner"], quantity=side * m["quantity"], price_1024=shown
+        )
         left = self.take_from_book(i, m["owner"], m["order_id"], side, limit, m["quantity"], order, reports)
         rests = m["type"] == OrderType.LIMIT and m["tif"] in (TimeInForce.GTC, TimeInForce.POST_ONLY)
         beyond = left > 0 and self.meets_the_unknown(i, side, limit)
@@ -89,23 +97,27 @@ class OrderEntry(Waterfall):
             reports.append({"kind": ReportKind.CANCELLED, "quantity": left, "reason": reason, **sent})
 
     def modify_order(self, i: int, m: dict[str, int], reports: list[dict[str, int]]) -> None:
-        """Less at the same price keeps its place; anything else leaves it, trades as a taker and rests last."""
+        """Less at the same price keeps its place; anything else leaves it, trades as a taker and rests
+        last."""
         resting = self.books[i].find(m["order_id"])
         side, owner, order_id = resting.side, resting.owner, resting.id
         if m["price"] == resting.price and m["quantity"] < resting.lots:
             self.emit(
-                EventKind.CANCEL, instrument=i, a=owner, quantity=side * (resting.lots - m["quantity"]), flags=Reason.USER
+                EventKind.CANCEL, instrument=i, a=owner, quantity=side * (resting.lots - m["quantity"]),
+                flags=Reason.USER
             )
             self.books[i].reduce(resting, m["quantity"])
         else:
             self.cancel(i, resting, -1, Reason.USER)
             order = self.emit(
-                EventKind.ORDER, instrument=i, a=owner, quantity=side * m["quantity"], price_1024=m["price"] * MARK_ONE
+                EventKind.ORDER, instrument=i, a=owner, quantity=side * m["quantity"],
+                price_1024=m["price"] * MARK_ONE
             )
             left = self.take_from_book(i, owner, order_id, side, m["price"], m["quantity"], order, reports)
             if left and self.meets_the_unknown(i, side, m["price"]):
                 self.emit(
-                    EventKind.CANCEL, instrument=i, a=owner, quantity=side * left, cause=order, flags=Reason.BEYOND_DATA
+                    EventKind.CANCEL, instrument=i, a=owner, quantity=side * left, cause=order,
+                    flags=Reason.BEYOND_DATA
                 )
                 reports.append(
                     {
@@ -131,7 +143,8 @@ class OrderEntry(Waterfall):
             reports.append(
                 {
                     "kind": ReportKind.TRADE, "order_id": order_id, "owner": owner, "maker_id": maker.id,
-                    "maker_owner": maker.owner, "side": side, "price": maker.price, "quantity": k, "leaves": lots,
+                    "maker_owner": maker.owner, "side": side, "price": maker.price, "quantity": k,
+                    "leaves": lots,
                 }
             )  # fmt: skip
             value = self.fill(i, self.accounts[owner], 0, maker, side * k, order, -1)
@@ -140,16 +153,17 @@ class OrderEntry(Waterfall):
         return lots
 
     def set_levels(self, i: int, side: int, levels: list[tuple[int, int]]) -> None:
-        """Set external levels (price, lots) absolutely; 0 lots take one off. A level that stays keeps its place.
+        """Set external levels (price, lots) absolutely; 0 lots take one off. A level that stays keeps its
+        place.
 
         A new level trades with the internal orders that it crosses. What is known of the book grows with it.
         """
         book = self.books[i]
         facing = [o.price for o in book.orders(-side) if o.owner == EXTERNAL]
-        for price, lots in levels:
+        for k, (price, lots) in enumerate(levels):
             if lots and facing and side * (price - facing[0]) >= 0:
                 raise InputError(
-                    f"levels['price'] = {price}: must not cross the external levels of the other side (best {facing[0]} ticks)"
+                    f"levels['prices'][{k}] = {price}: must not cross the external levels of the other side"
                 )
         self.outside()
         shock = self.emit(EventKind.SHOCK, instrument=i, flags=ShockPart.LEVELS)

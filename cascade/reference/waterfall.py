@@ -1,10 +1,13 @@
-"""One account's turn: its orders, the book, then whoever stands behind it - fund, vault, deleveraging, sharers, deficit."""
+"""One account's turn: its orders, the book, then whoever stands behind it - fund, vault, deleveraging,
+sharers, deficit."""
 
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
-from .._state import DEFICIT, EXTERNAL, FUND, FEES, ISOLATED, LINEAR, NEVER_DELEVERAGED, SYSTEM, VAULT
+from .._state import DEFICIT, EXTERNAL, FEES, FUND, ISOLATED, LINEAR, NEVER_DELEVERAGED, SYSTEM, VAULT
+from ..errors import AuditError
 from ..instruments import PRICE_LIMIT
 from ..records import EventKind, LiquidationStatus, Reason, Why
 from .ledger import Account, Ledger
@@ -24,8 +27,8 @@ LIQUIDATION_ORDER, FUND_WALK_ORDER = 1, 2
 class Closing:
     """The bankruptcy value of one position, fixed when its order is sent and handed out lot by lot.
 
-    The first k of its lots are worth floor(value * k / lots), so that any split over fills, gap walk, vault and
-    deleveraging adds up to the same.
+    The first k of its lots are worth floor(value * k / lots), so that any split over fills, gap walk, vault
+    and deleveraging adds up to the same.
     """
 
     def __init__(self, lots: int, value: int):
@@ -39,7 +42,7 @@ class Closing:
 class Waterfall(Ledger):
     """Turns and the waterfall behind them."""
 
-    # -- trading -----------------------------------------------------------------------------------------------------
+    # -- trading ---------------------------------------------------------------------------------------------
     def fill(self, i, taker, slot, maker, signed, order, money_cause, flags=0, quiet=False) -> int:
         """Trade signed lots against the order `maker` at its price; the taker's signed value."""
         price, terms, owner = maker.price, self.terms[i], self.accounts[maker.owner]
@@ -53,11 +56,19 @@ class Waterfall(Ledger):
         self.books[i].take(maker, abs(signed))
         self.last[i] = price
         if not quiet:
+            self.audit_book(i)
             self.update_shadow(i, seq)
         return value
 
+    def audit_book(self, i: int) -> None:
+        """After trading: best bid below best ask."""
+        bid, ask = self.books[i].best(1), self.books[i].best(-1)
+        if bid is not None and ask is not None and bid >= ask:
+            raise AuditError(f"event {self.seq}: the book of instrument {i} is crossed, {bid} >= {ask} ticks")
+
     def next_maker(self, i: int, side: int, limit: int):
-        """The order that a taker on `side` meets next within its limit and within what is known of the book."""
+        """The order that a taker on `side` meets next within its limit and within what is known of the
+        book."""
         maker = self.books[i].front(-side)
         if maker is None:
             return None
@@ -68,7 +79,8 @@ class Waterfall(Ledger):
         return max(limit, self.known_bid[i]) if side < 0 else min(limit, self.known_ask[i])
 
     def meets_the_unknown(self, i: int, side: int, limit: int) -> bool:
-        """Whether a taker that found no maker was stopped by the end of knowledge rather than by its limit."""
+        """Whether a taker that found no maker was stopped by the end of knowledge rather than by its
+        limit."""
         edge = self.known_bid[i] if side < 0 else self.known_ask[i]
         if side * (limit - edge) <= 0:
             return False
@@ -76,7 +88,8 @@ class Waterfall(Ledger):
         return True
 
     def walk(self, i, account, slot, signed, limit, order, money_cause, flags=0) -> tuple[int, int, bool]:
-        """Take up to `signed` lots within `limit` (None: any price): (lots left, signed value, stopped by the unknown)."""
+        """Take up to `signed` lots within `limit` (None: any price): (lots left, signed value, stopped by the
+        unknown)."""
         side, left, total = sign(signed), abs(signed), 0
         if limit is None:
             limit = PRICE_LIMIT - 1 if side > 0 else 1
@@ -100,12 +113,13 @@ class Waterfall(Ledger):
         """Take a resting order off its book."""
         side = order.side
         seq = self.emit(
-            EventKind.CANCEL, instrument=i, a=order.owner, quantity=side * order.lots, cause=cause, flags=reason
+            EventKind.CANCEL, instrument=i, a=order.owner, quantity=side * order.lots, cause=cause,
+            flags=reason
         )
         self.books[i].remove(order)
         self.update_shadow(i, seq)
 
-    # -- the turn ----------------------------------------------------------------------------------------------------
+    # -- the turn --------------------------------------------------------------------------------------------
     def position_order(self, account: Account) -> list[tuple[int, int]]:
         """The open positions in the order in which they are taken."""
         rule = self.rules.position_order
@@ -160,8 +174,8 @@ class Waterfall(Ledger):
         return True
 
     def note_health(self, account: Account) -> None:
-        """After its turn: the account is healthy again if it is so at the frozen marks and at the shadow marks, where causes are
-        looked for; else it keeps its cause."""
+        """After its turn: the account is healthy again if it is so at the frozen marks and at the shadow
+        marks, where causes are looked for; else it keeps its cause."""
         if not self.liquidatable(account, self.marks) and not self.liquidatable(account, self.shadow):
             self.healthy_at[account.index] = self.seq
             self.cause.pop(account.index, None)
@@ -170,13 +184,16 @@ class Waterfall(Ledger):
         """The row of `result.liquidations` for one position of a turn (or for a turn that finds none)."""
         cause = self.cause[account.index]
         record = {
-            "seq": turn, "order_seq": -1, "step": self.step_number, "time_ns": self.time_ns, "wave": self.wave,
+            "seq": turn, "order_seq": -1, "step": self.step_number, "time_ns": self.time_ns,
+            "wave": self.wave,
             "cause": cause, "cause_row": self.context_of(cause)[1] if cause >= 0 else -1,
             "account": account.index, "instrument": -1, "slot": 0,
-            "equity": self.equity(account, self.marks), "maintenance": self.account_maintenance(account, self.marks),
+            "equity": self.equity(account, self.marks),
+            "maintenance": self.account_maintenance(account, self.marks),
             "mark": 0, "value": 0, "row_maintenance": 0, "bankruptcy_value": 0, "quantity": 0, "filled": 0,
-            "filled_value": 0, "closed_value": 0, "fee": 0, "surplus": 0, "shortfall": 0, "fund": 0, "vault": 0,
-            "adl": 0, "takeover": 0, "socialised": 0, "deficit": 0, "left": 0, "status": LiquidationStatus.FLAT,
+            "filled_value": 0, "closed_value": 0, "fee": 0, "surplus": 0, "shortfall": 0, "fund": 0,
+            "vault": 0, "adl": 0, "takeover": 0, "socialised": 0, "deficit": 0, "left": 0,
+            "status": LiquidationStatus.FLAT,
         }  # fmt: skip
         if row is not None:
             p, (i, slot) = account.positions[row], row
@@ -189,7 +206,8 @@ class Waterfall(Ledger):
         return record
 
     def close(self, account: Account, row: tuple[int, int], turn: int) -> dict:
-        """Send one order for a whole position; what the book does not take goes through the residual stages."""
+        """Send one order for a whole position; what the book does not take goes through the residual
+        stages."""
         i, slot = row
         terms = self.terms[i]
         record = self.new_record(account, turn, row)
@@ -198,7 +216,8 @@ class Waterfall(Ledger):
         has_price = implied_price_exists(terms, signed, closing.value)
         limit = None
         if self.rules.order_price == "bankruptcy":
-            # Without a positive implied price the limit clamps to where it lies: at or below 0, or (inverse) beyond infinity.
+            # Without a positive implied price the limit clamps to where it lies: at or below 0, or (inverse)
+            # beyond infinity.
             edge = 1 if terms.contract == LINEAR else PRICE_LIMIT - 1
             limit = bankruptcy_limit(terms, signed, closing.value) if has_price else edge
         order = self.emit(
@@ -237,25 +256,27 @@ class Waterfall(Ledger):
         if left:
             reason = Reason.BEYOND_DATA if beyond else Reason.IOC
             self.emit(
-                EventKind.CANCEL, instrument=i, a=account.index, quantity=sign(signed) * left, cause=order, flags=reason
+                EventKind.CANCEL, instrument=i, a=account.index, quantity=sign(signed) * left, cause=order,
+                flags=reason
             )
 
     def count_liquidation(self, record: dict) -> None:
         """Add one closing to the totals: first order is wave 1 but for who was unhealthy before the shock."""
         lots, notional = abs(record["quantity"]) - record["left"], record["closed_value"]
-        self.count_wave(record["wave"], record["instrument"], lots, notional, accounts=1)
+        self.count_wave(record["wave"], record["instrument"], lots, notional, accounts=int(lots > 0))
         self.totals["notional"] += notional
         order = "initial" if record["cause"] == -2 else "first" if record["wave"] == 1 else "higher"
         self.totals[order] += notional
 
-    # -- residual lots -----------------------------------------------------------------------------------------------
+    # -- residual lots ---------------------------------------------------------------------------------------
     def fund_walk(self, account, row, left, closing, record) -> tuple[int, bool]:
         """Walk on below the bankruptcy price while the fund can pay each lot's gap whole."""
         i, slot = row
         side, turn = sign(record["quantity"]), record["seq"]
         limit = PRICE_LIMIT - 1 if side > 0 else 1
         order = self.emit(
-            EventKind.ORDER, instrument=i, a=account.index, quantity=side * left, cause=turn, flags=FUND_WALK_ORDER
+            EventKind.ORDER, instrument=i, a=account.index, quantity=side * left, cause=turn,
+            flags=FUND_WALK_ORDER
         )
         stopped = False
         while left and not stopped and (maker := self.next_maker(i, side, limit)):
@@ -298,7 +319,8 @@ class Waterfall(Ledger):
         return yes
 
     def vault_takes(self, account, row, left, closing, record, has_price) -> int:
-        """The vault takes all residual lots at their bankruptcy value if its equity at the marks stays positive."""
+        """The vault takes all residual lots at their bankruptcy value if its equity at the marks stays
+        positive."""
         i = row[0]
         side, turn = sign(record["quantity"]), record["seq"]
         vault, terms = self.accounts[VAULT], self.terms[i]
@@ -313,7 +335,8 @@ class Waterfall(Ledger):
         if self.equity(vault, self.marks) + change <= 0:
             return left
         self.trade(
-            EventKind.TAKEOVER, account, row, vault, (i, 0), side * left, value, None, event_cause=turn, money_cause=turn
+            EventKind.TAKEOVER, account, row, vault, (i, 0), side * left, value, None, event_cause=turn,
+            money_cause=turn
         )
         closing.done += left
         record["takeover"] += left
@@ -322,13 +345,16 @@ class Waterfall(Ledger):
         return 0
 
     def rank(self, account: Account, row: tuple[int, int], rule: str) -> Fraction:
-        """Deleveraging rank, the highest first: integers at the frozen marks and current balances, compared exactly."""
+        """Deleveraging rank, the highest first: integers at the frozen marks and current balances, compared
+        exactly."""
         p, terms = account.positions[row], self.terms[row[0]]
         value = value_at_mark(terms, p.lots, self.marks[row[0]])
         profit, size = value - p.basis, max(abs(value), 1)
         equity, basis = max(self.equity(account, self.marks), 1), max(abs(p.basis), 1)
         if rule == "bitmex":  # return x leverage for winners, return / leverage for losers
-            return Fraction(profit * size, basis * equity) if profit > 0 else Fraction(profit * equity, basis * size)
+            if profit > 0:
+                return Fraction(profit * size, basis * equity)
+            return Fraction(profit * equity, basis * size)
         if rule == "bybit":
             return Fraction(profit * size, basis * equity)
         if rule == "hyperliquid":  # (mark / entry) x (notional / account value)
@@ -343,7 +369,8 @@ class Waterfall(Ledger):
         return Fraction(0)
 
     def counterparties(self, account: Account, row: tuple[int, int]) -> list[tuple[Account, tuple[int, int]]]:
-        """Open positions on the other side of the same instrument, in deleveraging order, ties by account index and slot."""
+        """Open positions on the other side of the same instrument, in deleveraging order, ties by account
+        index and slot."""
         i, own = row[0], sign(account.positions[row].lots)
         found = []
         for other in self.accounts:
@@ -371,14 +398,17 @@ class Waterfall(Ledger):
         if self.rules.adl_price == "bankruptcy" and has_price:
             value = closing.worth(total)
         else:
-            at = {"index": self.index, "previous_mark": self.previous_marks}.get(self.rules.adl_price, self.marks)
+            at: Any = {"index": self.index, "previous_mark": self.previous_marks}.get(
+                self.rules.adl_price, self.marks
+            )
             value = value_at_mark(terms, side * total, at[i] or self.marks[i])
         served = 0
         for other, candidate, k in matched:
             part = value * (served + k) // total - value * served // total
             served += k
             self.trade(
-                EventKind.ADL, account, row, other, candidate, side * k, part, None, event_cause=turn, money_cause=turn
+                EventKind.ADL, account, row, other, candidate, side * k, part, None, event_cause=turn,
+                money_cause=turn
             )
             self.sweep(other, turn)
             self.totals["adl"] += abs(part)
@@ -387,7 +417,7 @@ class Waterfall(Ledger):
         record["adl"] += total
         return need
 
-    # -- money -------------------------------------------------------------------------------------------------------
+    # -- money -----------------------------------------------------------------------------------------------
     def liquidation_fee(self, account: Account, i: int, record: dict) -> int:
         """min(rate * notional closed, what equity is left), to the fund or the venue."""
         rate = self.terms[i].liquidation_fee
@@ -407,7 +437,8 @@ class Waterfall(Ledger):
         self.sweep(account, turn)
 
     def sweep(self, account: Account, turn: int) -> None:
-        """An isolated account once flat goes to its owner; what it owes is served by a turn of its own, never by the owner."""
+        """An isolated account once flat goes to its owner; what it owes is served by a turn of its own, never
+        by the owner."""
         if account.mode == ISOLATED and account.flat and account.balance > 0:
             self.transfer(account.index, account.parent, account.balance, Why.SWEEP, turn)
 
@@ -429,7 +460,8 @@ class Waterfall(Ledger):
         self.transfer(DEFICIT, account.index, -account.balance, Why.SHORTFALL, turn)
 
     def socialise(self, account: Account, owed: int, turn: int) -> int:
-        """Share a loss over all accounts in proportion to their positive equity, by largest remainder, ties by index."""
+        """Share a loss over all accounts in proportion to their positive equity, by largest remainder, ties
+        by index."""
         shares = []
         for other in self.accounts:
             if other.mode != SYSTEM and other is not account:

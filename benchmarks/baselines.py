@@ -1,0 +1,97 @@
+"""Opponents on workload A: what a skilled user would write by hand.
+
+They record nothing: a number of waves, a count and a final price are all they give. Trigger prices,
+cumulative depth and sorted copies are prepared beforehand and not timed, as the market's loading is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from workload import SALE_LOTS, Workload
+
+Outcome = tuple[int, int, int]
+
+
+def mask_per_wave(w: Workload) -> Callable[[], Outcome]:
+    """NumPy, a boolean mask over all positions a wave."""
+    trigger, size, price, depth = w.trigger(), w.lots, w.bid_price, np.cumsum(w.bid_lots)
+
+    def run() -> Outcome:
+        alive = np.ones(len(trigger), bool)
+        sold, waves = SALE_LOTS, 0
+        mark = price[np.searchsorted(depth, sold)]
+        while True:
+            mask = alive & (trigger > mark)
+            quantity = size[mask].sum()
+            if quantity == 0:
+                return waves, len(alive) - np.count_nonzero(alive), int(mark)
+            alive &= ~mask
+            waves += 1
+            sold += quantity
+            mark = price[np.searchsorted(depth, sold)]
+
+    return run
+
+
+def sorted_triggers(w: Workload) -> Callable[[], Outcome]:
+    """NumPy, positions sorted by trigger beforehand: two binary searches a wave."""
+    trigger = w.trigger()
+    order = np.argsort(-trigger)
+    falling, size = -trigger[order], np.concatenate([[0], np.cumsum(w.lots[order])])
+    price, depth = w.bid_price, np.cumsum(w.bid_lots)
+
+    def run() -> Outcome:
+        waves = taken = 0
+        mark = price[np.searchsorted(depth, SALE_LOTS)]
+        while True:
+            reached = np.searchsorted(falling, -mark)
+            if reached == taken:
+                return waves, int(taken), int(mark)
+            taken = reached
+            waves += 1
+            mark = price[np.searchsorted(depth, SALE_LOTS + size[taken])]
+
+    return run
+
+
+def compiled_walk(w: Workload) -> Callable[[], Outcome]:
+    """Numba, sorted positions: one pointer down the triggers, one down the book, order by order."""
+    import numba
+
+    trigger = w.trigger()
+    order = np.argsort(-trigger)
+
+    @numba.njit
+    def walk(trigger, size, price, depth, sale):
+        level, left, mark = 0, depth[0], price[0]
+        waves, taken, end, quantity = 0, 0, 0, sale
+        while True:
+            while True:
+                while quantity > 0:
+                    if left == 0:
+                        level += 1
+                        left = depth[level]
+                    lots = min(left, quantity)
+                    left -= lots
+                    quantity -= lots
+                if taken == end:
+                    break
+                quantity = size[taken]
+                taken += 1
+            mark = price[level]
+            while end < len(trigger) and trigger[end] > mark:
+                end += 1
+            if end == taken:
+                return waves, taken, mark
+            waves += 1
+
+    columns = trigger[order], w.lots[order], w.bid_price, w.bid_lots
+    walk(*columns, SALE_LOTS)
+
+    def run() -> Outcome:
+        waves, taken, mark = walk(*columns, SALE_LOTS)
+        return waves, taken, int(mark)
+
+    return run

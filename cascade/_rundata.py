@@ -1,0 +1,80 @@
+"""What an engine hands over at the end of a run: integers and integer records, the same from both engines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+LIQUIDATION_DTYPE = np.dtype(
+    [
+        (name, "<i8")
+        for name in (
+            "seq", "time_ns", "cause", "quantity", "filled", "left", "adl", "takeover", "mark", "equity",
+            "maintenance",
+            "value", "row_maintenance", "bankruptcy_value", "filled_value", "closed_value", "fee", "surplus",
+            "shortfall",
+            "fund", "vault", "socialised", "deficit",
+        )
+    ]
+    + [(name, "<i4")
+    for name in ("cause_row", "account", "instrument", "step", "wave", "slot", "status", "pad")]
+)  # fmt: skip
+"""One liquidation as the engines record it, 216 bytes: lots (signed: the order's), 1/1024 ticks and
+quanta."""
+
+MARK_DTYPE = np.dtype(
+    [
+        ("seq", "<i8"), ("time_ns", "<i8"), ("mark", "<i8"), ("wave", "<i4"), ("instrument", "<i4"),
+        ("row", "<i4"),
+        ("rises", "<i4"),
+    ]
+)
+"""One change of a shadow mark; `row` of the liquidations was acting (-1: the outside), `rises` counts the
+upward changes so far."""
+
+WAVE_DTYPE = np.dtype(
+    [("wave", "<i4"), ("instrument", "<i4"), ("accounts", "<i8"), ("lots", "<i8"), ("mark", "<i8")]
+)
+
+
+@dataclass
+class RunData:
+    """What an engine hands over at the end of a run: integers and integer arrays only."""
+
+    status: int
+    steps: int
+    seq: int
+    """number of events"""
+    time_ns: int
+    events: np.ndarray | None
+    liquidations: np.ndarray | None
+    mark_changes: np.ndarray | None
+    waves: np.ndarray
+    wave_notional: list[int]
+    """quanta, one a row of `waves`"""
+    start_marks: list[int]
+    low_marks: list[int]
+    high_marks: list[int]
+    final_marks: list[int]
+    last: list[int]
+    index_1024: list[int]
+    known_until: dict[int, int]
+    system_balances: list[int]
+    external: list[tuple[int, int]]
+    """(lots, basis) of the external account per instrument"""
+    settlement: list[int]
+    """basis of each settlement account (its balance is in system_balances)"""
+    deposits: int
+    totals: dict[str, int]
+    touched_accounts: np.ndarray
+    """int32 indices of accounts whose balance changed"""
+    touched_balances: np.ndarray
+    """int64"""
+    touched_rows: np.ndarray
+    """structured: account, instrument, slot, lots, basis; rows that changed or came to be"""
+
+
+ROW_DTYPE = np.dtype(
+    [("account", "<i4"), ("instrument", "<i4"), ("slot", "<i4"), ("lots", "<i8"), ("basis", "<i8")]
+)
