@@ -70,7 +70,7 @@ def main():
         ],
     )
     own = []
-    for n in range(20):
+    for n in range(12):
         side, price = ("buy", 490.0 - 2 * n) if n % 2 == 0 else ("sell", 508.0 + 2 * n)
         own.append((n + 1, f"user-{rng.integers(1, 300):03d}", side, f"{price:.2f}", f"{5 + n}.0"))
     write("alpha_orders.csv", ["order_id", "account", "side", "price", "quantity"], own)
