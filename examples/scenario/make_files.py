@@ -1,4 +1,4 @@
-"""Writes the CSV files of this example: two invented books, 300 invented accounts. Seeded: it always writes the same."""
+"""Writes the CSV files of this example: two invented books, 300 invented accounts. Seeded."""
 
 import csv
 from pathlib import Path
