@@ -19,6 +19,7 @@ from cascade._book cimport (
     book_fits,
     book_free,
     book_grow_orders,
+    book_grow_owners,
     book_has,
     book_init,
     book_level_at,

@@ -269,6 +269,10 @@ cdef class Engine:
             if h < 0:
                 raise_status(h)
             handle[k] = h
+        # Owners are linked only now, so the loop above has reserved for one at a time.
+        if owned.shape[0]:
+            raise_status(book_grow_owners(book, owned.shape[0]))
+            raise_status(idmap_reserve(&book.owner_lists, owned.shape[0]))
         for j in range(owned.shape[0]):
             book_owner_append(book, handle[owned[j]])
         raise_status(book_copy(&self.r.books[i], book))

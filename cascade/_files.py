@@ -110,7 +110,7 @@ def _read_csv(path: Path) -> tuple[dict[str, Any], np.ndarray]:
                 elif len(row) != len(header):
                     raise at(
                         f"{path}, line {reader.line_num}",
-                        f"{len(row)} fields where the header has {len(header)}"
+                        f"{len(row)} fields where the header has {len(header)}",
                     )
                 else:
                     rows.append(row)
@@ -214,9 +214,7 @@ def sides(table: UserTable, name: str) -> np.ndarray:
     for row, text in enumerate(texts):
         side = SIDES.get((text or "").lower())
         if side is None:
-            raise InputError(
-                f"{name}['side'][{row}] = {text!r}: must be one of bid, buy, 1 or ask, sell, -1"
-            )
+            raise InputError(f"{name}['side'][{row}] = {text!r}: must be one of bid, buy, 1 or ask, sell, -1")
         out[row] = side
     return out
 
@@ -255,5 +253,9 @@ def naming(tables: Mapping[str, UserTable], default: Path) -> Iterator[None]:
         else:
             row = int(found[2]) if found else 0
             lines = table.lines
-            place = f"{table.path}, line {lines[row]}" if lines is not None and row < len(lines) else str(table.path)
+            place = (
+                f"{table.path}, line {lines[row]}"
+                if lines is not None and row < len(lines)
+                else str(table.path)
+            )
         raise at(place, text, type(error)) from error

@@ -28,7 +28,19 @@ from .market import Market
 from .rules import CHOICES, STAGES, Venue, VenueRules
 from .shocks import Shock
 
-TOP = ("name", "fund", "vault", "cash_quantum", "rules", "instrument", "accounts", "positions", "shock", "prices", "run")
+TOP = (
+    "name",
+    "fund",
+    "vault",
+    "cash_quantum",
+    "rules",
+    "instrument",
+    "accounts",
+    "positions",
+    "shock",
+    "prices",
+    "run",
+)
 INSTRUMENT = (
     "symbol", "tick_size", "lot_size", "contract", "multiplier", "tiers", "taker_fee", "maker_fee",
     "liquidation_fee",
@@ -127,7 +139,11 @@ class _Reader:
         return market
 
     def instrument(self, section: Mapping[str, Any]) -> Instrument:
-        fields = {name: value for name, value in section.items() if name not in ("symbol", "book", "orders", "tiers")}
+        fields = {
+            name: value
+            for name, value in section.items()
+            if name not in ("symbol", "book", "orders", "tiers")
+        }
         where = f"instrument[{section['symbol']!r}].tiers"
         tiers = section.get("tiers")
         place = self.path
@@ -158,7 +174,7 @@ class _Reader:
 
     def open(self, file: Any, columns: Any, where: str) -> UserTable:
         if not isinstance(file, str) or not file:
-            raise InputError(f"{where}: must name a file, as in file = \"{where.rpartition('.')[2]}.csv\"")
+            raise InputError(f'{where}: must name a file, as in file = "{where.rpartition(".")[2]}.csv"')
         if columns is not None:
             for name, theirs in _known(columns, f"{where}.columns").items():
                 if not isinstance(theirs, str):
