@@ -73,7 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns
     -------
-    int : exit code: 0, 2 where the input is wrong, 130 where interrupted. Wrong usage raises SystemExit(2), as argparse does.
+    int : exit code: 0, 2 where the input is wrong, 130 where interrupted. Wrong usage raises SystemExit(2),
+        as argparse does.
     """
     arguments = parser().parse_args(argv)
     try:
@@ -110,7 +111,8 @@ def parser() -> argparse.ArgumentParser:
         "demo",
         help="shock real BTC and ETH books with a made-up population of accounts",
         description=(
-            "Load the embedded order books of the BTCUSDT and ETHUSDT perpetuals (Binance USD-M, 2024-08-08), put a seeded, "
+            "Load the embedded order books of the BTCUSDT and ETHUSDT perpetuals (Binance USD-M, "
+            "2024-08-08), put a seeded, "
             "made-up population of accounts on them, apply a shock and follow the cascade."
         ),
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -118,13 +120,16 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--accounts", type=int, default=100_000, metavar="N", help="number of accounts")
     demo.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the population")
     demo.add_argument(
-        "--price", type=_decimal, default=Decimal("-0.08"), metavar="G", help="relative jump of all prices, -0.08 is 8%% down"
+        "--price", type=_decimal, default=Decimal("-0.08"), metavar="G",
+        help="relative jump of all prices, -0.08 is 8%% down"
     )
     demo.add_argument(
-        "--depth", type=_decimal, default=Decimal(1), metavar="F", help="the part of the books that stays, 0.8 is a fifth less"
+        "--depth", type=_decimal, default=Decimal(1), metavar="F",
+        help="the part of the books that stays, 0.8 is a fifth less"
     )
     demo.add_argument(
-        "--fund", type=_decimal, default=Decimal(25_000_000), metavar="USDT", help="balance of the insurance fund"
+        "--fund", type=_decimal, default=Decimal(25_000_000), metavar="USDT",
+        help="balance of the insurance fund"
     )
     _add_output(demo)
     demo.set_defaults(command=_demo)
@@ -133,8 +138,10 @@ def parser() -> argparse.ArgumentParser:
         "run",
         help="run a scenario of your own files",
         description=(
-            "Run a scenario: a TOML file that names instruments, books, accounts, positions, rules and a shock. Its tables are "
-            "CSV or Parquet files. docs/scenario.md describes the format; examples/scenario is a complete one."
+            "Run a scenario: a TOML file that names instruments, books, accounts, positions, rules and a "
+            "shock. Its tables are "
+            "CSV or Parquet files. docs/scenario.md describes the format; examples/scenario is a complete "
+            "one."
         ),
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -150,9 +157,12 @@ def _add_output(command: argparse.ArgumentParser) -> None:
         help="write tables, summary.json, report.txt and cascade.png there",
     )  # fmt: skip
     command.add_argument(
-        "--format", choices=("auto", "parquet", "csv"), default="auto", help="of the tables; auto is Parquet if pyarrow is there"
+        "--format", choices=("auto", "parquet", "csv"), default="auto",
+        help="of the tables; auto is Parquet if pyarrow is there"
     )
-    command.add_argument("--quiet", action="store_true", default=argparse.SUPPRESS, help="print the result's report only")
+    command.add_argument(
+        "--quiet", action="store_true", default=argparse.SUPPRESS, help="print the result's report only"
+    )
 
 
 def _decimal(text: str) -> Decimal:
@@ -172,7 +182,9 @@ def _demo(arguments: argparse.Namespace) -> None:
     quiet = getattr(arguments, "quiet", False)
     progress = Progress(quiet)
     about = datasets.BINANCE_BOOKS
-    progress.say(f"Books of {about['venue']}, {about['moment']}; accounts are made up (seed {arguments.seed}).")
+    progress.say(
+        f"Books of {about['venue']}, {about['moment']}; accounts are made up (seed {arguments.seed})."
+    )
     with progress.stage("load books and margin tiers") as tell:
         market = datasets.binance_market(fund=arguments.fund)
         tell(f"{sum(len(orders.price) for orders in market.state().orders):,} levels")
@@ -187,7 +199,9 @@ def _demo(arguments: argparse.Namespace) -> None:
     if not quiet:
         with progress.stage("run it again on thinner books"):
             variants = [
-                (Decimal(f), market.run(Shock(price=arguments.price, depth=arguments.depth * Decimal(f)), record="summary"))
+                (Decimal(f),
+                market.run(Shock(price=arguments.price, depth=arguments.depth * Decimal(f)),
+                record="summary"))
                 for f in THINNER
             ]
     out = getattr(arguments, "out", None)
@@ -204,7 +218,8 @@ def _thinner_books(arguments: argparse.Namespace, variants: list[tuple[Decimal, 
     """The same shock at several depths: where it tips over."""
     lines = [
         "The same shock on thinner books",
-        f"{'depth':>6}{'waves':>7}{'accounts':>10}{'notional':>11}{'higher':>10}{'fund left':>11}{'deleveraged':>13}"
+        f"{'depth':>6}{'waves':>7}{'accounts':>10}{'notional':>11}{'higher':>10}{'fund left':>11}"
+        f"{'deleveraged':>13}"
         f"{'BTC low':>10}{'ETH low':>10}",
     ]
     deepest = 0.0
@@ -215,7 +230,8 @@ def _thinner_books(arguments: argparse.Namespace, variants: list[tuple[Decimal, 
         mark = "" if s["status"] == "settled" else f"  {s['status']}"
         lines.append(
             f"{arguments.depth * factor:>6.2f}{s['waves']:>7,}{s['liquidated_accounts']:>10,}"
-            f"{amount(s['liquidated_notional']):>11}{amount(s['higher_order_notional']):>10}{amount(s['fund_end']):>11}"
+            f"{amount(s['liquidated_notional']):>11}{amount(s['higher_order_notional']):>10}"
+            f"{amount(s['fund_end']):>11}"
             f"{amount(s['adl_notional']):>13}{lows[0]:>10.1%}{lows[1]:>10.1%}{mark}"
         )
     if deepest < -0.5:
@@ -230,7 +246,8 @@ def _what_next(arguments: argparse.Namespace, out: Path | None) -> str:
     depth = f", depth={arguments.depth}" if arguments.depth != 1 else ""
     fund = f", fund={arguments.fund:f}" if arguments.fund != 25_000_000 else ""
     saved = "" if out is None else f"\nTables, report and picture are in {out}."
-    tables = "" if out is not None else "\n  cascade demo --out DIR                       tables, summary.json, report and picture"
+    files = "\n  cascade demo --out DIR                       tables, summary.json, report and picture"
+    tables = "" if out is not None else files
     return f"""\
 The books and tiers are real, the accounts are not; marks follow the contract's own trades, with no index to
 hold them, which overstates the feedback at one instant (cs.venues.binance_usdm.notes).{saved}
@@ -296,12 +313,16 @@ def write_results(
                 written = getattr(result, table)
                 written.write_parquet(path) if parquet else written.write_csv(path)
                 files.append(path.name)
-        text = json.dumps(_strict(_summary(result, market, name, files)), indent=2, allow_nan=False, ensure_ascii=False)
+        text = json.dumps(
+            _strict(_summary(result, market, name, files)), indent=2, allow_nan=False, ensure_ascii=False
+        )
         (out / "summary.json").write_text(text + "\n", encoding="utf-8")
         (out / "report.txt").write_text(f"{market}\n\n{result}\n", encoding="utf-8")
         tell(f"{len(files)} tables ({suffix}), summary.json, report.txt")
     if importlib.util.find_spec("matplotlib") is None:
-        progress.say("           no cascade.png: it needs matplotlib (pip install 'liquidation-cascade[plot]')")
+        progress.say(
+            "           no cascade.png: it needs matplotlib (pip install 'liquidation-cascade[plot]')"
+        )
         return
     with progress.stage("draw cascade.png"):
         draw(result, out / "cascade.png")

@@ -255,5 +255,7 @@ def naming(tables: Mapping[str, UserTable], default: Path) -> Iterator[None]:
         else:
             row = int(found[2]) if found else 0
             lines = table.lines
-            place = f"{table.path}, line {lines[row]}" if lines is not None and row < len(lines) else str(table.path)
+            place = str(table.path)
+            if lines is not None and row < len(lines):
+                place = f"{place}, line {lines[row]}"
         raise at(place, text, type(error)) from error

@@ -55,13 +55,16 @@ def report(result: Any) -> str:
         "=" * WIDTH,
         *wrap(f"{'shock':<16}{result._shock}", WIDTH, subsequent_indent=" " * 16),
         f"{'end':<16}{ENDS.get(s['status'], 'not finished')}",
-        f"{'rules':<16}mark {rules.mark}, clearing by {rules.clearing}, liquidation orders at {rules.order_price}",
+        f"{'rules':<16}mark {rules.mark}, clearing by {rules.clearing}, liquidation orders at "
+        f"{rules.order_price}",
     ]
     lines += [
         "-" * WIDTH, *price_lines(result), "-" * WIDTH, *loss_lines(result), "-" * WIDTH, *wave_lines(result)
     ]
     audit = result.audit
-    verdict = "contracts, basis and money conserved" if audit["conserved"] else "NOT CONSERVED: do not use this result"
+    verdict = "contracts, basis and money conserved"
+    if not audit["conserved"]:
+        verdict = "NOT CONSERVED: do not use this result"
     lines.append("-" * WIDTH)
     lines.append(f"{'audit':<16}{verdict}; {count(s['events'], 'event')}")
     return "\n".join(lines)
@@ -91,7 +94,8 @@ def loss_lines(result: Any) -> list[str]:
     """Who was liquidated and why, and who paid."""
     s = result.summary
     caused = s["first_order_notional"] + s["higher_order_notional"]
-    lines = [f"{'liquidated':<16}{count(s['liquidated_accounts'], 'account')}, notional {amount(s['liquidated_notional'])}"]
+    accounts, notional = count(s["liquidated_accounts"], "account"), amount(s["liquidated_notional"])
+    lines = [f"{'liquidated':<16}{accounts}, notional {notional}"]
     if s["initially_unhealthy"]:
         lines.append(
             f"{'  beforehand':<16}{amount(s['initially_unhealthy_notional']):>10}  of it from "
@@ -104,7 +108,8 @@ def loss_lines(result: Any) -> list[str]:
         share = f" ({s[key] / caused:.0%})" if caused else ""
         lines.append(f"{name:<16}{amount(s[key]):>10}  {why}{share}")
     if s["amplification"] == s["amplification"]:
-        of = "(shock's trades + caused) / shock's trades" if result._data.totals["shock_has_order"] else "caused / first order"
+        traded = result._data.totals["shock_has_order"]
+        of = "(shock's trades + caused) / shock's trades" if traded else "caused / first order"
         lines.append(f"{'amplification':<16}{s['amplification']:>10.3f}  {of}")
     used = s["fund_end"] - s["fund_start"]
     share = f", {used / s['fund_start']:+.0%}" if s["fund_start"] else ""
@@ -120,7 +125,8 @@ def loss_lines(result: Any) -> list[str]:
         )
         if s[key]
     ]  # fmt: skip
-    lines.append(f"{'beyond the fund':<16}{', '.join(beyond) or 'nothing: no deleveraging, no loss shared, no deficit'}")
+    nothing = "nothing: no deleveraging, no loss shared, no deficit"
+    lines.append(f"{'beyond the fund':<16}{', '.join(beyond) or nothing}")
     if s["unfilled_accounts"]:
         lines.append(
             f"{'left open':<16}{count(s['unfilled_accounts'], 'unhealthy account')} still holding lots"
@@ -132,7 +138,10 @@ def wave_lines(result: Any) -> list[str]:
     """What each wave traded and where it left the mark."""
     waves = result.waves
     start = {symbol: p["start"] for symbol, p in result.summary["price"].items()}
-    header = f"{'wave':<6}{'instrument':<12}{'turns':>8}{'quantity':>15}{'notional':>11}{'mark after':>15}{'change':>10}"
+    header = (
+        f"{'wave':<6}{'instrument':<12}{'turns':>8}{'quantity':>15}{'notional':>11}"
+        f"{'mark after':>15}{'change':>10}"
+    )
     shown = (waves["quantity"] > 0) | (waves["wave"] == 0)
     rows = np.flatnonzero(shown)
     hidden = 0

@@ -28,7 +28,10 @@ from .market import Market
 from .rules import CHOICES, STAGES, Venue, VenueRules
 from .shocks import Shock
 
-TOP = ("name", "fund", "vault", "cash_quantum", "rules", "instrument", "accounts", "positions", "shock", "prices", "run")
+TOP = (
+    "name", "fund", "vault", "cash_quantum", "rules", "instrument", "accounts", "positions", "shock",
+    "prices", "run",
+)  # fmt: skip
 INSTRUMENT = (
     "symbol", "tick_size", "lot_size", "contract", "multiplier", "tiers", "taker_fee", "maker_fee",
     "liquidation_fee",
@@ -127,7 +130,8 @@ class _Reader:
         return market
 
     def instrument(self, section: Mapping[str, Any]) -> Instrument:
-        fields = {name: value for name, value in section.items() if name not in ("symbol", "book", "orders", "tiers")}
+        apart = ("symbol", "book", "orders", "tiers")
+        fields = {name: value for name, value in section.items() if name not in apart}
         where = f"instrument[{section['symbol']!r}].tiers"
         tiers = section.get("tiers")
         place = self.path

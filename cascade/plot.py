@@ -1,7 +1,9 @@
-"""Pictures of a run: the price by wave, what was liquidated, the insurance fund. Needs matplotlib (the `plot` extra).
+"""Pictures of a run: the price by wave, what was liquidated, the insurance fund. Needs matplotlib (the `plot`
+extra).
 
-Every function draws on `ax` (by default the current Axes) and returns it, so that pictures can be put together; `overview`
-makes the three-panel figure. The horizontal axis is the wave: 0 is the shock, and within a wave events stand in order, evenly.
+Every function draws on `ax` (by default the current Axes) and returns it, so that pictures can be put
+together; `overview` makes the three-panel figure. The horizontal axis is the wave: 0 is the shock, and within
+a wave events stand in order, evenly.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ def price_path(result: Result, instrument: str | None = None, *, ax: Axes | None
     Parameters
     ----------
     result : Result
-        With record "all" or "liquidations" every change of a mark is drawn; with "summary" the mark after each wave.
+        With record "all" or "liquidations" every change of a mark is drawn; with "summary" the mark after
+        each wave.
     instrument : str, optional
         Draw this one only.
     ax : matplotlib Axes, optional
@@ -57,7 +60,9 @@ def price_path(result: Result, instrument: str | None = None, *, ax: Axes | None
     _check(result)
     symbols = [i.symbol for i in result._state.instruments]
     if instrument is not None and instrument not in symbols:
-        raise InputError(f"instrument = {instrument!r}: unknown instrument; the result has {', '.join(symbols)}")
+        raise InputError(
+            f"instrument = {instrument!r}: unknown instrument; the result has {', '.join(symbols)}"
+        )
     ax = _axes(ax)
     _bands(ax, result)
     ends = []
@@ -66,7 +71,9 @@ def price_path(result: Result, instrument: str | None = None, *, ax: Axes | None
             x, mark = _marks(result, ins.symbol)
             percent = (mark / result.summary["price"][ins.symbol]["start"] - 1) * 100
             colour = COLOURS[k % len(COLOURS)]
-            ax.plot(x, percent, drawstyle="steps-post", color=colour, linewidth=1.1, alpha=0.7, label=ins.symbol)
+            ax.plot(
+                x, percent, drawstyle="steps-post", color=colour, linewidth=1.1, alpha=0.7, label=ins.symbol
+            )
             x, mark = _wave_ends(result, ins.symbol)
             percent = (mark / result.summary["price"][ins.symbol]["start"] - 1) * 100
             size = 5 if len(x) <= MOST_BANDS else 0
@@ -104,14 +111,18 @@ def waves(result: Result, *, ax: Axes | None = None) -> Axes:
         height = np.zeros(last + 1)
         mine = table["instrument"] == ins.symbol
         np.add.at(height, table["wave"][mine], table["notional"][mine] / unit)
-        ax.bar(np.arange(last + 1), height, 0.72, bottom=below, color=COLOURS[k % len(COLOURS)], label=ins.symbol)
+        ax.bar(
+            np.arange(last + 1), height, 0.72, bottom=below, color=COLOURS[k % len(COLOURS)], label=ins.symbol
+        )
         below += height
     s = result.summary
     ax.set_ylabel(f"notional per wave{word}")
     ax.set_ylim(0, max(below.max() * 1.12, 1e-9))
     ax.set_title("Liquidated notional", loc="left")
     _aside(
-        ax, f"first order {amount(s['first_order_notional'])}, higher order {amount(s['higher_order_notional'])}"
+        ax,
+        f"first order {amount(s['first_order_notional'])}, higher order "
+        f"{amount(s['higher_order_notional'])}"
     )
     if len(result._state.instruments) > 1:
         ax.legend(frameon=False, loc="upper right", ncols=min(3, len(result._state.instruments)))
@@ -153,10 +164,13 @@ def fund(result: Result, *, ax: Axes | None = None) -> Axes:
     ax.set_title("Insurance fund", loc="left")
     beyond = [
         f"{what} {amount(s[name])}"
-        for what, name in (("deleveraged", "adl_notional"), ("socialised", "socialised"), ("deficit", "deficit"))
+        for what, name in (("deleveraged", "adl_notional"), ("socialised", "socialised"),
+        ("deficit", "deficit"))
         if s[name] > 0
     ]
-    _aside(ax, f"{amount(s['fund_start'])} to {amount(s['fund_end'])}" + "".join(f", {text}" for text in beyond))
+    _aside(
+        ax, f"{amount(s['fund_start'])} to {amount(s['fund_end'])}" + "".join(f", {text}" for text in beyond)
+    )
     return ax
 
 
@@ -189,7 +203,8 @@ def overview(result: Result, *, figure: Figure | None = None) -> Figure:
     s = result.summary
     count = f"{s['waves']} wave{'' if s['waves'] == 1 else 's'}"
     figure.suptitle(
-        f"{result._shock}: {count}, {s['liquidated_accounts']:,} accounts liquidated, {s['status'].replace('_', ' ')}",
+        f"{result._shock}: {count}, {s['liquidated_accounts']:,} accounts liquidated, "
+        f"{s['status'].replace('_', ' ')}",
         x=0.012, ha="left", fontsize="large", fontweight="bold",
     )  # fmt: skip
     return figure
@@ -203,12 +218,14 @@ def _last_wave(result: Result) -> int:
 
 
 def _places(wave: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Horizontal places of events: wave w fills [w - 0.5, w + 0.5), its events evenly by their order within [0, 1)."""
+    """Horizontal places of events: wave w fills [w - 0.5, w + 0.5), its events evenly by their order within
+    [0, 1)."""
     return wave - 0.5 + order
 
 
 def _order_within(wave: np.ndarray, seq: np.ndarray, all_wave: np.ndarray, all_seq: np.ndarray) -> np.ndarray:
-    """How far through its wave each event stands, in [0, 1), by the numbers of the first and the last event of the wave."""
+    """How far through its wave each event stands, in [0, 1), by the numbers of the first and the last event
+    of the wave."""
     out = np.zeros(len(wave))
     for w in np.unique(wave).tolist():
         mine = wave == w
@@ -250,7 +267,8 @@ def _wave_ends(result: Result, symbol: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _balances(result: Result) -> tuple[np.ndarray, np.ndarray]:
-    """(places, balances) of the insurance fund; events and not the flows table, where an account may be called "fund"."""
+    """(places, balances) of the insurance fund; events and not the flows table, where an account may be
+    called "fund"."""
     events, last = result.events, _last_wave(result)
     paid = events[(events["kind"] == EventKind.TRANSFER) & ((events["a"] == FUND) | (events["b"] == FUND))]
     change = np.where(paid["b"] == FUND, paid["value"], 0) - np.where(paid["a"] == FUND, paid["value"], 0)
@@ -300,7 +318,9 @@ def _bands(ax: Axes, result: Result) -> None:
             ax.axvspan(wave - 0.5, wave + 0.5, color=GREY, alpha=0.10, linewidth=0, zorder=0)
     ax.set_xlim(-0.75, last + 0.5)
     ax.xaxis.set_major_locator(MaxNLocator(nbins=20, integer=True, min_n_ticks=1))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: "shock" if x == 0 else f"{x:.0f}" if x > 0 else ""))
+    ax.xaxis.set_major_formatter(
+        FuncFormatter(lambda x, _: "shock" if x == 0 else f"{x:.0f}" if x > 0 else "")
+    )
     ax.set_xlabel("wave")
     ax.grid(axis="y", color=GREY, alpha=0.25, linewidth=0.6)
     ax.set_axisbelow(True)
@@ -319,7 +339,8 @@ def _end_labels(ax: Axes, ends: list[tuple[float, str, str]]) -> None:
     for y, text, colour in sorted(ends):
         place = max(y, place + gap)
         ax.annotate(
-            text, (1, place), xycoords=("axes fraction", "data"), xytext=(6, 0), textcoords="offset points", color=colour,
+            text, (1, place), xycoords=("axes fraction", "data"), xytext=(6, 0), textcoords="offset points",
+            color=colour,
             va="center", ha="left", fontsize="small", fontweight="bold", annotation_clip=False,
         )  # fmt: skip
 

@@ -140,7 +140,8 @@ sys.path.insert(0, sys.argv[1])
 import random_markets
 for seed in range(60):
     market, shock, run = random_markets.make(seed)
-    print(market.digest, *(market.run(shock, engine=engine, **run).digest for engine in ("core", "reference")))
+    runs = (market.run(shock, engine=engine, **run) for engine in ("core", "reference"))
+    print(market.digest, *(result.digest for result in runs))
 """
 
 

@@ -65,7 +65,10 @@ def main() -> int:
     for branch, n in found.most_common():
         print(f"{n:10,} {branch}")
     seconds = time.monotonic() - started
-    print(f"no difference in {options.markets:,} markets and {options.simulations:,} simulations ({seconds:.0f} s)")
+    print(
+        f"no difference in {options.markets:,} markets and {options.simulations:,} simulations "
+        f"({seconds:.0f} s)"
+    )
     return 0
 
 
