@@ -16,14 +16,13 @@ from cascade._run cimport (
     STATUS_OUT_OF_DATA,
     STATUS_SETTLED,
     STATUS_STRANDED,
-    case_t,
     emit,
     prefetch,
     run_t,
     waiting_t,
 )
 from cascade._types cimport REASON_BEYOND_DATA
-from cascade._watch cimport case_of, check
+from cascade._watch cimport check
 
 
 cdef inline void marks_set(run_t* r) noexcept nogil:
@@ -39,7 +38,6 @@ cdef inline void marks_set(run_t* r) noexcept nogil:
 cdef inline void step_begin(run_t* r) noexcept nogil:
     """Marks, check, queue."""
     cdef int32_t k
-    cdef case_t* case
     r.step += 1
     r.step_changes = r.changes
     if r.settled:   # a new cascade begins: whoever is unhealthy still was so before it
@@ -51,15 +49,7 @@ cdef inline void step_begin(run_t* r) noexcept nogil:
                 r.cases[k].cause_row = -1
                 r.cases[k].last_wave = 0
         for k in range(r.dirty_n):
-            if r.accounts[r.dirty[k]].state & OVER:
-                case = case_of(r, r.dirty[k])
-                if case == NULL:
-                    return
-                case.cause = -2
-                case.cause_row = -1
-                case.last_wave = 0
-                case.open = True
-                r.accounts[r.dirty[k]].state &= ~<uint8_t>OVER
+            r.accounts[r.dirty[k]].state &= ~<uint8_t>OVER
     r.step_wave += 1
     marks_set(r)
     check(r)

@@ -455,17 +455,17 @@ cdef inline void check(run_t* r) noexcept nogil:
             prefetch(&r.rows[r.accounts[r.found[k + 4].account].first_row])
         cause = find_cause(r, a, previous_check, previous_step, now)
         wave = cause.generation if r.rules.continuous else r.step_wave
-        if wave > r.rules.max_waves:
-            r.limit_hit = True
-            dirty_mark(r, a)
-            r.accounts[a].state |= OVER
-            continue
         case = case_of(r, a)
         if case == NULL:
             return
         case.cause = cause.event
         case.cause_row = cause.row
         case.open = True
+        if wave > r.rules.max_waves:
+            r.limit_hit = True
+            case.last_wave = cause.generation - 1
+            r.accounts[a].state |= OVER
+            continue
         r.wave = wave
         w.wave = wave
         w.seq = emit(r, EVENT_QUEUED, NO_INSTRUMENT, a, -1, 0, 0, w.seq, cause.event, 0)

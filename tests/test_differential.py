@@ -1,6 +1,6 @@
 """Both engines over random markets: every event, table, total and digest is the same.
 
-CASCADE_SEEDS sets how many markets (default 5,000, about a minute on one core); CASCADE_FIRST_SEED where they
+CASCADE_SEEDS sets how many markets (default 5,000, about a minute on one core), CASCADE_FIRST_SEED where they
 start. For long runs on several cores: `python tools/fuzz.py --help`.
 """
 
@@ -140,8 +140,8 @@ sys.path.insert(0, sys.argv[1])
 import random_markets
 for seed in range(60):
     market, shock, run = random_markets.make(seed)
-    runs = (market.run(shock, engine=engine, **run) for engine in ("core", "reference"))
-    print(market.digest, *(result.digest for result in runs))
+    digests = [market.run(shock, engine=engine, **run).digest for engine in ("core", "reference")]
+    print(market.digest, *digests)
 """
 
 

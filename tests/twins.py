@@ -17,18 +17,39 @@ FUND_WALK_ORDER = 2
 TAKER_SLOT_SHIFT, MAKER_SLOT_SHIFT, SLOT_MASK = 4, 6, 3
 
 BRANCHES = (
-    "a maker flips", "a maker flips under an inverse contract", "fund walk",
+    "a maker flips",
+    "a maker flips under an inverse contract",
+    "fund walk",
     "fund walk pays a part of a level",
-    "partial deleveraging", "deleveraging lacks counterparties", "sweep", "deficit", "recovered",
+    "partial deleveraging",
+    "deleveraging lacks counterparties",
+    "sweep",
+    "deficit",
+    "recovered",
     "beyond data",
-    "stranded", "socialise", "vault takeover", "vault serves a shortfall", "surplus to fund",
+    "stranded",
+    "socialise",
+    "vault takeover",
+    "vault serves a shortfall",
+    "surplus to fund",
     "capacity leaves work",
-    "continuous clearing goes on", "repeated liquidation", "initially unhealthy", "caused by a first wave",
-    "caused by a later wave", "own orders taken off", "own order gives way", "gap crosses an internal order",
-    "levels dropped by a gap", "liquidation fee", "rebate", "limit", "out_of_data", "settled",
+    "continuous clearing goes on",
+    "repeated liquidation",
+    "initially unhealthy",
+    "caused by a first wave",
+    "caused by a later wave",
+    "own orders taken off",
+    "own order gives way",
+    "gap crosses an internal order",
+    "levels dropped by a gap",
+    "liquidation fee",
+    "rebate",
+    "limit",
+    "out_of_data",
+    "settled",
     "hedge slot closed",
     "flat debtor",
-)  # fmt: skip
+)
 """What random markets must make happen."""
 
 
@@ -70,10 +91,24 @@ def records_difference(what: str, mine: np.ndarray, theirs: np.ndarray) -> str:
 
 
 SCALARS = (
-    "status", "steps", "seq", "time_ns", "wave_notional", "start_marks", "low_marks", "high_marks",
-    "final_marks", "last",
-    "index_1024", "known_until", "system_balances", "external", "settlement", "deposits", "totals",
-)  # fmt: skip
+    "status",
+    "steps",
+    "seq",
+    "time_ns",
+    "wave_notional",
+    "start_marks",
+    "low_marks",
+    "high_marks",
+    "final_marks",
+    "last",
+    "index_1024",
+    "known_until",
+    "system_balances",
+    "external",
+    "settlement",
+    "deposits",
+    "totals",
+)
 
 
 def difference(mine: cs.Result, theirs: cs.Result, names=ENGINES) -> str:
@@ -115,10 +150,12 @@ def count_branches(market, result, rules, found: Counter) -> None:
     rows, terms = data.liquidations, state.terms
     held: dict = defaultdict(int)
     for a, i, slot, lots in zip(
-        state.row_account.tolist(), state.row_instrument.tolist(), state.row_slot.tolist(),
+        state.row_account.tolist(),
+        state.row_instrument.tolist(),
+        state.row_slot.tolist(),
         state.row_lots.tolist(),
         strict=True,
-    ):  # fmt: skip
+    ):
         held[a, i, slot] = lots
     order_of: dict[int, tuple] = {}
     queued_wave: dict[int, int] = {}
@@ -164,10 +201,13 @@ def count_branches(market, result, rules, found: Counter) -> None:
         elif kind == EventKind.TRANSFER:
             seen.add(
                 {
-                    Why.GAP: "fund walk", Why.SWEEP: "sweep", Why.SOCIALISED: "socialise",
-                    Why.SURPLUS: "surplus to fund", Why.LIQUIDATION_FEE: "liquidation fee",
+                    Why.GAP: "fund walk",
+                    Why.SWEEP: "sweep",
+                    Why.SOCIALISED: "socialise",
+                    Why.SURPLUS: "surplus to fund",
+                    Why.LIQUIDATION_FEE: "liquidation fee",
                 }.get(flags, "")
-            )  # fmt: skip
+            )
             if flags == Why.FEE and a == FEES:
                 seen.add("rebate")
             if flags == Why.SHORTFALL:

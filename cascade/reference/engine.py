@@ -352,11 +352,13 @@ class Engine(OrderEntry, Waterfall):
             else:
                 cause, generation = self.find_cause(index, now)
             wave = self.step_wave if self.rules.clearing == "wave" else generation
+            self.cause[index] = cause
             if self.max_waves is not None and wave > self.max_waves:
                 self.limit_hit = True
+                self.last_wave[index] = generation - 1
                 self.over.add(index)
                 continue
-            self.cause[index], self.wave = cause, wave
+            self.wave = wave
             seq = self.emit(
                 EventKind.QUEUED, a=index, value=self.equity(self.accounts[index], self.marks), cause=cause
             )
@@ -380,7 +382,7 @@ class Engine(OrderEntry, Waterfall):
         before = self.changes
         if self.settled:  # a new cascade begins: whoever is unhealthy still was so before it
             self.step_wave = 0
-            self.cause = dict.fromkeys([*self.cause, *self.over], -2)
+            self.cause = dict.fromkeys(self.cause, -2)
             self.over.clear()
             self.limit_hit = False
             self.last_wave = dict.fromkeys(self.cause, 0)
