@@ -67,11 +67,17 @@ def test_load_argsort(benchmark):
 
 
 @pytest.mark.benchmark(group="order book")
-def test_order_book(benchmark):
+@pytest.mark.parametrize("reuse", [False, True], ids=["new-reports", "out"])
+def test_order_book(benchmark, reuse):
     orders = mixed_flow()
+    buffer = np.zeros(2 * len(orders), cs.REPORT_DTYPE)
 
     def setup():
         return (cs.OrderBook(reserve=len(orders)),), {}
 
-    reports = benchmark.pedantic(lambda book: book.process(orders), setup=setup, rounds=5)
-    assert len(reports) >= len(orders)
+    def process(book):
+        if reuse:
+            return book.process(orders, out=buffer)[0]
+        return len(book.process(orders))
+
+    assert benchmark.pedantic(process, setup=setup, rounds=5) >= len(orders)

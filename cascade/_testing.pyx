@@ -17,7 +17,7 @@ from cascade._pool cimport (
     idmap_t,
 )
 from cascade._queue cimport queue_pop, queue_push, queue_sort, queue_waits
-from cascade._run cimport QUEUE_RATIO, QUEUE_TRIGGER_PRICE, run_t, waiting_t
+from cascade._run cimport run_t, waiting_t
 from cascade._types cimport OK
 from cascade._wide cimport (
     fraction_cmp,
@@ -184,42 +184,40 @@ cdef class IdMap:
 # The queue
 
 
-cdef int fill_waiting(int rule, waiting_t* w, object item) except -1:
-    """`item`: (numerator, denominator or 0 for "before all", account); keys of one number have it as numerator."""
+cdef int fill_waiting(waiting_t* w, object item) except -1:
+    """`item`: (numerator, denominator or 0 for "before all", account)."""
     num, den, account = item
     memset(w, 0, sizeof(waiting_t))
     w.account = account
-    if rule == QUEUE_RATIO or rule == QUEUE_TRIGGER_PRICE:
-        w.first = den == 0
-        w.key = fraction_of(to_wide(num), to_wide(den if den else 1))
-    else:
-        w.size = to_wide(num)
+    w.first = den == 0
+    w.num = 0 if den == 0 else num
+    w.den = den if den else 1
+    w.near = <double>w.num / <double>w.den
     return 0
 
 
-def sorted_accounts(int rule, items):
+def sorted_accounts(items):
     """The accounts of items in the order of queue_sort."""
     cdef waiting_t rows[256]
     cdef int32_t n = len(items), k
     if n > 256:
         raise ValueError(n)
     for k in range(n):
-        fill_waiting(rule, &rows[k], items[k])
-    queue_sort(rule, rows, n)
+        fill_waiting(&rows[k], items[k])
+    queue_sort(rows, n)
     return [rows[k].account for k in range(n)]
 
 
-def drained(int rule, script):
+def drained(script):
     """Push the items of a script and pop at each None; what came out, the rest at the end."""
     cdef run_t r
     cdef waiting_t w
     memset(&r, 0, sizeof(run_t))
-    r.rules.queue = rule
     out = []
     try:
         for item in script:
             if item is not None:
-                fill_waiting(rule, &w, item)
+                fill_waiting(&w, item)
                 queue_push(&r, &w)
             elif queue_waits(&r):
                 out.append(queue_pop(&r).account)
