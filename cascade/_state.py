@@ -204,7 +204,10 @@ class State:
             if lots >= 2**61:
                 raise RangeError(f"market[{symbol!r}]: the lots of book, positions and shock exceed 2**61")
             if terms.contract != LINEAR and lots * terms.coef_num * 1024 >= 2**126:
-                raise RangeError(f"market[{symbol!r}]: {lots:.3g} lots of an inverse contract exceed 128 bits; use larger lots")
+                raise RangeError(
+                    f"market[{symbol!r}]: {lots:.3g} lots of an inverse contract exceed 128 bits; "
+                    "use larger lots"
+                )
         if self.fund >= 2**120 or self.vault >= ACCOUNT_LIMIT:
             raise RangeError("market: fund or vault does not fit")
         cash = ops[ops["part"] == 5]
@@ -212,7 +215,10 @@ class State:
         with_vault = "vault" in rules.residual  # it may end up with every position
         # Nearly always there is room to spare, known without looking at every account again.
         spare, wide = self._spare_exposure
-        inside = all(low >= wide_low and high <= wide_high for (low, high), (wide_low, wide_high) in zip(reach, wide, strict=True))
+        inside = all(
+            low >= wide_low and high <= wide_high
+            for (low, high), (wide_low, wide_high) in zip(reach, wide, strict=True)
+        )
         if inside and float(
             spare.sum() if with_vault else spare.max()
         ) + self.vault + deposits.sum() < ACCOUNT_LIMIT:

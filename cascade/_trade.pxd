@@ -92,7 +92,7 @@ cdef inline void shadow_update(run_t* r, int i, int64_t cause) noexcept nogil:
         change.wave = r.wave
         change.instrument = i
         change.row = r.acting
-        change.rises = rise + (change[-1].rises if r.history_n[i] > 1 else 0)
+        change.rises = rise + ((change - 1).rises if r.history_n[i] > 1 else 0)
 
 
 cdef inline void audit_book(run_t* r, int i) noexcept nogil:

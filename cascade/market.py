@@ -71,9 +71,12 @@ class Market:
     >>> import cascade as cs
     >>> btc = cs.Instrument("BTCUSDT", tick_size="0.1", lot_size="0.001", tiers=0.005)
     >>> market = cs.Market(btc, fund=1_000)
-    >>> market.load_book("BTCUSDT", {"price": [100.0, 99.9], "quantity": [2, 3]}, {"price": [100.1], "quantity": [5]})
+    >>> bids = {"price": [100.0, 99.9], "quantity": [2, 3]}
+    >>> market.load_book("BTCUSDT", bids, {"price": [100.1], "quantity": [5]})
     >>> market.load_accounts({"account": ["alice"], "balance": [3.0]})
-    >>> market.load_positions({"account": ["alice"], "instrument": ["BTCUSDT"], "size": [1.0], "entry_price": [102.0]})
+    >>> market.load_positions(
+    ...     {"account": ["alice"], "instrument": ["BTCUSDT"], "size": [1.0], "entry_price": [102.0]}
+    ... )
     >>> market.run(cs.Shock(price=-0.05)).status
     'settled'
     """
@@ -212,7 +215,10 @@ class Market:
         if not isinstance(complete, bool | np.bool_):
             raise InputTypeError(f"load_book: complete = {show(complete)}: must be True or False")
         bad = {1: _load.bad_rows("bids", on_bad), -1: _load.bad_rows("asks", on_bad)}
-        sides = {side: _load.levels(table, ins, side, columns, bad[side]) for side, table in ((1, bids), (-1, asks))}
+        sides = {
+            side: _load.levels(table, ins, side, columns, bad[side])
+            for side, table in ((1, bids), (-1, asks))
+        }
         prices = np.concatenate([sides[1][0], sides[-1][0]])
         lots = np.concatenate([sides[1][1], sides[-1][1]])
         side = np.repeat(np.array([1, -1], np.int8), [len(sides[1][0]), len(sides[-1][0])])
@@ -262,7 +268,8 @@ class Market:
         ins = self.instruments[i]
         if best_bid >= best_ask:
             raise InputError(
-                f"{table}[{ins.symbol!r}]: best bid {ins.to_price(best_bid)} >= best ask {ins.to_price(best_ask)}: "
+                f"{table}[{ins.symbol!r}]: best bid {ins.to_price(best_bid)} >= best ask "
+                f"{ins.to_price(best_ask)}: "
                 "must not be crossed"
             )
         if orders.lots.astype(np.float64).sum() >= 2**61:
@@ -332,7 +339,8 @@ class Market:
         isolated = np.flatnonzero(x.isolated)
         # Each isolated position is an account; an owner that is new comes just before its first one.
         owner_first = np.full(n_new, len(x.owner_row), np.int64)
-        np.minimum.at(owner_first, x.owner_row[x.owner_row >= first_row] - first_row, np.flatnonzero(x.owner_row >= first_row))
+        fresh = np.flatnonzero(x.owner_row >= first_row)
+        np.minimum.at(owner_first, x.owner_row[fresh] - first_row, fresh)
         at = np.concatenate([owner_first * 2, isolated * 2 + 1])
         order = np.argsort(at, kind="stable")
         index = np.empty(len(at), np.int64)
@@ -342,7 +350,8 @@ class Market:
         mode, parent = np.full(total, CROSS, np.uint8), np.full(total, -1, np.int32)
         balance, owner_row = np.zeros(total, np.int64), np.zeros(total, np.int32)
         old = len(self._mode)
-        mode[:old], parent[:old], balance[:old], owner_row[:old] = self._mode, self._parent, self._balance, self._owner_row
+        mode[:old], parent[:old] = self._mode, self._parent
+        balance[:old], owner_row[:old] = self._balance, self._owner_row
         owner_row[new_cross] = np.arange(first_row, first_row + n_new)
         cross = np.empty(first_row + n_new, np.int64)
         cross[:first_row], cross[first_row:] = self._cross_accounts, new_cross
@@ -637,7 +646,8 @@ class Market:
 
     def __repr__(self) -> str:
         return (
-            f"<cascade.Market {', '.join(self._index)}: {len(self._ids):,} accounts, {len(self._rows):,} positions>"
+            f"<cascade.Market {', '.join(self._index)}: {len(self._ids):,} accounts, {len(self._rows):,} "
+            "positions>"
         )
 
 

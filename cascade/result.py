@@ -1,4 +1,5 @@
-"""Result: what a run did, as scalars and tables; everything is made from the engine's integers when first asked for."""
+"""Result: what a run did, as scalars and tables; everything is made from the engine's integers when first
+asked for."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ class Result:
     _shock: str
     _record: str
 
-    # -- scalars -----------------------------------------------------------------------------------------------------
+    # -- scalars ---------------------------------------------------------------------------------------------
     @property
     def status(self) -> str:
         return Status(self._data.status).name.lower()
@@ -62,7 +63,8 @@ class Result:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """Scalars of the run: see `docs/model.md`, section 7, for first and higher order and amplification."""
+        """Scalars of the run: see `docs/model.md`, section 7, for first and higher order and
+        amplification."""
         return copy.deepcopy(self._summary)  # the caller's own: a result is frozen
 
     @cached_property
@@ -107,7 +109,8 @@ class Result:
 
     @property
     def audit(self) -> dict[str, Any]:
-        """The integer totals before and after: contracts and basis per instrument are 0, money is what was put in."""
+        """The integer totals before and after: contracts and basis per instrument are 0, money is what was
+        put in."""
         return copy.deepcopy(self._audit)
 
     @cached_property
@@ -119,7 +122,9 @@ class Result:
         for i, (external_lots, external_basis) in enumerate(data.external):
             mine = rows["instrument"] == i
             lots.append(int(rows["lots"][mine].sum(dtype=object) or 0) + external_lots)
-            basis.append(int(rows["basis"][mine].sum(dtype=object) or 0) + external_basis + data.settlement[i])
+            basis.append(
+                int(rows["basis"][mine].sum(dtype=object) or 0) + external_basis + data.settlement[i]
+            )
         first_user = SETTLEMENT + len(self._state.instruments)
         money = sum(data.system_balances) + int(balances[first_user:].sum(dtype=object) or 0)
         before = self._state.fund + self._state.vault + int(self._state.account_balance.sum(dtype=object))
@@ -135,29 +140,33 @@ class Result:
 
     @cached_property
     def digest(self) -> str:
-        """BLAKE2b-128 over all events and the final state, 32 hex digits; the same in both engines. Needs record="all"."""
+        """BLAKE2b-128 over all events and the final state, 32 hex digits; the same in both engines. Needs
+        record="all"."""
         data = self._data
         h = hashlib.blake2b(self.events_array().tobytes(), digest_size=16)
         for x in (*data.system_balances, *data.settlement, *(v for pair in data.external for v in pair)):
             h.update(int(x).to_bytes(17, "little", signed=True))
         rows = self._final_rows()
-        for array in (self._final_balances(), *(rows[name] for name in rows.dtype.names or ()), data.last, data.index_1024):
+        columns = (rows[name] for name in rows.dtype.names or ())
+        for array in (self._final_balances(), *columns, data.last, data.index_1024):
             h.update(np.ascontiguousarray(array, "<i8").tobytes())
         return h.hexdigest()
 
-    # -- final state -------------------------------------------------------------------------------------------------
+    # -- final state -----------------------------------------------------------------------------------------
     def _final_balances(self) -> np.ndarray:
         balances = self._state.account_balance.copy()
         balances[self._data.touched_accounts] = self._data.touched_balances
         return balances
 
     def _final_rows(self) -> np.ndarray:
-        """All position rows, sorted by account, instrument, slot; rows that are flat and were never held are left out."""
+        """All position rows, sorted by account, instrument, slot; rows that are flat and were never held are
+        left out."""
         state, touched = self._state, self._data.touched_rows
         rows = np.empty(len(state.row_lots) + len(touched), ROW_DTYPE)
         n = len(state.row_lots)
         for name, column in zip(
-            ROW_DTYPE.names or (), (state.row_account, state.row_instrument, state.row_slot, state.row_lots, state.row_basis),
+            ROW_DTYPE.names or (),
+            (state.row_account, state.row_instrument, state.row_slot, state.row_lots, state.row_basis),
             strict=True,
         ):  # fmt: skip
             rows[name][:n] = column
@@ -166,13 +175,16 @@ class Result:
         rows = rows[order]
         key = rows[["account", "instrument", "slot"]]
         latest = np.ones(len(rows), bool)
-        latest[:-1] = key[1:] != key[:-1]  # of two rows with one key the touched one, which sorts last, counts
+        # Of two rows with one key the touched one, which sorts last, counts
+        latest[:-1] = key[1:] != key[:-1]
         return rows[latest]
 
-    # -- tables ------------------------------------------------------------------------------------------------------
+    # -- tables ----------------------------------------------------------------------------------------------
     def _need(self, what: str, *levels: str) -> None:
         if self._record not in levels:
-            raise EngineStateError(f"result.{what}: the run was made with record={self._record!r}; needs {' or '.join(levels)}")
+            raise EngineStateError(
+                f"result.{what}: the run was made with record={self._record!r}; needs {' or '.join(levels)}"
+            )
 
     def events_array(self) -> np.ndarray:
         """All events, an array of EVENT_DTYPE. Needs record="all"."""
@@ -205,10 +217,12 @@ class Result:
 
     @cached_property
     def liquidations(self) -> Table:
-        """One row a position closed (or a flat account's debt served), in order. Needs record="liquidations" or "all".
+        """One row a position closed (or a flat account's debt served), in order. Needs record="liquidations"
+        or "all".
 
-        `cause` is the event that made the account unhealthy, -1 the shock, -2 it was so before; `cause_liquidation` is the row
-        of this table that this event belongs to, -1 if none. `side` is the order's.
+        `cause` is the event that made the account unhealthy, -1 the shock, -2 it was so before;
+        `cause_liquidation` is the row of this table that this event belongs to, -1 if none. `side` is the
+        order's.
         """
         self._need("liquidations", "all", "liquidations")
         x = self._data.liquidations
@@ -226,20 +240,25 @@ class Result:
         statuses = np.array([s.name.lower() for s in LiquidationStatus])
         sides = np.array(["sell", "", "buy"])
         columns = {
-            "seq": x["seq"], "step": x["step"], "time_ns": x["time_ns"], "wave": x["wave"], "cause": x["cause"],
+            "seq": x["seq"], "step": x["step"], "time_ns": x["time_ns"], "wave": x["wave"],
+            "cause": x["cause"],
             "cause_liquidation": x["cause_row"], "account": self._accounts(account),
             "instrument": self._symbols(instrument), "position_side": slot_names(x["slot"]),
             "margin_mode": self._modes(account), "side": sides[np.sign(x["quantity"]) + 1],
             "mark": self._prices(instrument, x["mark"] / MARK_ONE),
             "liquidation_price": self._prices(instrument, liquidation),
             "bankruptcy_price": self._prices(instrument, bankruptcy),
-            "quantity": self._sizes(instrument, np.abs(x["quantity"])), "filled": self._sizes(instrument, x["filled"]),
-            "average_price": average, "notional": self._money(x["closed_value"]), "fee": self._money(x["fee"]),
-            "surplus": self._money(x["surplus"]), "shortfall": self._money(x["shortfall"]), "fund": self._money(x["fund"]),
+            "quantity": self._sizes(instrument, np.abs(x["quantity"])),
+            "filled": self._sizes(instrument, x["filled"]),
+            "average_price": average, "notional": self._money(x["closed_value"]),
+            "fee": self._money(x["fee"]),
+            "surplus": self._money(x["surplus"]), "shortfall": self._money(x["shortfall"]),
+            "fund": self._money(x["fund"]),
             "vault": self._money(x["vault"]), "adl": self._sizes(instrument, x["adl"]),
             "takeover": self._sizes(instrument, x["takeover"]), "socialised": self._money(x["socialised"]),
             "deficit": self._money(x["deficit"]), "left": self._sizes(instrument, x["left"]),
-            "equity": self._money(x["equity"]), "maintenance": self._money(x["maintenance"]), "status": statuses[x["status"]],
+            "equity": self._money(x["equity"]), "maintenance": self._money(x["maintenance"]),
+            "status": statuses[x["status"]],
         }  # fmt: skip
         return Table(columns)
 
@@ -256,7 +275,8 @@ class Result:
 
     @cached_property
     def waves(self) -> Table:
-        """Per wave and instrument: turns that closed lots, quantity, notional and the mark after them; wave 0 is the shock's."""
+        """Per wave and instrument: turns that closed lots, quantity, notional and the mark after them; wave 0
+        is the shock's."""
         x = self._data.waves
         return Table(
             {
@@ -280,10 +300,12 @@ class Result:
         return Table(
             {
                 "seq": x["seq"], "time_ns": x["time_ns"], "wave": x["wave"], "order": x["cause"],
-                "instrument": self._symbols(instrument), "taker": self._accounts(x["a"]), "maker": self._accounts(x["b"]),
+                "instrument": self._symbols(instrument), "taker": self._accounts(x["a"]),
+                "maker": self._accounts(x["b"]),
                 "side": np.where(x["quantity"] > 0, "buy", "sell"),
                 "price": self._prices(instrument, x["price_1024"] / MARK_ONE),
-                "quantity": self._sizes(instrument, np.abs(x["quantity"])), "notional": self._money(np.abs(x["value"])),
+                "quantity": self._sizes(instrument, np.abs(x["quantity"])),
+                "notional": self._money(np.abs(x["value"])),
             }
         )  # fmt: skip
 
@@ -315,7 +337,8 @@ class Result:
         return Table(
             {
                 "seq": x["seq"], "time_ns": x["time_ns"], "wave": x["wave"], "turn": x["cause"],
-                "from": self._accounts(x["a"]), "to": self._accounts(x["b"]), "amount": self._money(x["value"]),
+                "from": self._accounts(x["a"]), "to": self._accounts(x["b"]),
+                "amount": self._money(x["value"]),
                 "why": why[x["flags"]], "instrument": self._symbols(x["instrument"].astype(np.int32)),
                 "from_margin_mode": self._modes(x["a"]), "to_margin_mode": self._modes(x["b"]),
             }
@@ -329,7 +352,8 @@ class Result:
         assert x is not None
         return Table(
             {
-                "seq": x["seq"], "time_ns": x["time_ns"], "wave": x["wave"], "instrument": self._symbols(x["instrument"]),
+                "seq": x["seq"], "time_ns": x["time_ns"], "wave": x["wave"],
+                "instrument": self._symbols(x["instrument"]),
                 "mark": self._prices(x["instrument"], x["mark"] / MARK_ONE),
             }
         )  # fmt: skip
@@ -337,7 +361,9 @@ class Result:
     @cached_property
     def accounts(self) -> Table:
         """Every margin account at the end; an isolated position is an account of its own."""
-        return accounts_table(self._market, self._state, self._final_balances(), self._final_rows(), self._data.final_marks)
+        return accounts_table(
+            self._market, self._state, self._final_balances(), self._final_rows(), self._data.final_marks
+        )
 
     @cached_property
     def positions(self) -> Table:

@@ -14,7 +14,8 @@ def test_an_interrupt_stops_the_loop_and_changes_nothing():
     market = cs.Market(cs.Instrument("X", tick_size=1, lot_size=1))
     ticks = np.arange(2_000_000, 2_000_000 - 400_000, -1)
     market.load_book(
-        "X", {"price": ticks, "quantity": np.ones(len(ticks), np.int64)}, {"price": [2_000_001], "quantity": [1]}, complete=True
+        "X", {"price": ticks, "quantity": np.ones(len(ticks), np.int64)},
+        {"price": [2_000_001], "quantity": [1]}, complete=True
     )
     # Each long goes when the mark falls below its entry, one wave after another: several seconds of work.
     market.load_positions(
@@ -28,7 +29,7 @@ def test_an_interrupt_stops_the_loop_and_changes_nothing():
     assert market.run(shock, max_waves=50).summary["liquidated_accounts"] > 0  # the engine is built
     timer = threading.Timer(0.05, _thread.interrupt_main)
     timer.start()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012
         for _ in range(1000):
             market.run(shock)
     timer.join()

@@ -197,7 +197,8 @@ def test_the_hash_map_is_a_dict():
 
 
 def some_keys(rng, n: int) -> list[tuple]:
-    """(numerator, denominator, account) with many ties, near ties that doubles cannot tell, and some that go first."""
+    """(numerator, denominator, account) with many ties, near ties that doubles cannot tell, and some that go
+    first."""
     accounts = rng.sample(range(10_000), n)
     pool = [(some(rng, 60), some(rng, 60, signed=False, least=1)) for _ in range(max(1, n // 4))]
     keys = []

@@ -1,4 +1,5 @@
-"""Print docs/rules.md from `VenueRules` itself: `python tools/write_rules.py > docs/rules.md`. A test keeps the two in step."""
+"""Print docs/rules.md from `VenueRules` itself: `python tools/write_rules.py > docs/rules.md`. A test keeps
+the two in step."""
 
 import dataclasses
 import re
