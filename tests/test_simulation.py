@@ -426,7 +426,8 @@ def test_what_could_overflow_a_value_is_refused_before_anything_changes(engine):
     with pytest.raises(cs.RangeError, match="61 bits"):
         sim.set_levels("X", SELL, [2**52], [20])
     assert sim.result().digest == before
-    sim.submit("X", message(owner=a, side=BUY, type=OrderType.MARKET, quantity=2**60))  # it gets what there is
+    # A market order gets what there is.
+    sim.submit("X", message(owner=a, side=BUY, type=OrderType.MARKET, quantity=2**60))
     for _ in range(40):  # each shock alone is small enough
         try:
             sim.apply(cs.Shock(price=9))

@@ -2,8 +2,8 @@
 
     python tools/fuzz.py --markets 1000000 --simulations 100000 --first 0 --workers 2
 
-Prints the first difference and stops with exit code 1, or how often each branch occurred. The checks are those of
-tests/test_differential.py and tests/test_simulation.py; a seed found here fails there too, with
+Prints the first difference and stops with exit code 1, or how often each branch occurred. The checks are
+those of tests/test_differential.py and tests/test_simulation.py; a seed found here fails there too, with
 CASCADE_FIRST_SEED.
 """
 
