@@ -288,7 +288,7 @@ def test_the_report_can_be_read(result):
     assert len(lines) < 40
     assert all(len(line) <= 120 for line in lines)
     assert lines[0] == f"cascade: {result.status} after {result.summary['waves']} waves"
-    for word in ("shock", "liquidated", "amplified", "fund", "beyond fund", "contracts, basis and money conserved", "wave"):
+    for word in ("shock", "liquidated", "amplification", "beyond the fund", "contracts, basis and money conserved", "wave"):
         assert word in text
     assert repr(result).startswith(f"<cascade.Result {result.status}: ")
 
