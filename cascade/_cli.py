@@ -115,7 +115,7 @@ def parser() -> argparse.ArgumentParser:
         "demo",
         help="shock real BTC and ETH books with a made-up population of accounts",
         description=(
-            "Load the embedded order books of the BTCUSDT and ETHUSDT perpetuals (Binance USD-M, 2024-08-08), "
+            "Load the embedded books of the BTCUSDT and ETHUSDT perpetuals (Binance USD-M, 2024-08-08), "
             "put a seeded, made-up population of accounts on them, apply a shock and follow the cascade."
         ),
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
