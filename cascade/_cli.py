@@ -115,9 +115,8 @@ def parser() -> argparse.ArgumentParser:
         "demo",
         help="shock real BTC and ETH books with a made-up population of accounts",
         description=(
-            "Load the embedded order books of the BTCUSDT and ETHUSDT perpetuals (Binance USD-M, 2024-08-08), "
-            "put a seeded, "
-            "made-up population of accounts on them, apply a shock and follow the cascade."
+            "Load the embedded books of the BTCUSDT and ETHUSDT perpetuals (Binance USD-M, 2024-08-08), "
+            "put a seeded, made-up population of accounts on them, apply a shock and follow the cascade."
         ),
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -151,8 +150,8 @@ def parser() -> argparse.ArgumentParser:
         "run",
         help="run a scenario of your own files",
         description=(
-            "Run a scenario: a TOML file that names instruments, books, accounts, positions, rules and a shock. "
-            "Its tables are CSV or Parquet files. docs/scenario.md describes the format; "
+            "Run a scenario: a TOML file that names instruments, books, accounts, positions, rules and a "
+            "shock. Its tables are CSV or Parquet files. docs/scenario.md describes the format; "
             "examples/scenario is a complete one."
         ),
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,

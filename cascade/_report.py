@@ -49,9 +49,8 @@ def count(n: int, noun: str) -> str:
 def report(result: Any) -> str:
     """A run on one page."""
     s, rules = result.summary, result._rules
-    ending = s["status"].replace("_", " ")
     lines = [
-        f"Cascade: {ending} after {count(s['waves'], 'wave')}",
+        f"cascade: {s['status']} after {count(s['waves'], 'wave')}",
         "=" * WIDTH,
         *wrap(f"{'shock':<16}{result._shock}", WIDTH, subsequent_indent=" " * 16),
         f"{'end':<16}{ENDS.get(s['status'], 'not finished')}",
@@ -123,6 +122,8 @@ def loss_lines(result: Any) -> list[str]:
             else "caused / first order"
         )
         lines.append(f"{'amplification':<16}{s['amplification']:>10.3f}  {of}")
+    else:
+        lines.append(f"{'amplification':<16}{'n/a':>10}  nothing was caused")
     used = s["fund_end"] - s["fund_start"]
     share = f", {used / s['fund_start']:+.0%}" if s["fund_start"] else ""
     lines.append(

@@ -287,8 +287,8 @@ def test_the_report_can_be_read(result):
     lines = text.splitlines()
     assert len(lines) < 40
     assert all(len(line) <= 120 for line in lines)
-    assert lines[0].startswith(f"Cascade: {result.status}")
-    for word in ("shock", "liquidated", "amplification", "insurance fund", "contracts, basis and money conserved", "wave"):
+    assert lines[0] == f"cascade: {result.status} after {result.summary['waves']} waves"
+    for word in ("shock", "liquidated", "amplification", "beyond the fund", "contracts, basis and money conserved", "wave"):
         assert word in text
     assert repr(result).startswith(f"<cascade.Result {result.status}: ")
 
