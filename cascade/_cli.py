@@ -115,7 +115,8 @@ def parser() -> argparse.ArgumentParser:
         "demo",
         help="shock real BTC and ETH books with a made-up population of accounts",
         description=(
-            "Load the embedded order books of the BTCUSDT and ETHUSDT perpetuals (Binance USD-M, 2024-08-08), "
+            "Load the embedded order books of the BTCUSDT and ETHUSDT perpetuals (Binance USD-M, "
+            "2024-08-08), "
             "put a seeded, "
             "made-up population of accounts on them, apply a shock and follow the cascade."
         ),
@@ -151,7 +152,8 @@ def parser() -> argparse.ArgumentParser:
         "run",
         help="run a scenario of your own files",
         description=(
-            "Run a scenario: a TOML file that names instruments, books, accounts, positions, rules and a shock. "
+            "Run a scenario: a TOML file that names instruments, books, accounts, positions, rules and a "
+            "shock. "
             "Its tables are CSV or Parquet files. docs/scenario.md describes the format; "
             "examples/scenario is a complete one."
         ),
@@ -247,7 +249,8 @@ def _thinner_books(arguments: argparse.Namespace, variants: list[tuple[Decimal, 
         mark = "" if s["status"] == "settled" else f"  {s['status']}"
         lines.append(
             f"{arguments.depth * factor:>6.2f}{s['waves']:>7,}{s['liquidated_accounts']:>10,}"
-            f"{amount(s['liquidated_notional']):>11}{amount(s['higher_order_notional']):>10}{amount(s['fund_end']):>11}"
+            f"{amount(s['liquidated_notional']):>11}{amount(s['higher_order_notional']):>10}"
+            f"{amount(s['fund_end']):>11}"
             f"{amount(s['adl_notional']):>13}{lows[0]:>10.1%}{lows[1]:>10.1%}{mark}"
         )
     if deepest < -0.5:

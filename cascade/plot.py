@@ -221,12 +221,14 @@ def _last_wave(result: Result) -> int:
 
 
 def _places(wave: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Horizontal places of events: wave w fills [w - 0.5, w + 0.5), `order` says how far through it they are."""
+    """Horizontal places of events: wave w fills [w - 0.5, w + 0.5), `order` says how far through it they
+    are."""
     return wave - 0.5 + order
 
 
 def _order_within(wave: np.ndarray, seq: np.ndarray, all_wave: np.ndarray, all_seq: np.ndarray) -> np.ndarray:
-    """How far through its wave each event is, in [0, 1), between the first and last number of all its events."""
+    """How far through its wave each event is, in [0, 1), between the first and last number of all its
+    events."""
     out = np.zeros(len(wave))
     for w in np.unique(wave).tolist():
         mine = wave == w
