@@ -76,6 +76,7 @@ class Bounds:
         resting = (messages["type"] == OrderType.LIMIT) & np.isin(
             messages["tif"], (TimeInForce.GTC, TimeInForce.POST_ONLY)
         )
-        x = messages[(resting | (messages["action"] == Action.MODIFY)) & (messages["action"] != Action.CANCEL)]
+        action = messages["action"]
+        x = messages[(resting | (action == Action.MODIFY)) & (action != Action.CANCEL)]
         x = x[(x["price"] >= 1) & (x["price"] < PRICE_LIMIT) & (x["quantity"] >= 1) & (x["quantity"] < 2**61)]
         return self.including(i, x["price"], x["quantity"], "orders")
