@@ -1,4 +1,5 @@
-"""Bounds of a simulation: what prices and sizes it has met, so that nothing from outside can overflow a value."""
+"""Bounds of a simulation: what prices and sizes it has met, so that nothing from outside can overflow a
+value."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ class Bounds:
         reach, most = (min(low, lowest), max(high, highest)), max(lots, most)
         if reach[1] >= PRICE_LIMIT + 1 or self._state.worst_value_of_a_lot(i, reach) * most >= self.LIMIT:
             raise RangeError(
-                f"{what}[{self._state.instruments[i].symbol!r}]: {most} lots at {low:.6g} to {high:.6g} ticks could be worth "
+                f"{what}[{self._state.instruments[i].symbol!r}]: {most} lots at {low:.6g} to {high:.6g} "
+                "ticks could be worth "
                 "more cash quanta than 61 bits hold"
             )
         twin = Bounds.__new__(Bounds)
@@ -57,20 +59,24 @@ class Bounds:
             i, rate = int(op["instrument"]), float(op["rate"]) / 1e9
             if op["part"] in (ShockPart.GAP, ShockPart.INDEX):
                 low, high = bounds.reach[i]
-                bounds = bounds._with(i, max(1.0, low * (1 + rate)), high * (1 + rate), bounds.lots[i], "shock")
+                bounds = bounds._with(
+                    i, max(1.0, low * (1 + rate)), high * (1 + rate), bounds.lots[i], "shock"
+                )
             elif op["part"] == ShockPart.DEPTH and rate > 1:
                 low, high = bounds.reach[i]
                 bounds = bounds._with(i, low, high, int(bounds.lots[i] * rate) + 1, "shock")
         return bounds
 
     def including_messages(self, i: int, messages: np.ndarray) -> Bounds:
-        """Bounds that include what messages (ORDER_DTYPE) may rest: trades happen at the prices of what rests.
+        """Bounds that include what messages (ORDER_DTYPE) may rest: trades happen at the prices of what
+        rests.
 
         What is out of the engine's domain is left to the engine, which refuses it with a reason.
         """
         resting = (messages["type"] == OrderType.LIMIT) & np.isin(
             messages["tif"], (TimeInForce.GTC, TimeInForce.POST_ONLY)
         )
-        x = messages[(resting | (messages["action"] == Action.MODIFY)) & (messages["action"] != Action.CANCEL)]
+        action = messages["action"]
+        x = messages[(resting | (action == Action.MODIFY)) & (action != Action.CANCEL)]
         x = x[(x["price"] >= 1) & (x["price"] < PRICE_LIMIT) & (x["quantity"] >= 1) & (x["quantity"] < 2**61)]
         return self.including(i, x["price"], x["quantity"], "orders")

@@ -100,7 +100,8 @@ class Simulation:
         Raises
         ------
         RangeError
-            For prices and quantities at which a value could exceed the engines' integers, before anything has changed.
+            For prices and quantities at which a value could exceed the engines' integers, before anything has
+            changed.
         """
         i, orders = self._market.instrument_index(instrument), as_orders(orders)
         with self._busy:
