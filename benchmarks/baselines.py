@@ -16,11 +16,15 @@ Outcome = tuple[int, int, int]
 
 def mask_per_wave(w: Workload) -> Callable[[], Outcome]:
     """NumPy, a boolean mask over all positions a wave."""
-    trigger, size, price, depth = w.trigger(), w.lots, w.bid_price, np.cumsum(w.bid_lots)
+    return mask_over(w.trigger(), w.lots, w.bid_price, np.cumsum(w.bid_lots), SALE_LOTS)
+
+
+def mask_over(trigger, size, price, depth, sale: int) -> Callable[[], Outcome]:
+    """The same for any longs: unhealthy below `trigger`, of `size` lots; bids by price, cumulative depth."""
 
     def run() -> Outcome:
         alive = np.ones(len(trigger), bool)
-        sold, waves = SALE_LOTS, 0
+        sold, waves = sale, 0
         mark = price[np.searchsorted(depth, sold)]
         while True:
             mask = alive & (trigger > mark)

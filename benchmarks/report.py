@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import workload
-from baselines import compiled_walk, mask_per_wave, sorted_triggers
+from baselines import compiled_walk, mask_over, mask_per_wave, sorted_triggers
 from flow import mixed_flow
 
 import cascade as cs
@@ -90,6 +90,22 @@ def cascade_runs(rounds: int, n: int) -> None:
     for record, taken in first.items():
         each = median[named(record)] / count * 1e9
         line(f"  first run, record={record!r}", f"{taken * 1e3:.2f} ms", f"later {each:.0f} ns/liquidation")
+
+
+def long_cascade(rounds: int, n: int) -> None:
+    """Workload B: a cascade of many small waves, where the mask looks at everybody again in each."""
+    market, start, columns = workload.chain(n)
+    mask = mask_over(*columns)
+    summary = market.run(start, record="summary").summary
+    expected = (summary["waves"], summary["liquidated_accounts"], round(summary["price"]["X"]["final"]))
+    if mask() != expected:
+        raise AssertionError(f"the mask gives {mask()}, cascade {expected}")
+    print(f"workload B, {n:,} positions: {expected[0]:,} waves of one account each")
+    runs = {named(record): lambda record=record: market.run(start, record=record) for record in RECORDS}
+    median = in_turn({"NumPy, a mask a wave": mask, **runs}, rounds)
+    for name, taken in median.items():
+        ratio = median["NumPy, a mask a wave"] / taken
+        line(name, f"{taken * 1e3:.2f} ms", f"{ratio:.2f} x the mask's speed", "report")
 
 
 def load(rounds: int) -> None:
@@ -193,6 +209,7 @@ def main() -> None:
         f"{os.cpu_count()} cores",
     )
     cascade_runs(args.rounds, workload.POSITIONS)
+    long_cascade(3, 20_000)
     if not args.quick:
         cascade_runs(max(3, args.rounds // 5), MILLION)
         load(5)

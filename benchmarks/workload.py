@@ -92,6 +92,24 @@ def empty_market() -> cs.Market:
     return market
 
 
+def chain(n: int) -> tuple[cs.Market, cs.Shock, tuple]:
+    """A long cascade: n waves of one account each. The market, the shock, and the baseline's columns.
+
+    Bids of one lot a tick; n longs of one lot without margin, one going at each tick; a sale of two lots
+    starts it.
+    """
+    top = 2_000_000
+    price = np.arange(top, top - 2 * n, -1)
+    entry = top - np.arange(n) - 0.5
+    ones = np.ones(n, np.int64)
+    market = cs.Market(cs.Instrument("X", tick_size=1, lot_size=1))
+    asks = {"price": [top + 1], "quantity": [1]}
+    market.load_book("X", {"price": price, "quantity": np.ones(2 * n, np.int64)}, asks, complete=True)
+    longs = {"account": np.arange(n), "instrument": np.full(n, "X"), "size": ones, "entry_price": entry}
+    market.load_positions({**longs, "margin": np.zeros(n)})
+    return market, cs.Shock(orders={"X": -2}), (entry, ones, price, np.arange(1, 2 * n + 1), 2)
+
+
 def shock() -> cs.Shock:
     """The external account's sale."""
     return cs.Shock(orders={"BTCUSDT": -SALE_LOTS / 1_000})
