@@ -288,7 +288,7 @@ class State:
             if high + 1 >= PRICE_LIMIT:
                 raise RangeError(
                     f"market[{self.instruments[i].symbol!r}]: "
-                    f"the shock moves prices to {high:.3g} ticks, at or above 2**53"
+                    f"prices, with the shock, reach {high:.3g} ticks: must stay below 2**53"
                 )
             reach.append((max(1.0, low - 1), high + 1))
         return reach
