@@ -150,7 +150,7 @@ def test_digests_do_not_depend_on_the_hash_seed():
     for hash_seed in ("1", "77"):
         env = {**os.environ, "PYTHONHASHSEED": hash_seed}
         env["PYTHONPATH"] = os.pathsep.join([str(Path(cs.__file__).parents[1]), env.get("PYTHONPATH", "")])
-        args = [sys.executable, "-c", DIGESTS, str(Path(__file__).parent)]
+        args = [sys.executable, "-P", "-c", DIGESTS, str(Path(__file__).parent)]
         outputs.append(subprocess.run(args, env=env, capture_output=True, text=True, check=True).stdout)
     assert outputs[0] == outputs[1]
     assert len(set(outputs[0].split())) > 100
