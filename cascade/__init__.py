@@ -10,7 +10,7 @@ price is hit?
 try:
     from . import _core  # noqa: F401
 except ImportError as error:  # the source tree before it is built
-    if getattr(error, "name", None) not in ("cascade._core", None):
+    if "_core" not in str(error):
         raise
     raise ImportError(
         "cascade is not built here: run `pip install .`, and start Python outside the source tree "

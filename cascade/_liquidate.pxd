@@ -578,9 +578,6 @@ cdef inline bint turn(run_t* r, const waiting_t* waiting) noexcept nogil:
         return False
     seq = emit(r, EVENT_TURN, NO_INSTRUMENT, a, -1, 0, 0, s.equity, waiting.seq, 0)
     context_begin(r, seq, r.wave, r.records_n)
-    if not case.counted:
-        case.counted = True
-        r.totals.accounts += 1
     if r.rules.cancel_orders:
         cancel_all(r, a, seq)
     n = gather_taken(r, a)
@@ -598,6 +595,9 @@ cdef inline bint turn(run_t* r, const waiting_t* waiting) noexcept nogil:
             continue
         l = record_begin(r, a, seq, case, &s, &spare)
         close_position(r, a, r.taken[k], l)
+        if not case.counted and l.left < magnitude(l.quantity):
+            case.counted = True
+            r.totals.accounts += 1
         if l.left > 0:
             worst = l.status if worst == 0 or l.status < worst else worst
             all_beyond = all_beyond and l.status == LEFT_BEYOND_DATA

@@ -252,7 +252,7 @@ ctypedef struct case_t:
     int32_t last_wave
     int32_t turn_step       # step of its last turn
     uint8_t open            # unhealthy ever since `cause`
-    uint8_t counted         # among the liquidated accounts
+    uint8_t counted         # among the liquidated accounts: some of its lots were closed
     uint8_t left            # LEFT_BEYOND_DATA or LEFT_STRANDED while lots of its last turn are open, else 0
 
 

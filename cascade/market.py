@@ -632,9 +632,9 @@ class Market:
 
         Returns
         -------
-        Table : price (float64, ascending), quantity (float64), side ("sell" where a fall to the price
-        liquidates longs, "buy"
-            where a rise liquidates shorts). Positions without a liquidation price are left out.
+        Table : price (float64, ascending), quantity (float64), side of the
+            liquidation order ("sell" closes longs, "buy" shorts). Positions without a liquidation price are
+            left out.
         """
         symbol = self.instruments[self.instrument_index(instrument)].symbol
         return map_table(self.liquidation_prices(rules), symbol)

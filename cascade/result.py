@@ -222,8 +222,8 @@ class Result:
 
         `cause` is the event that made the account unhealthy, -1 the shock, -2 it was so before;
         `cause_liquidation` is the row of this table that this event belongs to, -1 if none. `side` is the
-        order's. Liquidation and bankruptcy prices are those at the turn, all else fixed: also the other slot of
-        the same instrument, if there is one.
+        order's. Liquidation and bankruptcy prices are those at the turn, all else fixed: also the other slot
+        of the same instrument, if there is one.
         """
         self._need("liquidations", "all", "liquidations")
         x = self._data.liquidations

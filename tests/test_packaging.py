@@ -1,5 +1,8 @@
 """What is installed: the compiled package under test, with its data, stubs and licences."""
 
+import shutil
+import subprocess
+import sys
 from importlib import metadata, resources
 from pathlib import Path
 
@@ -34,3 +37,12 @@ def test_metadata():
     assert found["License-Expression"] == "Apache-2.0"
     assert set(found.get_all("License-File") or ()) == {"LICENSE", "NOTICE"}
     assert [r for r in found.get_all("Requires-Dist") or () if "extra" not in r] == ["numpy>=1.26"]
+
+
+def test_an_unbuilt_tree_says_what_to_do(tmp_path):
+    tree = Path(cs.__file__).parent
+    shutil.copytree(tree, tmp_path / "cascade", ignore=shutil.ignore_patterns("*.so", "*.pyd", "__pycache__"))
+    command = [sys.executable, "-c", "import cascade"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "cascade is not built here" in done.stderr

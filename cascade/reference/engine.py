@@ -87,7 +87,7 @@ class Engine(OrderEntry, Waterfall):
         self.totals = {
             "notional": 0, "first": 0, "higher": 0, "initial": 0, "adl": 0, "socialised": 0, "takeover": 0
         }
-        self.turn_accounts: set[int] = set()
+        self.closed_accounts: set[int] = set()
         self.recovered = 0
         self.status = Status.RUNNING
 

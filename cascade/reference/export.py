@@ -59,7 +59,7 @@ def export(engine: Engine, record: str) -> RunData:
         deposits=engine.deposits,
         totals={
             **engine.totals,
-            "accounts": len(engine.turn_accounts),
+            "accounts": len(engine.closed_accounts),
             "recovered": engine.recovered,
             "initially_unhealthy": len(engine.initially_unhealthy),
             "left_accounts": sum(engine.liquidatable(engine.accounts[a], engine.shadow) for a in engine.left),

@@ -145,7 +145,6 @@ class Waterfall(Ledger):
             return False
         turn = self.emit(EventKind.TURN, a=index, value=equity, cause=queued_seq)
         self.contexts.append((turn, self.wave, len(self.liquidations)))
-        self.turn_accounts.add(index)
         if self.rules.cancel_orders:
             for i, book in enumerate(self.books):
                 for order in book.owner_orders(index):
@@ -262,6 +261,8 @@ class Waterfall(Ledger):
 
     def count_liquidation(self, record: dict) -> None:
         """Add one closing to the totals: first order is wave 1 but for who was unhealthy before the shock."""
+        if record["left"] < abs(record["quantity"]):
+            self.closed_accounts.add(record["account"])
         lots, notional = abs(record["quantity"]) - record["left"], record["closed_value"]
         self.count_wave(record["wave"], record["instrument"], lots, notional, accounts=int(lots > 0))
         self.totals["notional"] += notional

@@ -34,7 +34,8 @@ binance_usdm = Venue(
     notes=(
         "Mark: Binance takes the median of the index with funding, the index plus the 30 s mean basis, "
         "and the last price. 'book_median' (bid, ask, last) is the nearest that follows the contract's "
-        "own trades, and overstates the feedback at one instant: there the venue's mark stays near the "
+        "own trades - while nobody quotes anew it nearly always equals the last price - and overstates "
+        "the feedback at one instant: there the venue's mark stays near the "
         "index, and the basis and the index follow within seconds to minutes. rules.replace(mark='index') "
         "is the other extreme, where trades move no mark at all; the truth lies between. Size: Binance "
         "closes what brings the account back to compliance (the rule is not published); here whole "
