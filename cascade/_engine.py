@@ -191,9 +191,9 @@ def triggers_of(state: State) -> dict[str, Any]:
         rising = (lots > 0) == (terms.contract == 0)
         notional = notional_at_zero_excess(terms, rising, rest)
         mark = price_of_notional(terms, lots, notional) * MARK_ONE
-        # Without a crossing the sign of what is left decides: healthy at every price, or at none.
-        hopeless = np.isnan(mark) & np.where(rising, rest < 0, rest <= 0)
-        safe = np.isnan(mark) & ~hopeless
+        # Without a crossing only what can be proved is left out: a value that adds to a rest >= 0 covers its
+        # own maintenance at every price. Everybody else is looked at in the first check.
+        safe = np.isnan(mark) & rising & (rest >= 0)
         for side, name in ((lots > 0, "long"), (lots < 0, "short")):
             falling = name == "long"
             bound = mark * (1 + PRICE_SLACK) + 2 if falling else mark * (1 - PRICE_SLACK) - 2

@@ -240,7 +240,7 @@ cdef inline void trigger_key(run_t* r, int32_t a, waiting_t* w) noexcept nogil:
     """How far the mark lies past the trigger price of the first position to be taken, relative to the mark, negated."""
     cdef int32_t n = gather_taken(r, a)
     cdef instrument_t* ins
-    cdef int64_t mark, unhealthy, healthy
+    cdef int64_t mark, unhealthy, healthy, low
     cdef standing_t s
     w.num = 0
     w.den = 1
@@ -249,9 +249,13 @@ cdef inline void trigger_key(run_t* r, int32_t a, waiting_t* w) noexcept nogil:
     ins = &r.instruments[r.scratch[0].instrument]
     mark = ins.mark
     unhealthy = mark
-    healthy = 2 * mark if r.scratch[0].lots > 0 else 0
+    # Twice the mark, within the domain of prices; the mean as a sum that cannot overflow.
+    healthy = 0
+    if r.scratch[0].lots > 0:
+        healthy = 2 * mark if mark <= INT64_MAX // 2 else INT64_MAX
     while magnitude(healthy - unhealthy) > 1:
-        ins.mark = (healthy + unhealthy) // 2
+        low = healthy if healthy < unhealthy else unhealthy
+        ins.mark = low + magnitude(healthy - unhealthy) // 2
         s = standing_of(r, a)
         if standing_unhealthy(r, &s):
             unhealthy = ins.mark

@@ -318,7 +318,9 @@ class Engine(OrderEntry, Waterfall):
             return Fraction(0)
         i, slot = rows[0]
         mark = self.marks[i]
-        unhealthy, healthy = mark, (2 * mark if account.positions[i, slot].lots > 0 else 0)
+        unhealthy, healthy = mark, 0
+        if account.positions[i, slot].lots > 0:
+            healthy = min(2 * mark, PRICE_LIMIT * MARK_ONE - 1)
         marks = list(self.marks)
         while abs(healthy - unhealthy) > 1:
             marks[i] = (healthy + unhealthy) // 2

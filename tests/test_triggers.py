@@ -1,0 +1,72 @@
+"""Where the core's index by trigger price could overlook somebody: the reference's full check decides."""
+
+import numpy as np
+import pytest
+
+import cascade as cs
+
+
+def both(market, shock, rules=None):
+    engines = ("reference", "core")
+    results = [market.run(shock, engine=engine, rules=rules, audit="full") for engine in engines]
+    assert results[0].digest == results[1].digest
+    return results[1]
+
+
+def market(tiers, balance, size):
+    made = cs.Market(cs.Instrument("X", tick_size="0.1", lot_size=1, tiers=tiers))
+    price = np.arange(999, 0, -1) / 10
+    bids = {"price": price, "quantity": np.full(len(price), 50.0)}
+    asks = {"price": [100.1, 100.2, 150.0], "quantity": [50, 50, 50]}
+    made.load_book("X", bids, asks, complete=True)
+    made.load_accounts({"account": ["a"], "balance": [balance]})
+    made.load_positions({"account": ["a"], "instrument": ["X"], "size": [size], "entry_price": [100.0]})
+    made.set_prices(index={"X": 100}, last={"X": 100})
+    return made
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    "tiers",
+    [
+        [(0, None, 0.5, 0.1, 5)],  # an amount that exceeds the maintenance: cut off at 0
+        [(0, 50, 0.5, 0.1, 5), (50, None, 0.5, 0.2, 10)],
+        [(0, 50, 0.5, 0.1, 0), (50, None, 0.5, 0.2, 0)],  # no amounts: a jump
+    ],
+)
+@pytest.mark.parametrize("fall", [-0.5, -0.595, -0.605, -0.61, -0.7])
+def test_tiers_with_odd_amounts(tiers, fall):
+    both(market(tiers, 60.0, 1.0), cs.Shock(price=fall))
+
+
+@pytest.mark.fast
+def test_an_insolvent_account_behind_an_odd_amount_is_found():
+    result = both(market([(0, None, 0.5, 0.1, 5)], 60.0, 1.0), cs.Shock(price=-0.605))
+    assert result.summary["liquidated_accounts"] == 1
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("rise", [0.05, 0.1, 0.2, 5.0])
+def test_a_short_at_a_step_of_one_quantum_is_found(rise):
+    tiers = [(0, 100, 0.5, 0.005, 0), (100, None, 0.5, 0.015, 0)]
+    made = cs.Market(cs.Instrument("X", tick_size=1, lot_size=1, tiers=tiers), cash_quantum=1)
+    bids, asks = {"price": [99, 98], "quantity": [50, 50]}, {"price": [101, 102, 150], "quantity": [50] * 3}
+    made.load_book("X", bids, asks, complete=True)
+    made.load_accounts({"account": ["a"], "balance": [5]})
+    made.load_positions({"account": ["a"], "instrument": ["X"], "size": [-1], "entry_price": [100]})
+    made.set_prices(index={"X": 100}, last={"X": 100})
+    assert both(made, cs.Shock(price=rise)).summary["liquidated_accounts"] == 1
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("last", [2**50, 2**52 - 10, 2**53 - 2000])
+def test_trigger_prices_near_the_end_of_the_domain(last):
+    made = cs.Market(cs.Instrument("X", tick_size=1, lot_size=1), cash_quantum=1)
+    bids, asks = {"price": [last], "quantity": [5]}, {"price": [last + 1], "quantity": [5]}
+    made.load_book("X", bids, asks, complete=True)
+    made.load_accounts({"account": [1, 2], "balance": [1000, 1000]})
+    entry = [last + 900, last + 1200]
+    made.load_positions(
+        {"account": [1, 2], "instrument": ["X", "X"], "size": [1, 1], "entry_price": entry}
+    )
+    both(made, cs.Shock(price=-0.0000001), cs.VenueRules(queue="trigger_price"))
