@@ -249,8 +249,8 @@ cdef inline void trigger_key(run_t* r, int32_t a, waiting_t* w) noexcept nogil:
     ins = &r.instruments[r.scratch[0].instrument]
     mark = ins.mark
     unhealthy = mark
-    # Twice the mark, within the domain of prices; the mean as a sum that cannot overflow.
-    healthy = 0
+    # Half to twice the mark, which State.check_range covers, within the domain; the mean cannot overflow.
+    healthy = mark // 2
     if r.scratch[0].lots > 0:
         healthy = 2 * mark if mark <= INT64_MAX // 2 else INT64_MAX
     while magnitude(healthy - unhealthy) > 1:

@@ -310,7 +310,7 @@ class Engine(OrderEntry, Waterfall):
         """How far the mark lies past the trigger price of the first position to be taken, relative to the
         mark.
 
-        All else fixed, on the grid of 1/1024 tick, looking no further than twice the mark or down to nothing;
+        All else fixed, on the grid of 1/1024 tick, looking from half to twice the mark;
         0 for an account without positions.
         """
         rows = self.position_order(account)
@@ -318,7 +318,7 @@ class Engine(OrderEntry, Waterfall):
             return Fraction(0)
         i, slot = rows[0]
         mark = self.marks[i]
-        unhealthy, healthy = mark, 0
+        unhealthy, healthy = mark, mark // 2
         if account.positions[i, slot].lots > 0:
             healthy = min(2 * mark, PRICE_LIMIT * MARK_ONE - 1)
         marks = list(self.marks)
