@@ -1,5 +1,7 @@
 """Where the core's index by trigger price could overlook somebody: the reference's full check decides."""
 
+import random
+
 import numpy as np
 import pytest
 
@@ -70,3 +72,25 @@ def test_trigger_prices_near_the_end_of_the_domain(last):
         {"account": [1, 2], "instrument": ["X", "X"], "size": [1, 1], "entry_price": entry}
     )
     both(made, cs.Shock(price=-0.0000001), cs.VenueRules(queue="trigger_price"))
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("seed", range(40))
+def test_hedged_inverse_contracts_queued_by_trigger_price(seed):
+    """Net longs whose first position is a short: no lower mark makes them healthy."""
+    rng = random.Random(seed)
+    price, multiplier = 10 ** rng.choice((2, 4, 6, 8)), rng.choice((1, 10, 100, 1000))
+    contract = {"contract": "inverse", "multiplier": multiplier * price, "tiers": 0.05}
+    made = cs.Market(cs.Instrument("X", tick_size=1, lot_size=1, **contract), cash_quantum="1e-6")
+    bids, asks = {"price": [price - 1], "quantity": [500]}, {"price": [price + 1], "quantity": [500]}
+    made.load_book("X", bids, asks, complete=True)
+    ids = ["a", "b", "c"]
+    made.load_accounts({"account": ids, "balance": [rng.uniform(0, 0.1) * multiplier for _ in ids]})
+    made.load_positions(
+        {
+            "account": ids * 2, "instrument": ["X"] * 6,
+            "size": [-rng.randint(1, 2) for _ in ids] + [rng.randint(2, 40) for _ in ids],
+            "entry_price": [price] * 6, "position_side": ["both"] * 3 + ["long"] * 3,
+        }
+    )  # fmt: skip
+    both(made, cs.Shock(price=-0.05), cs.VenueRules(queue="trigger_price", position_order="index"))
