@@ -189,6 +189,12 @@ cdef inline bint ranking_next(run_t* r, ranking_t* g, int32_t bankrupt, int32_t 
     while g.n > 0:
         out[0] = g.items[0]
         ranking_drop_top(r, g)
-        if out.version == r.accounts[out.account].version and out.account != bankrupt and out.row != seen:
+        if out.version != r.accounts[out.account].version or out.row == seen:
+            continue
+        if out.account != bankrupt:
             return True
+        # Its other slot may serve the next bankrupt: the account is entered again when the heap is next asked for.
+        if run_room(r, <void**>&r.touched, &r.touched_cap, r.touched_n + 1, sizeof(int32_t)):
+            r.touched[r.touched_n] = bankrupt
+            r.touched_n += 1
     return False

@@ -172,7 +172,8 @@ def triggers_of(state: State) -> dict[str, Any]:
     users = np.flatnonzero(state.account_mode != SYSTEM)
     count = np.bincount(state.row_account, minlength=len(state.account_mode))
     first = np.searchsorted(state.row_account, np.arange(len(state.account_mode)))
-    jumpy = np.array([not t.continuous for t in state.terms], bool)
+    # Where maintenance takes nearly all of a rise in value, the crossing cannot be solved in float64 either.
+    jumpy = np.array([not t.continuous or max(t.rates) > RATE_ONE - 10**6 for t in state.terms], bool)
     single = users[count[users] == 1]
     row = first[single]
     indexed = ~jumpy[state.row_instrument[row]] & (state.row_lots[row] != 0)

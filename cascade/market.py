@@ -644,6 +644,10 @@ class Market:
 
         return market_report(self)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or pickle takes along: everything loaded; engines are built anew."""
+        return {**self.__dict__, "_engines": {}, "_orders": list(self._orders)}
+
     def __repr__(self) -> str:
         return (
             f"<cascade.Market {', '.join(self._index)}: {len(self._ids):,} accounts, {len(self._rows):,} "
