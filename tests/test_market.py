@@ -2,6 +2,8 @@
 
 """Market: loading, marks, margin, liquidation prices by substitution, digests, reports."""
 
+import copy
+import pickle
 from fractions import Fraction
 
 import numpy as np
@@ -442,3 +444,14 @@ def test_owner_and_position(engine):
     sim.submit("BTC", {"order_id": [1], "side": [1], "price": [1001], "quantity": [500], "owner": [market.owner("bob")]})
     assert sim.position(market.owner("bob")) == {}
     assert market.start(engine=engine).position(market.owner("bob")) == {"BTC": -0.5}
+
+
+def test_a_market_that_ran_can_be_pickled_and_copied():
+    market, shock = loaded(), cs.Shock(price=-0.02)
+    expected = market.run(shock).digest
+    for twin in (pickle.loads(pickle.dumps(market)), copy.deepcopy(market), copy.copy(market)):
+        assert twin.digest == market.digest
+        assert twin.run(shock).digest == expected
+        twin.load_book("BTC", {"price": [50.0], "quantity": [1]}, {"price": [], "quantity": []})
+        assert twin.digest != market.digest
+    assert market.run(shock).digest == expected

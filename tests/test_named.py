@@ -635,3 +635,26 @@ def test_a_fall_below_the_lowest_price_drops_levels(engine):
     sim = market.start(cs.Shock(price=-0.5), engine=engine)
     assert sim.book("X").depth()["price"].tolist() == [1, 3]
     assert sim.result().summary["dropped_levels"] == 1
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("size", ["whole", "all"])
+def test_a_bankrupt_own_other_slot_serves_the_next_bankrupt(size):
+    """Its first turn changes nothing and must not take its other slot out of the deleveraging ranks."""
+    market = cs.Market(cs.Instrument("X", tick_size=1, lot_size=1, tiers=0.01))
+    market.load_book("X", {"price": [90], "quantity": [50]}, {"price": [], "quantity": []})
+    market.load_accounts({"account": ["x", "y"], "balance": [5.0, 5.0]})
+    market.load_positions(
+        {
+            "account": ["x", "x", "y"], "instrument": ["X"] * 3, "size": [10, -1, 1],
+            "entry_price": [100] * 3, "position_side": ["long", "short", "both"],
+        }
+    )  # fmt: skip
+    market.set_prices(index={"X": 100}, last={"X": 100})
+    rules = cs.VenueRules(mark="index", order_price="bankruptcy", residual=("adl",), size=size)
+    results = [
+        market.run(cs.Shock(index=-0.1), rules=rules, engine=engine, audit="full")
+        for engine in ("reference", "core")
+    ]
+    assert results[0].digest == results[1].digest
+    assert len(results[1].adl) == 1

@@ -94,3 +94,10 @@ def test_hedged_inverse_contracts_queued_by_trigger_price(seed):
         }
     )  # fmt: skip
     both(made, cs.Shock(price=-0.05), cs.VenueRules(queue="trigger_price", position_order="index"))
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("parts", [1, 3, 10, 100])
+@pytest.mark.parametrize("fall", [-0.05, -0.3, -0.6])
+def test_maintenance_rates_next_to_one(parts, fall):
+    both(market([(0, None, 1, 1 - parts * 1e-12, 0)], 5.0, 1.0), cs.Shock(price=fall))
