@@ -1,13 +1,57 @@
-"""The order book: price levels and their queues, the orders' ids and owners. Primitives only; _match.pxd
-trades."""
+"""The order book: queues of orders on price levels, the orders' ids and owners, waiting stops. Primitives only; _match.pxd
+trades.
+
+A handle names an order: a cell of a chunk, or with STOP_BIT a stop's record. 0 is no order.
+"""
 
 from cpython.mem cimport PyMem_RawFree
-from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint64_t
-from libc.string cimport memcpy, memmove, memset
+from libc.stdint cimport INT64_MAX, int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
 
+from cascade._allocate cimport rule_t, share_t
+from cascade._ids cimport (
+    ids_clear,
+    ids_copy,
+    ids_copy_room,
+    ids_dense,
+    ids_free,
+    ids_hash,
+    ids_init,
+    ids_keep_marked,
+    ids_mark,
+    ids_move,
+    ids_place,
+    ids_put,
+    ids_put_sparse,
+    ids_renew_sparse,
+    ids_roomy,
+    ids_t,
+)
+from cascade._ladder cimport (
+    ASK,
+    BID,
+    LEVEL_HIDES,
+    ladder_add,
+    ladder_below,
+    ladder_check,
+    ladder_copy,
+    ladder_copy_room,
+    ladder_find,
+    ladder_free,
+    ladder_init,
+    ladder_remove,
+    ladder_reserve,
+    ladder_clear,
+    ladder_t,
+    level_t,
+    likely,
+    rank_of,
+    unlikely,
+)
 from cascade._pool cimport (
-    array_grow,
+    array_fit,
     idmap_check,
+    idmap_clear,
     idmap_copy,
     idmap_copy_room,
     idmap_del,
@@ -17,149 +61,329 @@ from cascade._pool cimport (
     idmap_put,
     idmap_reserve,
     idmap_t,
+    lines_fit,
+    lines_free,
+    lines_t,
 )
-from cascade._types cimport ERR_MEMORY, ERR_RANGE, OK
+from cascade._stops cimport (
+    STOP_WAITING,
+    stop_t,
+    stops_check,
+    stops_clear,
+    stops_copy,
+    stops_copy_room,
+    stops_free,
+    stops_init,
+    stops_kill,
+    stops_reserve,
+    stops_t,
+)
+from cascade._types cimport ERR_MEMORY, ERR_RANGE, FLAG_REDUCE_ONLY, OK, rare_t
+
+cdef extern from *:
+    int __builtin_ctz(unsigned int) noexcept nogil
+    void __builtin_prefetch(const void* address, int write) noexcept nogil
 
 
 cdef enum:
-    BID = 0
-    ASK = 1
+    ORDER_EXTERNAL = 1      # flag: an anonymous L2 level's order, without an id
 
 cdef enum:
-    ORDER_EXTERNAL = 1      # flag: an anonymous L2 level's order, not in the id map
+    CELLS = 7               # orders a chunk holds
+    SLOT_BITS = 3
+    SLOTS = 7               # mask of the slot in a handle
+    STOP_BIT = 0x40000000   # in a handle: a stop
+    MAX_CHUNKS = 0x0FFFFFFF
 
 
-# A resting order. Invariant: quantity_lots > 0 exactly while it rests (0 marks a cell of the free chain,
-# linked by `next`); it is linked in the queue of the level (side, price_ticks) and, when owner > 0, in its
-# owner's list.
-ctypedef struct order_t:
-    uint64_t id             # unique among the orders that are not external
-    int64_t price_ticks     # any int64
-    int64_t quantity_lots   # open, 1..2**62
-    int32_t owner           # >= 0, 0 is nobody
-    int32_t prev            # older neighbour in the level's queue, -1 at the front
-    int32_t next            # younger neighbour, -1 at the end; of a free cell the next free one
-    int32_t owner_prev      # older order of the same owner, -1 at the front; -1 when owner == 0
-    int32_t owner_next      # younger one, -1 at the end; -1 when owner == 0
-    uint8_t side            # BID or ASK
-    uint8_t flags           # ORDER_EXTERNAL
+# What a fill looks at.
+ctypedef struct cell_t:
+    uint64_t id             # unique among live orders; 0 of an external one
+    int64_t lots            # that show, 1..2**62
 
 
-# A price level. Invariant: never empty; quantity_lots and count are the sum and the number of its queue's
-# orders.
-ctypedef struct level_t:
-    int64_t price_ticks
-    int64_t quantity_lots   # <= INT64_MAX, checked when an order joins
-    int32_t head            # oldest order
-    int32_t tail            # youngest order
-    int32_t count
+# A run of a level's queue, one cache line. Invariant: a chunk in a queue has live cells; cells are used from the first
+# on, older orders first. A free chunk has no live cell and is linked by `next`.
+ctypedef struct chunk_t:
+    uint32_t level
+    uint32_t next           # younger chunk, 0 at the end
+    uint32_t prev           # older one, 0 at the front
+    uint8_t live            # bit mask of the cells that hold an order
+    uint8_t used            # cells ever used since the chunk was taken
+    uint8_t rare            # bit mask: the order has a rare_t
+    uint8_t anon            # bit mask: the order is external
+    cell_t cells[CELLS]
 
 
-# One side. Invariant: prices strictly better from one level to the next, so that the best is levels[n - 1]
-# and an insertion near the best moves little.
-ctypedef struct side_t:
-    level_t* levels
-    int32_t n
-    int32_t cap
-    int32_t orders          # orders on this side
+# An iceberg's hidden part. A free record is linked by `hidden`.
+ctypedef struct peak_t:
+    int64_t hidden          # lots, 0 once the last slice shows
+    int64_t display
 
 
-# The orders of one owner, oldest first. Invariant: never empty while the owner is in the map; a free cell is
+# An owner: the live orders, oldest first, and what reduce-only needs. Exists while it says anything. A free record is
 # linked by `head`.
-ctypedef struct owner_list_t:
-    int32_t head
-    int32_t tail
+ctypedef struct owner_t:
+    int32_t owner
+    int32_t lmm_percent
+    int32_t holds           # > 0 while a taker of this owner acts
+    uint32_t head
+    uint32_t tail
+    int64_t position_high   # the net position, 128 bits in two's complement
+    uint64_t position_low
 
 
-# A book. Invariant: the best bid is below the best ask, once a message has been dealt with; every live order
-# that is not external is in `ids` under its id, and nothing else is.
+# A book. Invariant: the best bid is below the best ask, once a message has been dealt with; the hints of `ids` lead to
+# every live order that has an id.
 ctypedef struct book_t:
-    side_t side[2]          # BID, ASK
-    order_t* orders
-    int32_t orders_cap
-    int32_t orders_used     # cells ever handed out; those behind are untouched memory
-    int32_t orders_free     # first cell of the free chain, -1 if none
-    int32_t orders_live
-    idmap_t ids             # id -> order
-    owner_list_t* owners
+    chunk_t* chunks
+    ladder_t ladder
+    ids_t ids
+    int64_t room            # orders that can be added without asking for memory, beside all waiting stops
+    int32_t orders[2]       # resting orders a side
+    int32_t chunks_used     # chunks ever handed out, the first, which is never used, included
+    uint32_t chunks_free
+    lines_t chunks_mem
+    rare_t* rares           # by handle; NULL until an order needs one
+    int32_t rares_cap
+    int32_t reducing        # resting orders that are reduce-only
+    peak_t* peaks           # record 0 is never used
+    int32_t peaks_cap
+    int32_t peaks_used
+    uint32_t peaks_free
+    int32_t icebergs        # resting orders with a peak
+    owner_t* owners         # record 0 is never used
     int32_t owners_cap
     int32_t owners_used
-    int32_t owners_free     # first cell of the free chain, -1 if none
-    idmap_t owner_lists     # owner -> its list
+    uint32_t owners_free
+    idmap_t owner_records   # owner -> record
+    stops_t stops
     uint64_t last_id        # the largest id ever accepted, 0 at first
+    int64_t last_ticks      # of the last trade, if has_last
+    int64_t mark_ticks
+    bint has_last
+    bint has_mark
+    rule_t rule             # how a level is divided among its orders
+    share_t* shares         # scratch for it
+    int32_t shares_cap
+    uint32_t top[2]         # the TOP order of a side, which has a rare_t; 0 if there is none
+    int64_t top_left[2]     # what it may still get as such
+    void* scratch           # a book_t to try things on, NULL until needed
+
+
+# -- memory ------------------------------------------------------------------------------------------------------------
+
+
+cdef inline bint book_alive(const book_t* b, uint32_t h) noexcept nogil:
+    """Does a handle that may be stale name a live order with an id?"""
+    cdef const chunk_t* c
+    if h & STOP_BIT:
+        return b.stops.records[h & ~<uint32_t>STOP_BIT].state == STOP_WAITING
+    c = &b.chunks[h >> SLOT_BITS]
+    return ((c.live & ~c.anon) >> (h & SLOTS)) & 1
+
+
+cdef inline uint64_t book_id(const book_t* b, uint32_t h) noexcept nogil:
+    """An order's id; 0 of an external one."""
+    if h & STOP_BIT:
+        return b.stops.records[h & ~<uint32_t>STOP_BIT].id
+    return b.chunks[h >> SLOT_BITS].cells[h & SLOTS].id
+
+
+cdef inline uint32_t book_find_sparse(const book_t* b, uint64_t id, int64_t* vacant) noexcept nogil:
+    """book_find in the hash table, which must be there; without success `vacant` is where the probing ended."""
+    cdef uint64_t hash = ids_hash(id)
+    cdef uint32_t h
+    cdef int64_t i = ids_place(&b.ids, hash)
+    while True:
+        h = b.ids.slots[i].handle
+        if h == 0:
+            vacant[0] = i
+            return 0
+        if b.ids.slots[i].tag == <uint32_t>hash and book_id(b, h) == id and book_alive(b, h):
+            return h
+        i = (i + 1) & (b.ids.cap - 1)
+
+
+cdef inline uint32_t book_find(const book_t* b, uint64_t id) noexcept nogil:
+    """The live order with this id, resting or waiting, or 0. External orders have no id. O(1)."""
+    cdef uint32_t h = ids_dense(&b.ids, id)
+    cdef int64_t vacant
+    if h != 0 and book_id(b, h) == id and book_alive(b, h):
+        return h
+    if b.ids.used == 0:
+        return 0
+    return book_find_sparse(b, id, &vacant)
 
 
 cdef inline int book_init(book_t* b) noexcept nogil:
-    """An empty book that owns no memory yet."""
+    """An empty book with price-time priority."""
     memset(b, 0, sizeof(book_t))
-    idmap_init(&b.ids)
-    idmap_init(&b.owner_lists)
-    b.orders_free = -1
-    b.owners_free = -1
+    idmap_init(&b.owner_records)
+    ids_init(&b.ids)
+    stops_init(&b.stops)
+    b.rule.fifo = True
+    if ladder_init(&b.ladder) != OK:
+        return ERR_MEMORY
+    if lines_fit(&b.chunks_mem, 8, sizeof(chunk_t)) != OK:
+        ladder_free(&b.ladder)
+        return ERR_MEMORY
+    b.chunks = <chunk_t*>b.chunks_mem.items
+    memset(&b.chunks[0], 0, sizeof(chunk_t))
+    b.chunks[0].used = CELLS
+    b.chunks_used = 1
+    b.owners_used = 1
+    b.peaks_used = 1
     return OK
 
 
 cdef inline void book_free(book_t* b) noexcept nogil:
-    """Give all memory back; the book is empty and usable after it."""
-    PyMem_RawFree(b.side[BID].levels)
-    PyMem_RawFree(b.side[ASK].levels)
-    PyMem_RawFree(b.orders)
-    PyMem_RawFree(b.owners)
-    idmap_free(&b.ids)
-    idmap_free(&b.owner_lists)
-    book_init(b)
+    """Give all memory back; the book can only be made anew with book_init after it."""
+    cdef book_t* scratch = <book_t*>b.scratch
+    cdef int k
+    for k in range(2):
+        lines_free(&b.chunks_mem)
+        ladder_free(&b.ladder)
+        ids_free(&b.ids)
+        stops_free(&b.stops)
+        idmap_free(&b.owner_records)
+        PyMem_RawFree(b.rares)
+        PyMem_RawFree(b.peaks)
+        PyMem_RawFree(b.owners)
+        PyMem_RawFree(b.shares)
+        memset(b, 0, sizeof(book_t))
+        if scratch == NULL:
+            return
+        b = scratch
+    PyMem_RawFree(scratch)
 
 
-cdef inline int book_grow_side(side_t* s, int64_t levels) noexcept nogil:
-    """Room for `levels` levels in all."""
-    cdef void* grown
-    if levels <= s.cap:
-        return OK
-    grown = array_grow(s.levels, &s.cap, levels, sizeof(level_t))
-    if grown == NULL:
+cdef inline void book_clear(book_t* b) noexcept nogil:
+    """Make the book as book_init left it, with the same rule, in the memory that it has."""
+    b.chunks_used = 1
+    b.chunks_free = 0
+    ladder_clear(&b.ladder)
+    ids_clear(&b.ids)
+    stops_clear(&b.stops)
+    idmap_clear(&b.owner_records)
+    b.orders[BID] = 0
+    b.orders[ASK] = 0
+    b.reducing = 0
+    b.icebergs = 0
+    b.peaks_used = 1
+    b.peaks_free = 0
+    b.owners_used = 1
+    b.owners_free = 0
+    b.top[BID] = 0
+    b.top[ASK] = 0
+    b.last_id = 0
+    b.has_last = False
+    b.has_mark = False
+    b.room = 0
+
+
+cdef inline int32_t book_count(const book_t* b) noexcept nogil:
+    """Resting orders."""
+    return b.orders[BID] + b.orders[ASK]
+
+
+cdef inline void book_collect_pages(book_t* b) noexcept nogil:
+    """Give up the pages of hints that lead to no live order. O(orders)."""
+    cdef int32_t i, k
+    cdef const chunk_t* c
+    for i in range(1, b.chunks_used):
+        c = &b.chunks[i]
+        for k in range(CELLS):
+            if (c.live & ~c.anon) >> k & 1:
+                ids_mark(&b.ids, c.cells[k].id)
+    for i in range(1, b.stops.used):
+        if b.stops.records[i].state == STOP_WAITING:
+            ids_mark(&b.ids, b.stops.records[i].id)
+    ids_keep_marked(&b.ids)
+    b.ids.collect_at += book_count(b) >> 8     # so that looking through the orders stays a small part of the work
+
+
+cdef inline int book_renew_hashed(book_t* b, int64_t more) noexcept nogil:
+    """A hash table without stale hints, with room for `more`. O(orders)."""
+    cdef int64_t hashed = book_count(b) + b.stops.live
+    cdef int32_t i, k
+    cdef uint32_t h
+    cdef const chunk_t* c
+    if hashed > b.ids.used:
+        hashed = b.ids.used
+    if ids_renew_sparse(&b.ids, hashed + more) != OK:
         return ERR_MEMORY
-    s.levels = <level_t*>grown
+    if hashed == 0:
+        return OK
+    for i in range(1, b.chunks_used):
+        c = &b.chunks[i]
+        for k in range(CELLS):
+            h = (<uint32_t>i << SLOT_BITS) | <uint32_t>k
+            if (c.live & ~c.anon) >> k & 1 and ids_dense(&b.ids, c.cells[k].id) != h:
+                ids_put_sparse(&b.ids, c.cells[k].id, h)
+    for i in range(1, b.stops.used):
+        h = <uint32_t>STOP_BIT | <uint32_t>i
+        if b.stops.records[i].state == STOP_WAITING and ids_dense(&b.ids, b.stops.records[i].id) != h:
+            ids_put_sparse(&b.ids, b.stops.records[i].id, h)
     return OK
 
 
-cdef inline int book_grow_orders(book_t* b, int64_t orders) noexcept nogil:
-    """Room for `orders` orders in all."""
-    cdef void* grown
-    if orders <= b.orders_cap:
-        return OK
-    grown = array_grow(b.orders, &b.orders_cap, orders, sizeof(order_t))
-    if grown == NULL:
-        return ERR_MEMORY
-    b.orders = <order_t*>grown
-    return OK
+cdef inline int book_fit_rares(book_t* b) noexcept nogil:
+    """A rare_t for every cell. The new ones need no content: a chunk's mask says whose are in use."""
+    return array_fit(<void**>&b.rares, &b.rares_cap, <int64_t>b.chunks_mem.cap << SLOT_BITS, sizeof(rare_t))
 
 
-cdef inline int book_grow_owners(book_t* b, int64_t owners) noexcept nogil:
-    """Room for `owners` owners' lists in all."""
-    cdef void* grown
-    if owners <= b.owners_cap:
-        return OK
-    grown = array_grow(b.owners, &b.owners_cap, owners, sizeof(owner_list_t))
-    if grown == NULL:
-        return ERR_MEMORY
-    b.owners = <owner_list_t*>grown
-    return OK
-
-
-cdef inline int book_reserve(book_t* b, int side, int64_t orders, bint owned) noexcept nogil:
-    """Room for `orders` more orders on `side`, each on a level (if `owned`: with an owner) of its own:
-    book_add cannot lack memory for them. O(1) when the room is there. ERR_MEMORY leaves the content as it
+cdef inline int book_reserve(book_t* b, int64_t more) noexcept nogil:
+    """Room for `more` orders, each on a level of its own, and for every waiting stop. ERR_MEMORY leaves the content as it
     was."""
-    if book_grow_orders(b, orders + b.orders_live) != OK:
+    cdef int64_t chunks = b.chunks_used
+    cdef int64_t wanted = more
+    more += b.stops.live
+    # A refilled iceberg moves to another chunk; as no chunk is without an order, there are never more than orders.
+    if (b.icebergs > 0 or b.stops.live > 0) and chunks < book_count(b) + 2:
+        chunks = book_count(b) + 2
+    if chunks + more > MAX_CHUNKS:
         return ERR_MEMORY
-    if book_grow_side(&b.side[side], orders + b.side[side].n) != OK:
+    if lines_fit(&b.chunks_mem, chunks + more, sizeof(chunk_t)) != OK:
         return ERR_MEMORY
-    if idmap_reserve(&b.ids, orders + b.ids.n) != OK:
+    b.chunks = <chunk_t*>b.chunks_mem.items
+    if b.rares != NULL and book_fit_rares(b) != OK:
+        return ERR_MEMORY
+    if ladder_reserve(&b.ladder, more) != OK:
+        return ERR_MEMORY
+    if not b.rule.fifo and array_fit(<void**>&b.shares, &b.shares_cap, book_count(b) + more, sizeof(share_t)) != OK:
+        return ERR_MEMORY
+    if b.ids.pages_n >= b.ids.collect_at:
+        book_collect_pages(b)
+    if not ids_roomy(&b.ids, more) and book_renew_hashed(b, more) != OK:
+        return ERR_MEMORY
+    b.room = wanted
+    return OK
+
+
+cdef inline int book_reserve_some(book_t* b, int64_t least) noexcept nogil:
+    """Room for `least` orders or, so that this is rare, for more."""
+    cdef int64_t more = book_count(b) >> 3
+    return book_reserve(b, least + (8 if more < 8 else more if more < 1024 else 1024))
+
+
+cdef inline int book_reserve_rare(book_t* b, bint owned, bint peaked) noexcept nogil:
+    """Room for one more order with an owner or a peak."""
+    if b.rares == NULL and book_fit_rares(b) != OK:
         return ERR_MEMORY
     if owned:
-        if book_grow_owners(b, orders + b.owner_lists.n) != OK:
+        if array_fit(<void**>&b.owners, &b.owners_cap, <int64_t>b.owners_used + 1, sizeof(owner_t)) != OK:
             return ERR_MEMORY
-        if idmap_reserve(&b.owner_lists, orders + b.owner_lists.n) != OK:
+        if b.owners_used == 1:
+            memset(&b.owners[0], 0, sizeof(owner_t))
+        if idmap_reserve(&b.owner_records, b.owner_records.n + 1) != OK:
+            return ERR_MEMORY
+    if peaked:
+        # Every waiting stop may turn into an iceberg.
+        if array_fit(<void**>&b.peaks, &b.peaks_cap, <int64_t>b.peaks_used + b.stops.live + 1, sizeof(peak_t)) != OK:
+            return ERR_MEMORY
+        # From the first iceberg on the chunks are counted another way.
+        if b.icebergs == 0 and book_reserve(b, b.room + book_count(b) + 2) != OK:
             return ERR_MEMORY
     return OK
 
@@ -167,386 +391,671 @@ cdef inline int book_reserve(book_t* b, int side, int64_t orders, bint owned) no
 cdef inline int book_copy(book_t* dst, const book_t* src) noexcept nogil:
     """Make `dst` (initialised) equal to `src`, handles included. Reuses dst's memory where it is large
     enough; then it is a few memcpy. ERR_MEMORY leaves dst's content as it was."""
-    cdef int k
-    for k in range(2):
-        if book_grow_side(&dst.side[k], src.side[k].n) != OK:
-            return ERR_MEMORY
-    if book_grow_orders(dst, src.orders_used) != OK or book_grow_owners(dst, src.owners_used) != OK:
+    cdef book_t old
+    if lines_fit(&dst.chunks_mem, src.chunks_used, sizeof(chunk_t)) != OK:
         return ERR_MEMORY
-    if idmap_copy_room(&dst.ids, &src.ids) != OK or idmap_copy_room(&dst.owner_lists, &src.owner_lists) != OK:
+    dst.chunks = <chunk_t*>dst.chunks_mem.items
+    if (src.rares != NULL or dst.rares != NULL) and book_fit_rares(dst) != OK:
         return ERR_MEMORY
-    for k in range(2):
-        if src.side[k].n > 0:
-            memcpy(dst.side[k].levels, src.side[k].levels, <size_t>src.side[k].n * sizeof(level_t))
-        dst.side[k].n = src.side[k].n
-        dst.side[k].orders = src.side[k].orders
-    if src.orders_used > 0:
-        memcpy(dst.orders, src.orders, <size_t>src.orders_used * sizeof(order_t))
-    if src.owners_used > 0:
-        memcpy(dst.owners, src.owners, <size_t>src.owners_used * sizeof(owner_list_t))
-    idmap_copy(&dst.ids, &src.ids)
-    idmap_copy(&dst.owner_lists, &src.owner_lists)
-    dst.orders_used = src.orders_used
-    dst.orders_free = src.orders_free
-    dst.orders_live = src.orders_live
-    dst.owners_used = src.owners_used
-    dst.owners_free = src.owners_free
-    dst.last_id = src.last_id
+    if src.peaks != NULL and array_fit(<void**>&dst.peaks, &dst.peaks_cap, src.peaks_used, sizeof(peak_t)) != OK:
+        return ERR_MEMORY
+    if src.owners != NULL and array_fit(<void**>&dst.owners, &dst.owners_cap, src.owners_used, sizeof(owner_t)) != OK:
+        return ERR_MEMORY
+    if idmap_copy_room(&dst.owner_records, &src.owner_records) != OK:
+        return ERR_MEMORY
+    if not src.rule.fifo and array_fit(<void**>&dst.shares, &dst.shares_cap, book_count(src) + 1, sizeof(share_t)) != OK:
+        return ERR_MEMORY
+    if ladder_copy_room(&dst.ladder, &src.ladder) != OK or stops_copy_room(&dst.stops, &src.stops) != OK:
+        return ERR_MEMORY
+    if ids_copy_room(&dst.ids, &src.ids) != OK:
+        return ERR_MEMORY
+    memcpy(dst.chunks, src.chunks, <size_t>src.chunks_used * sizeof(chunk_t))
+    if src.rares != NULL:
+        memcpy(dst.rares, src.rares, (<size_t>src.chunks_used << SLOT_BITS) * sizeof(rare_t))
+    if src.peaks != NULL:
+        memcpy(dst.peaks, src.peaks, <size_t>src.peaks_used * sizeof(peak_t))
+    if src.owners != NULL:
+        memcpy(dst.owners, src.owners, <size_t>src.owners_used * sizeof(owner_t))
+    ladder_copy(&dst.ladder, &src.ladder)
+    stops_copy(&dst.stops, &src.stops)
+    ids_copy(&dst.ids, &src.ids)
+    idmap_copy(&dst.owner_records, &src.owner_records)
+    old = dst[0]
+    dst[0] = src[0]
+    # What names dst's own memory stays.
+    dst.chunks = old.chunks
+    dst.chunks_mem = old.chunks_mem
+    dst.ladder = old.ladder
+    dst.ids = old.ids
+    dst.rares = old.rares
+    dst.rares_cap = old.rares_cap
+    dst.peaks = old.peaks
+    dst.peaks_cap = old.peaks_cap
+    dst.owners = old.owners
+    dst.owners_cap = old.owners_cap
+    dst.owner_records = old.owner_records
+    dst.stops = old.stops
+    dst.shares = old.shares
+    dst.shares_cap = old.shares_cap
+    dst.scratch = old.scratch
+    dst.room = 0
     return OK
+
+
+# -- levels ------------------------------------------------------------------------------------------------------------
 
 
 cdef inline bint book_has(const book_t* b, int side) noexcept nogil:
     """Is there any order on `side`?"""
-    return b.side[side].n > 0
+    return b.ladder.best[side] != 0
 
 
 cdef inline int64_t book_best(const book_t* b, int side) noexcept nogil:
     """The best price of a side that is not empty, in ticks."""
-    return b.side[side].levels[b.side[side].n - 1].price_ticks
+    return b.ladder.best_ticks[side]
 
 
-cdef inline int32_t book_front(const book_t* b, int side) noexcept nogil:
-    """The oldest order of the best level, -1 if the side is empty."""
-    cdef const side_t* s = &b.side[side]
-    if s.n == 0:
-        return -1
-    return s.levels[s.n - 1].head
+cdef inline uint32_t book_best_level(const book_t* b, int side) noexcept nogil:
+    """The best level, 0 if the side is empty."""
+    return b.ladder.best[side]
 
 
-cdef inline int32_t book_find(const book_t* b, uint64_t id) noexcept nogil:
-    """The live order with this id, or -1. External orders have no id."""
-    return idmap_get(&b.ids, id)
+cdef inline uint32_t book_next_level(const book_t* b, uint32_t level) noexcept nogil:
+    """The next level behind one, 0 at the end. O(log levels)."""
+    cdef const level_t* v = &b.ladder.levels[level]
+    return ladder_below(&b.ladder, v.side, v.price_ticks)
 
 
-cdef inline int32_t book_owner_first(const book_t* b, int32_t owner) noexcept nogil:
-    """The oldest resting order of an owner > 0, -1 if there is none; owner_next leads on."""
-    cdef int32_t k = idmap_get(&b.owner_lists, <uint64_t>owner)
-    if k < 0:
-        return -1
-    return b.owners[k].head
+cdef inline uint32_t book_level_at(book_t* b, int side, int64_t price) noexcept nogil:
+    """The level of a price, 0 if there is none."""
+    return ladder_find(&b.ladder, side, rank_of(side, price), price)
 
 
-cdef inline int64_t book_rank(int side, int64_t price) noexcept nogil:
-    """A number that grows as the price gets better for `side`: ~price reverses int64 without overflow."""
-    return ~price if side == ASK else price
+cdef inline uint32_t chunk_first(const chunk_t* c, uint32_t chunk) noexcept nogil:
+    """The oldest order of a chunk that has one."""
+    return (chunk << SLOT_BITS) | <uint32_t>__builtin_ctz(c.live)
 
 
-cdef inline int32_t book_seat(const book_t* b, int side, int64_t price) noexcept nogil:
-    """Where the level of `price` is, or would have to be inserted: the first one not worse. O(1) at or above
-    the best."""
-    cdef const side_t* s = &b.side[side]
-    cdef int64_t rank = book_rank(side, price)
-    cdef int32_t low = 0, high = s.n, middle
-    if s.n > 0:
-        if book_rank(side, s.levels[s.n - 1].price_ticks) < rank:
-            return s.n
-        if s.levels[s.n - 1].price_ticks == price:
-            return s.n - 1
-    while low < high:
-        middle = low + (high - low) // 2
-        if book_rank(side, s.levels[middle].price_ticks) < rank:
-            low = middle + 1
-        else:
-            high = middle
-    return low
+cdef inline uint32_t book_front_of(const book_t* b, uint32_t level) noexcept nogil:
+    """The oldest order of a level."""
+    cdef uint32_t chunk = b.ladder.levels[level].head
+    return chunk_first(&b.chunks[chunk], chunk)
 
 
-cdef inline int32_t book_level_at(const book_t* b, int side, int64_t price) noexcept nogil:
-    """The index of a price's level in side.levels, or -1. O(log levels), O(1) at the best."""
-    cdef int32_t i = book_seat(b, side, price)
-    if i < b.side[side].n and b.side[side].levels[i].price_ticks == price:
-        return i
-    return -1
+cdef inline uint32_t book_front(const book_t* b, int side) noexcept nogil:
+    """The oldest order of the best level, 0 if the side is empty."""
+    return book_front_of(b, b.ladder.best[side]) if b.ladder.best[side] != 0 else 0
 
 
-cdef inline void book_owner_append(book_t* b, int32_t h) noexcept nogil:
-    """Put an order with an owner > 0 at the end of its owner's list; book_reserve has made the room."""
-    cdef order_t* o = &b.orders[h]
-    cdef owner_list_t* own
-    cdef int32_t k = idmap_get(&b.owner_lists, <uint64_t>o.owner)
-    if k < 0:
-        if b.owners_free >= 0:
-            k = b.owners_free
-            b.owners_free = b.owners[k].head
-        else:
-            k = b.owners_used
-            b.owners_used += 1
-        b.owners[k].head = h
-        b.owners[k].tail = h
-        idmap_put(&b.owner_lists, <uint64_t>o.owner, k)
+cdef inline uint32_t book_behind(const book_t* b, uint32_t h) noexcept nogil:
+    """The next younger order of the same level, 0 at the end."""
+    cdef const chunk_t* c = &b.chunks[h >> SLOT_BITS]
+    cdef uint32_t later = c.live & (<uint32_t>0xFE << (h & SLOTS))
+    if later:
+        return (h & ~<uint32_t>SLOTS) | <uint32_t>__builtin_ctz(later)
+    if c.next == 0:
+        return 0
+    return chunk_first(&b.chunks[c.next], c.next)
+
+
+# -- one order ---------------------------------------------------------------------------------------------------------
+
+
+cdef inline cell_t* book_cell(const book_t* b, uint32_t h) noexcept nogil:
+    return &b.chunks[h >> SLOT_BITS].cells[h & SLOTS]
+
+
+cdef inline rare_t* book_rare(const book_t* b, uint32_t h) noexcept nogil:
+    """What few orders have; NULL if this one has nothing of it."""
+    if h & STOP_BIT:
+        return &b.stops.records[h & ~<uint32_t>STOP_BIT].rare
+    if (b.chunks[h >> SLOT_BITS].rare >> (h & SLOTS)) & 1:
+        return &b.rares[h]
+    return NULL
+
+
+cdef inline level_t* book_level_of(const book_t* b, uint32_t h) noexcept nogil:
+    """The level of a resting order."""
+    return &b.ladder.levels[b.chunks[h >> SLOT_BITS].level]
+
+
+cdef inline int64_t book_lots(const book_t* b, uint32_t h) noexcept nogil:
+    """The lots of a resting order that show."""
+    return book_cell(b, h).lots
+
+
+cdef inline int64_t book_price(const book_t* b, uint32_t h) noexcept nogil:
+    """The price of a resting order, in ticks."""
+    return book_level_of(b, h).price_ticks
+
+
+cdef inline int book_side(const book_t* b, uint32_t h) noexcept nogil:
+    """BID or ASK of a resting order."""
+    return book_level_of(b, h).side
+
+
+cdef inline bint book_external(const book_t* b, uint32_t h) noexcept nogil:
+    """Is it an anonymous level's order?"""
+    return (b.chunks[h >> SLOT_BITS].anon >> (h & SLOTS)) & 1
+
+
+cdef inline int32_t book_owner(const book_t* b, uint32_t h) noexcept nogil:
+    """An order's owner, 0 if it is nobody's."""
+    cdef const rare_t* rare = book_rare(b, h)
+    return b.owners[rare.owner_record].owner if rare != NULL and rare.owner_record > 0 else 0
+
+
+cdef inline int64_t book_hidden(const book_t* b, uint32_t h) noexcept nogil:
+    """The lots of a resting order that do not show."""
+    cdef const rare_t* rare = book_rare(b, h)
+    return b.peaks[rare.peak].hidden if rare != NULL and rare.peak != 0 else 0
+
+
+cdef inline int64_t book_open(const book_t* b, uint32_t h) noexcept nogil:
+    """All lots of a resting order."""
+    return book_cell(b, h).lots + book_hidden(b, h)
+
+
+cdef inline int64_t book_level_open(const book_t* b, uint32_t level) noexcept nogil:
+    """All lots of a level, hidden ones included. O(1) unless an iceberg has been there."""
+    cdef const level_t* v = &b.ladder.levels[level]
+    cdef int64_t lots = v.quantity_lots
+    cdef uint32_t h
+    if v.flags & LEVEL_HIDES:
+        h = book_front_of(b, level)
+        while h != 0:
+            lots += book_hidden(b, h)
+            h = book_behind(b, h)
+    return lots
+
+
+cdef inline bint book_fits(book_t* b, int side, int64_t price, int64_t lots) noexcept nogil:
+    """Would the level's sum stay an int64 if `lots` joined it?"""
+    cdef uint32_t level = book_level_at(b, side, price)
+    return level == 0 or lots <= INT64_MAX - book_level_open(b, level)
+
+
+# -- owners ------------------------------------------------------------------------------------------------------------
+
+
+cdef inline int32_t book_owner_find(const book_t* b, int32_t owner) noexcept nogil:
+    """The record of an owner > 0, 0 if there is none."""
+    cdef int32_t k = idmap_get(&b.owner_records, <uint64_t>owner)
+    return k if k > 0 else 0
+
+
+cdef inline int32_t book_owner_record(book_t* b, int32_t owner) noexcept nogil:
+    """The record of an owner > 0, made if there is none; book_reserve_rare has made the room."""
+    cdef int32_t k = book_owner_find(b, owner)
+    if k > 0:
+        return k
+    if b.owners_free != 0:
+        k = <int32_t>b.owners_free
+        b.owners_free = b.owners[k].head
+    else:
+        k = b.owners_used
+        b.owners_used += 1
+    memset(&b.owners[k], 0, sizeof(owner_t))
+    b.owners[k].owner = owner
+    idmap_put(&b.owner_records, <uint64_t>owner, k)
+    return k
+
+
+cdef inline void book_owner_settle(book_t* b, int32_t record) noexcept nogil:
+    """Give an owner's record back if it says nothing any more."""
+    cdef owner_t* own = &b.owners[record]
+    if own.head != 0 or own.position_high != 0 or own.position_low != 0 or own.lmm_percent != 0 or own.holds > 0:
         return
-    own = &b.owners[k]
-    o.owner_prev = own.tail
-    b.orders[own.tail].owner_next = h
+    idmap_del(&b.owner_records, <uint64_t>own.owner)
+    own.owner = 0
+    own.head = b.owners_free
+    b.owners_free = <uint32_t>record
+
+
+cdef inline uint32_t book_owner_first(const book_t* b, int32_t owner) noexcept nogil:
+    """The oldest live order of an owner > 0, 0 if there is none."""
+    return b.owners[book_owner_find(b, owner)].head if book_owner_find(b, owner) > 0 else 0
+
+
+cdef inline uint32_t book_owner_next(const book_t* b, uint32_t h) noexcept nogil:
+    """The same owner's next younger live order, 0 at the end."""
+    return book_rare(b, h).owner_next
+
+
+cdef inline void book_owner_append(book_t* b, uint32_t h) noexcept nogil:
+    """Put an order with an owner at the end of its owner's list."""
+    cdef rare_t* rare = book_rare(b, h)
+    cdef owner_t* own = &b.owners[rare.owner_record]
+    rare.owner_prev = own.tail
+    rare.owner_next = 0
+    if own.tail != 0:
+        book_rare(b, own.tail).owner_next = h
+    else:
+        own.head = h
     own.tail = h
 
 
-cdef inline void book_owner_unlink(book_t* b, int32_t h) noexcept nogil:
-    """Take an order with an owner > 0 out of its owner's list."""
-    cdef order_t* o = &b.orders[h]
-    cdef int32_t k
-    if o.owner_prev >= 0 and o.owner_next >= 0:
-        b.orders[o.owner_prev].owner_next = o.owner_next
-        b.orders[o.owner_next].owner_prev = o.owner_prev
-        return
-    k = idmap_get(&b.owner_lists, <uint64_t>o.owner)
-    if o.owner_prev >= 0:
-        b.orders[o.owner_prev].owner_next = -1
-        b.owners[k].tail = o.owner_prev
-    elif o.owner_next >= 0:
-        b.orders[o.owner_next].owner_prev = -1
-        b.owners[k].head = o.owner_next
+cdef inline void book_owner_unlink(book_t* b, const rare_t* rare) noexcept nogil:
+    """Take an order with an owner out of its owner's list; the owner's record stays."""
+    cdef owner_t* own = &b.owners[rare.owner_record]
+    if rare.owner_prev != 0:
+        book_rare(b, rare.owner_prev).owner_next = rare.owner_next
     else:
-        idmap_del(&b.owner_lists, <uint64_t>o.owner)
-        b.owners[k].head = b.owners_free
-        b.owners_free = k
+        own.head = rare.owner_next
+    if rare.owner_next != 0:
+        book_rare(b, rare.owner_next).owner_prev = rare.owner_prev
+    else:
+        own.tail = rare.owner_prev
 
 
-cdef inline bint book_fits(const book_t* b, int side, int64_t price, int64_t lots) noexcept nogil:
-    """Would the level's sum stay an int64 if `lots` joined it?"""
-    cdef int32_t i = book_level_at(b, side, price)
-    return i < 0 or lots <= INT64_MAX - b.side[side].levels[i].quantity_lots
+cdef inline void position_add(owner_t* own, int64_t lots) noexcept nogil:
+    """Move a net position."""
+    cdef uint64_t low = own.position_low + <uint64_t>lots
+    own.position_high += (-1 if lots < 0 else 0) + (1 if low < own.position_low else 0)
+    own.position_low = low
 
 
-cdef inline int32_t book_place(
-    book_t* b, int side, int64_t price, int64_t lots, int32_t owner, uint64_t id, uint8_t flags
-) noexcept nogil:
-    """book_add without the owner's list and the allocation: the caller has reserved, and appends to the list
-    itself."""
-    cdef side_t* s = &b.side[side]
-    cdef int32_t i = book_seat(b, side, price)
-    cdef int32_t h
-    cdef order_t* o
-    cdef level_t* v
-    if i < s.n and s.levels[i].price_ticks == price:
-        if lots > INT64_MAX - s.levels[i].quantity_lots:
-            return ERR_RANGE
-        v = &s.levels[i]
+cdef inline int64_t position_room(const owner_t* own, int side) noexcept nogil:
+    """What an order on `side` (BID or ASK) could close of a position, at most INT64_MAX."""
+    cdef int64_t high = own.position_high
+    cdef uint64_t low = own.position_low
+    if side == BID:
+        # The negative of it.
+        low = ~low + 1
+        high = ~high + (1 if low == 0 else 0)
+    if high < 0:
+        return 0
+    return <int64_t>low if high == 0 and low <= <uint64_t>INT64_MAX else INT64_MAX
+
+
+# -- orders come and go ------------------------------------------------------------------------------------------------
+
+
+cdef inline uint32_t book_new_chunk(book_t* b, uint32_t level, level_t* v) noexcept nogil:
+    """A chunk at the end of a level's queue."""
+    cdef uint32_t chunk = b.chunks_free
+    cdef chunk_t* c
+    if chunk != 0:
+        c = &b.chunks[chunk]
+        b.chunks_free = c.next
+        __builtin_prefetch(&b.chunks[c.next], 1)
     else:
-        v = &s.levels[i]
-        memmove(v + 1, v, <size_t>(s.n - i) * sizeof(level_t))
-        s.n += 1
-        v.price_ticks = price
-        v.quantity_lots = 0
-        v.head = -1
-        v.tail = -1
-        v.count = 0
-    if b.orders_free >= 0:
-        h = b.orders_free
-        b.orders_free = b.orders[h].next
+        chunk = <uint32_t>b.chunks_used
+        c = &b.chunks[chunk]
+        b.chunks_used += 1
+    c.level = level
+    c.next = 0
+    c.prev = v.tail
+    c.live = 0
+    c.used = 0
+    c.rare = 0
+    c.anon = 0
+    if v.tail != 0:
+        b.chunks[v.tail].next = chunk
     else:
-        h = b.orders_used
-        b.orders_used += 1
-    b.orders_live += 1
-    o = &b.orders[h]
-    o.id = id
-    o.price_ticks = price
-    o.quantity_lots = lots
-    o.owner = owner
-    o.prev = v.tail
-    o.next = -1
-    o.owner_prev = -1
-    o.owner_next = -1
-    o.side = <uint8_t>side
-    o.flags = flags
-    if v.tail >= 0:
-        b.orders[v.tail].next = h
-    else:
-        v.head = h
-    v.tail = h
+        v.head = chunk
+    v.tail = chunk
+    return chunk
+
+
+cdef inline uint32_t book_append(book_t* b, uint32_t level, uint64_t id, int64_t lots) noexcept nogil:
+    """Append a plain order at the end of a level's queue: its handle. The caller counts it in the side, gives the hint
+    and has made sure of the room and of the sum."""
+    cdef level_t* v = &b.ladder.levels[level]
+    cdef uint32_t chunk = v.tail, slot
+    cdef chunk_t* c = &b.chunks[chunk]
+    # Chunk 0, at the end of an empty queue, is full.
+    if c.used == CELLS:
+        chunk = book_new_chunk(b, level, v)
+        c = &b.chunks[chunk]
+    slot = c.used
+    c.used = <uint8_t>(slot + 1)
+    c.live |= <uint8_t>(1 << slot)
+    c.cells[slot].id = id
+    c.cells[slot].lots = lots
     v.count += 1
     v.quantity_lots += lots
-    s.orders += 1
-    if not flags & ORDER_EXTERNAL:
-        idmap_put(&b.ids, id, h)
-        if id > b.last_id:
-            b.last_id = id
+    return (chunk << SLOT_BITS) | slot
+
+
+cdef inline uint32_t book_rest(book_t* b, int side, int64_t price, uint64_t id, int64_t lots) noexcept nogil:
+    """book_append where the price's level may be new, with hint and count. The room is there."""
+    cdef uint32_t level = book_level_at(b, side, price)
+    cdef uint32_t h
+    if level == 0:
+        level = ladder_add(&b.ladder, side, price)
+    h = book_append(b, level, id, lots)
+    ids_put(&b.ids, id, h)
+    b.orders[side] += 1
+    b.room -= 1
     return h
 
 
-cdef inline int32_t book_add(
-    book_t* b, int side, int64_t price, int64_t lots, int32_t owner, uint64_t id, uint8_t flags
-) noexcept nogil:
-    """Append an order at its level's tail: its handle, or a negative status with the book unchanged. `lots`
-    is in 1..2**62; an id that is not external is not live. O(log levels) to find the level, and a new level
-    moves the better ones."""
-    cdef int32_t h
-    if book_reserve(b, side, 1, owner > 0) != OK:
-        return ERR_MEMORY
-    h = book_place(b, side, price, lots, owner, id, flags)
-    if h >= 0 and owner > 0:
-        book_owner_append(b, h)
-    return h
+cdef inline rare_t* book_make_rare(book_t* b, uint32_t h) noexcept nogil:
+    """Give a resting order a rare_t, all zero."""
+    cdef rare_t* rare = &b.rares[h]
+    b.chunks[h >> SLOT_BITS].rare |= <uint8_t>(1 << (h & SLOTS))
+    memset(rare, 0, sizeof(rare_t))
+    return rare
 
 
-cdef inline void book_erase(book_t* b, int32_t h, int32_t i) noexcept nogil:
-    """Take order `h`, whose open quantity has left the sum already, out of level `i` and free its cell."""
-    cdef order_t* o = &b.orders[h]
-    cdef side_t* s = &b.side[o.side]
-    cdef level_t* v = &s.levels[i]
-    if o.prev >= 0:
-        b.orders[o.prev].next = o.next
+cdef inline void book_hide(book_t* b, uint32_t h, int64_t hidden, int64_t display) noexcept nogil:
+    """Make a resting order with a rare_t an iceberg."""
+    cdef uint32_t peak = b.peaks_free
+    if peak != 0:
+        b.peaks_free = <uint32_t>b.peaks[peak].hidden
     else:
-        v.head = o.next
-    if o.next >= 0:
-        b.orders[o.next].prev = o.prev
+        peak = <uint32_t>b.peaks_used
+        b.peaks_used += 1
+    b.peaks[peak].hidden = hidden
+    b.peaks[peak].display = display
+    b.rares[h].peak = peak
+    b.icebergs += 1
+    book_level_of(b, h).flags |= LEVEL_HIDES
+
+
+cdef inline void chunk_release(book_t* b, uint32_t chunk) noexcept nogil:
+    """Take a chunk without orders out of its level's queue."""
+    cdef chunk_t* c = &b.chunks[chunk]
+    cdef level_t* v = &b.ladder.levels[c.level]
+    if c.prev != 0:
+        b.chunks[c.prev].next = c.next
     else:
-        v.tail = o.prev
+        v.head = c.next
+    if c.next != 0:
+        b.chunks[c.next].prev = c.prev
+    else:
+        v.tail = c.prev
+    c.next = b.chunks_free
+    b.chunks_free = chunk
+
+
+cdef inline void book_forget(book_t* b, int side, uint32_t h) noexcept nogil:
+    """Undo what an order with a rare_t is known by: owner, peak, counts, the TOP place."""
+    cdef rare_t* rare = &b.rares[h]
+    if b.top[side] == h:
+        b.top[side] = 0
+    if rare.owner_record > 0:
+        book_owner_unlink(b, rare)
+        book_owner_settle(b, rare.owner_record)
+    if rare.flags & FLAG_REDUCE_ONLY:
+        b.reducing -= 1
+    if rare.peak != 0:
+        b.peaks[rare.peak].hidden = b.peaks_free
+        b.peaks_free = rare.peak
+        b.icebergs -= 1
+    b.chunks[h >> SLOT_BITS].rare &= ~<uint8_t>(1 << (h & SLOTS))
+
+
+cdef inline void book_drop(book_t* b, uint32_t h) noexcept nogil:
+    """Take the cell of an order, whatever it shows, off its level, and a level left empty off the book."""
+    cdef uint32_t chunk = h >> SLOT_BITS
+    cdef chunk_t* c = &b.chunks[chunk]
+    cdef level_t* v = &b.ladder.levels[c.level]
+    c.live &= ~<uint8_t>(1 << (h & SLOTS))
+    v.quantity_lots -= c.cells[h & SLOTS].lots
     v.count -= 1
     if v.count == 0:
-        s.n -= 1
-        memmove(v, v + 1, <size_t>(s.n - i) * sizeof(level_t))
-    s.orders -= 1
-    if o.owner > 0:
-        book_owner_unlink(b, h)
-    if not o.flags & ORDER_EXTERNAL:
-        idmap_del(&b.ids, o.id)
-    o.quantity_lots = 0
-    o.next = b.orders_free
-    b.orders_free = h
-    b.orders_live -= 1
+        c.next = b.chunks_free
+        b.chunks_free = chunk
+        ladder_remove(&b.ladder, c.level)
+    elif c.live == 0:
+        chunk_release(b, chunk)
 
 
-cdef inline void book_take(book_t* b, int32_t h, int64_t lots) noexcept nogil:
-    """A fill of `lots` <= the open quantity; at 0 the order, and a level left empty, are gone."""
-    cdef order_t* o = &b.orders[h]
-    cdef int32_t i = book_level_at(b, o.side, o.price_ticks)
-    b.side[o.side].levels[i].quantity_lots -= lots
-    o.quantity_lots -= lots
-    if o.quantity_lots == 0:
-        book_erase(b, h, i)
+cdef inline void book_remove(book_t* b, uint32_t h) noexcept nogil:
+    """Take a resting order off the book, whatever is left of it."""
+    cdef int side = book_side(b, h)
+    if unlikely((b.chunks[h >> SLOT_BITS].rare >> (h & SLOTS)) & 1):
+        book_forget(b, side, h)
+    b.orders[side] -= 1
+    book_drop(b, h)
 
 
-cdef inline void book_remove(book_t* b, int32_t h) noexcept nogil:
-    """Take an order off the book, whatever is left of it."""
-    book_take(b, h, b.orders[h].quantity_lots)
+cdef inline void book_take(book_t* b, uint32_t h, int64_t lots) noexcept nogil:
+    """A fill of `lots` <= what shows; at 0 the order is gone: an iceberg's next slice is the caller's to show before."""
+    cdef cell_t* cell = book_cell(b, h)
+    if lots == cell.lots:
+        book_remove(b, h)
+    else:
+        cell.lots -= lots
+        book_level_of(b, h).quantity_lots -= lots
 
 
-cdef inline void book_reduce(book_t* b, int32_t h, int64_t new_lots) noexcept nogil:
-    """Set the open quantity to `new_lots` >= 1 and keep the place. A larger one is for external levels; the
-    caller has made sure that the level's sum stays an int64."""
-    cdef order_t* o = &b.orders[h]
-    cdef int32_t i = book_level_at(b, o.side, o.price_ticks)
-    b.side[o.side].levels[i].quantity_lots += new_lots - o.quantity_lots
-    o.quantity_lots = new_lots
+cdef inline void book_refill(book_t* b, uint32_t h) noexcept nogil:
+    """Show the next slice of an iceberg whose shown lots have all been taken: at the end of its level's queue. The owner's
+    list keeps its order."""
+    cdef chunk_t* c = &b.chunks[h >> SLOT_BITS]
+    cdef uint32_t level = c.level, moved
+    cdef uint64_t id = c.cells[h & SLOTS].id
+    cdef rare_t* rare = &b.rares[h]
+    cdef rare_t* now
+    cdef peak_t* peak = &b.peaks[rare.peak]
+    cdef int64_t lots = peak.display if peak.display < peak.hidden else peak.hidden
+    peak.hidden -= lots
+    moved = book_append(b, level, id, lots)
+    now = book_make_rare(b, moved)
+    now[0] = rare[0]
+    if now.owner_record > 0:
+        if now.owner_prev != 0:
+            book_rare(b, now.owner_prev).owner_next = moved
+        else:
+            b.owners[now.owner_record].head = moved
+        if now.owner_next != 0:
+            book_rare(b, now.owner_next).owner_prev = moved
+        else:
+            b.owners[now.owner_record].tail = moved
+    b.chunks[h >> SLOT_BITS].rare &= ~<uint8_t>(1 << (h & SLOTS))
+    if b.top[b.ladder.levels[level].side] == h:
+        b.top[b.ladder.levels[level].side] = 0
+    book_drop(b, h)
+    ids_move(&b.ids, id, h, moved)
 
 
-cdef inline int32_t book_external_at(const book_t* b, int side, int64_t price) noexcept nogil:
-    """The external order at a price, or -1. O(orders of the level)."""
-    cdef int32_t i = book_level_at(b, side, price)
-    cdef int32_t h
-    if i < 0:
-        return -1
-    h = b.side[side].levels[i].head
-    while h >= 0 and not b.orders[h].flags & ORDER_EXTERNAL:
-        h = b.orders[h].next
+cdef inline void book_reduce(book_t* b, uint32_t h, int64_t new_lots) noexcept nogil:
+    """Set the lots that show to `new_lots` >= 1 and keep the place. More is for external levels; the caller has made sure
+    that the level's sum stays an int64."""
+    cdef cell_t* cell = book_cell(b, h)
+    book_level_of(b, h).quantity_lots += new_lots - cell.lots
+    cell.lots = new_lots
+
+
+cdef inline int64_t book_place(
+    book_t* b, int side, int64_t price, int64_t lots, int32_t owner, uint64_t id, uint8_t flags
+) noexcept nogil:
+    """Append an order at its level's tail: its handle, or a negative status with the book unchanged. `lots` is in 1..2**62;
+    an id that is not external is not live. The owner's list is left to the caller (book_owner_append)."""
+    cdef uint32_t level, h
+    cdef rare_t* rare
+    if b.room == 0 and book_reserve_some(b, 1) != OK:
+        return ERR_MEMORY
+    if owner > 0 and book_reserve_rare(b, True, False) != OK:
+        return ERR_MEMORY
+    if not book_fits(b, side, price, lots):
+        return ERR_RANGE
+    if flags & ORDER_EXTERNAL:
+        level = book_level_at(b, side, price)
+        if level == 0:
+            level = ladder_add(&b.ladder, side, price)
+        h = book_append(b, level, 0, lots)
+        b.chunks[h >> SLOT_BITS].anon |= <uint8_t>(1 << (h & SLOTS))
+        b.orders[side] += 1
+        b.room -= 1
+        return h
+    h = book_rest(b, side, price, id, lots)
+    if id > b.last_id:
+        b.last_id = id
+    if owner > 0:
+        rare = book_make_rare(b, h)
+        rare.owner_record = book_owner_record(b, owner)
     return h
 
 
-cdef inline bint book_check_level(const book_t* b, int side, int32_t i) noexcept nogil:
-    """One level's queue: links, sum, count, and every order's own fields."""
-    cdef const level_t* v = &b.side[side].levels[i]
-    cdef const order_t* o
-    cdef int64_t sum_lots = 0
-    cdef int32_t n = 0, before = -1, h = v.head
-    while h >= 0:
-        if h >= b.orders_used or n >= v.count:
-            return False
-        o = &b.orders[h]
-        if o.quantity_lots <= 0 or o.quantity_lots > INT64_MAX - sum_lots:
-            return False
-        if o.prev != before or o.side != side or o.price_ticks != v.price_ticks or o.owner < 0:
-            return False
-        if not o.flags & ORDER_EXTERNAL and idmap_get(&b.ids, o.id) != h:
-            return False
-        if o.owner == 0 and (o.owner_prev != -1 or o.owner_next != -1):
-            return False
-        sum_lots += o.quantity_lots
-        n += 1
-        before = h
-        h = o.next
-    return n > 0 and n == v.count and sum_lots == v.quantity_lots and v.tail == before
+cdef inline int64_t book_add(
+    book_t* b, int side, int64_t price, int64_t lots, int32_t owner, uint64_t id, uint8_t flags
+) noexcept nogil:
+    """book_place, and the order is the youngest of its owner."""
+    cdef int64_t h = book_place(b, side, price, lots, owner, id, flags)
+    if h > 0 and owner > 0:
+        book_owner_append(b, <uint32_t>h)
+    return h
 
 
-cdef inline bint book_check_owners(const book_t* b, int32_t owned) noexcept nogil:
-    """The owners' lists hold `owned` orders, each under its owner and linked both ways; none is empty."""
+cdef inline uint32_t book_external_at(book_t* b, int side, int64_t price) noexcept nogil:
+    """The external order at a price, 0 if there is none. O(orders of the level)."""
+    cdef uint32_t level = book_level_at(b, side, price)
+    cdef uint32_t h = book_front_of(b, level) if level != 0 else 0
+    while h != 0 and not book_external(b, h):
+        h = book_behind(b, h)
+    return h
+
+
+cdef inline void book_remove_stop(book_t* b, uint32_t h) noexcept nogil:
+    """Take a waiting stop off."""
+    cdef rare_t* rare = book_rare(b, h)
+    if rare.owner_record > 0:
+        book_owner_unlink(b, rare)
+        book_owner_settle(b, rare.owner_record)
+    stops_kill(&b.stops, h & ~<uint32_t>STOP_BIT)
+
+
+# -- the whole, re-derived ---------------------------------------------------------------------------------------------
+
+
+cdef inline bint book_check_order(book_t* b, uint32_t h, int32_t* owned, int32_t* reducing, int32_t* icebergs) noexcept nogil:
+    """One resting order's own fields; counts what it is."""
+    cdef const rare_t* rare = book_rare(b, h)
+    cdef int64_t hidden = book_hidden(b, h)
+    if book_cell(b, h).lots <= 0 or hidden < 0:
+        return False
+    if book_external(b, h):
+        return rare == NULL and book_id(b, h) == 0
+    if book_find(b, book_id(b, h)) != h or book_id(b, h) > b.last_id:
+        return False
+    if rare == NULL:
+        return True
+    if b.rares == NULL or rare.owner_record < 0 or rare.owner_record >= b.owners_used:
+        return False
+    if rare.peak >= <uint32_t>b.peaks_used:
+        return False
+    owned[0] += rare.owner_record > 0
+    reducing[0] += (rare.flags & FLAG_REDUCE_ONLY) != 0
+    icebergs[0] += rare.peak != 0
+    return rare.owner_record == 0 or b.owners[rare.owner_record].owner > 0
+
+
+cdef inline bint book_check_level(book_t* b, uint32_t level, int32_t* owned, int32_t* reducing, int32_t* icebergs) noexcept nogil:
+    """One level's queue: links, sum, count, masks, and every order's own fields."""
+    cdef const level_t* v = &b.ladder.levels[level]
+    cdef const chunk_t* c
+    cdef int64_t shown = 0, open_lots = 0, lots
+    cdef uint32_t chunk = v.head, before = 0, h
+    cdef int32_t n = 0, k
+    while chunk != 0:
+        if chunk >= <uint32_t>b.chunks_used or n >= v.count:
+            return False
+        c = &b.chunks[chunk]
+        if c.level != level or c.prev != before or c.live == 0 or c.used > CELLS:
+            return False
+        if (c.live >> c.used) or c.rare & ~c.live or c.anon & c.live & c.rare:
+            return False
+        for k in range(CELLS):
+            if (c.live >> k) & 1:
+                h = (chunk << SLOT_BITS) | <uint32_t>k
+                if not book_check_order(b, h, owned, reducing, icebergs):
+                    return False
+                lots = book_open(b, h)
+                if lots > INT64_MAX - open_lots:
+                    return False
+                open_lots += lots
+                shown += c.cells[k].lots
+                n += 1
+        before = chunk
+        chunk = c.next
+    if open_lots != shown and not v.flags & LEVEL_HIDES:
+        return False
+    return n > 0 and n == v.count and shown == v.quantity_lots and v.tail == before
+
+
+cdef inline bint book_check_owners(book_t* b, int32_t owned) noexcept nogil:
+    """The owners' lists: links, members, `owned` orders in all; the free chain."""
     cdef int64_t i
-    cdef int32_t n = 0, before, h, k
-    for i in range(b.owner_lists.cap):
-        k = b.owner_lists.slots[i].value
+    cdef int32_t k, n = 0, records = 0, spare = 0
+    cdef uint32_t h, before
+    if not idmap_check(&b.owner_records):
+        return False
+    for i in range(b.owner_records.cap):
+        k = b.owner_records.slots[i].value
         if k < 0:
             continue
-        if k >= b.owners_used or b.owners[k].head < 0:
+        records += 1
+        if k == 0 or k >= b.owners_used or <uint64_t>b.owners[k].owner != b.owner_records.slots[i].key:
             return False
-        before = -1
+        if b.owners[k].head == 0 and b.owners[k].position_high == 0 and b.owners[k].position_low == 0 and b.owners[k].lmm_percent == 0:
+            return False
+        before = 0
         h = b.owners[k].head
-        while h >= 0:
-            if h >= b.orders_used or n >= owned:
-                return False
-            if b.orders[h].quantity_lots <= 0 or b.orders[h].owner_prev != before:
-                return False
-            if <uint64_t>b.orders[h].owner != b.owner_lists.slots[i].key:
-                return False
+        while h != 0:
             n += 1
+            if n > owned or not book_alive(b, h) or book_rare(b, h) == NULL:
+                return False
+            if book_rare(b, h).owner_record != k or book_rare(b, h).owner_prev != before:
+                return False
             before = h
-            h = b.orders[h].owner_next
+            h = book_rare(b, h).owner_next
         if b.owners[k].tail != before:
             return False
-    return n == owned
-
-
-cdef inline bint book_check_free(const book_t* b) noexcept nogil:
-    """The free chains hold exactly the cells that are not in use."""
-    cdef int32_t n = 0, h = b.orders_free
-    while h >= 0:
-        if h >= b.orders_used or n >= b.orders_used or b.orders[h].quantity_lots != 0:
-            return False
-        n += 1
-        h = b.orders[h].next
-    if n != b.orders_used - b.orders_live:
-        return False
-    n = 0
     h = b.owners_free
-    while h >= 0:
-        if h >= b.owners_used or n >= b.owners_used:
-            return False
-        n += 1
+    while h != 0 and spare <= b.owners_used:
+        spare += 1
         h = b.owners[h].head
-    return n == b.owners_used - b.owner_lists.n
+    return n == owned and records + spare + 1 == b.owners_used
 
 
-cdef inline bint book_check(const book_t* b) noexcept nogil:
-    """Re-derive every level, link, count, index and id from the orders: is every invariant of this file true?
+cdef inline bint book_check(book_t* b) noexcept nogil:
+    """Re-derive every level, link, count, index and id from the orders: is every invariant of the book's files true?
     O(book)."""
-    cdef const side_t* s
-    cdef int32_t i, h, live = 0, named = 0, owned = 0, on_side
-    cdef int64_t rank, before = 0
+    cdef int32_t owned = 0, reducing = 0, icebergs = 0, on_side, used = 0, spare = 0, i
+    cdef uint32_t level, h
     cdef int side
-    for side in range(2):
-        s = &b.side[side]
-        on_side = 0
-        for i in range(s.n):
-            rank = book_rank(side, s.levels[i].price_ticks)
-            if i > 0 and before >= rank:
-                return False
-            before = rank
-            if not book_check_level(b, side, i):
-                return False
-            on_side += s.levels[i].count
-        if on_side != s.orders:
-            return False
-        live += on_side
-    if live != b.orders_live:
+    cdef const stop_t* stop
+    if not ladder_check(&b.ladder) or not stops_check(&b.stops) or b.chunks[0].live != 0:
         return False
+    for side in range(2):
+        on_side = 0
+        level = book_best_level(b, side)
+        while level != 0:
+            if not book_check_level(b, level, &owned, &reducing, &icebergs):
+                return False
+            on_side += b.ladder.levels[level].count
+            level = book_next_level(b, level)
+        if on_side != b.orders[side]:
+            return False
+        if b.top[side] != 0 and (not book_alive(b, b.top[side]) or book_side(b, b.top[side]) != side):
+            return False
     if book_has(b, BID) and book_has(b, ASK) and book_best(b, BID) >= book_best(b, ASK):
         return False
-    for h in range(b.orders_used):
-        if b.orders[h].quantity_lots > 0:
-            owned += b.orders[h].owner > 0
-            if not b.orders[h].flags & ORDER_EXTERNAL:
-                named += 1
-                if b.orders[h].id > b.last_id:
-                    return False
-    if named != b.ids.n or not idmap_check(&b.ids) or not idmap_check(&b.owner_lists):
+    for i in range(1, b.chunks_used):
+        used += b.chunks[i].live != 0
+    h = b.chunks_free
+    while h != 0 and spare <= b.chunks_used:
+        if h >= <uint32_t>b.chunks_used or b.chunks[h].live != 0:
+            return False
+        spare += 1
+        h = b.chunks[h].next
+    if used + spare + 1 != b.chunks_used or reducing != b.reducing or icebergs != b.icebergs:
         return False
-    return book_check_owners(b, owned) and book_check_free(b)
+    for i in range(1, b.stops.used):
+        stop = &b.stops.records[i]
+        if stop.state == STOP_WAITING:
+            owned += stop.rare.owner_record > 0
+            if book_find(b, stop.id) != (<uint32_t>STOP_BIT | <uint32_t>i) or stop.id > b.last_id:
+                return False
+    spare = 0
+    h = b.peaks_free
+    while h != 0 and spare <= b.peaks_used:
+        spare += 1
+        h = <uint32_t>b.peaks[h].hidden
+    if spare + icebergs + 1 != b.peaks_used:
+        return False
+    return book_check_owners(b, owned) and b.room >= 0

@@ -1,8 +1,7 @@
-"""The bytes of an order book's dump: header, one record an order in canonical order, BLAKE2b-128 over all
-before it.
+"""The bytes of an order book's dump: header, records in canonical order, BLAKE2b-128 over all before it.
 
-Canonical order is bids first, best price first, oldest first. The header is magic, format version, a zero,
-the largest id accepted and the number of records.
+Resting orders go bids first, best price first, oldest first; waiting stops as `OrderBook.stops` lists them; owners
+by number.
 """
 
 from __future__ import annotations
@@ -14,18 +13,38 @@ from typing import Any
 import numpy as np
 
 from cascade.errors import InputError, InputTypeError
+from cascade.matching import STEPS, Matching
 from cascade.records import FORMAT_VERSION
 
 RESTING_DTYPE = np.dtype(
     [
-        ("order_id", "<u8"), ("price", "<i8"), ("quantity", "<i8"), ("owner", "<i4"), ("owner_rank", "<i4"),
-        ("side", "i1"), ("external", "u1"), ("_pad", "V6"),
+        ("order_id", "<u8"), ("price", "<i8"), ("quantity", "<i8"), ("shown", "<i8"), ("display", "<i8"),
+        ("owner", "<i4"), ("owner_rank", "<i4"), ("side", "i1"), ("external", "u1"), ("flags", "u1"),
+        ("stp", "u1"), ("top", "u1"), ("_pad", "V3"),
     ]
 )  # fmt: skip
-"""A resting order, 40 bytes; owner_rank counts its owner's orders from the oldest, 0 where owner is 0."""
+"""A resting order, 56 bytes; owner_rank counts its owner's orders, stops included, from the oldest."""
+
+STOP_DTYPE = np.dtype(
+    [
+        ("order_id", "<u8"), ("stop_price", "<i8"), ("price", "<i8"), ("quantity", "<i8"), ("display", "<i8"),
+        ("owner", "<i4"), ("owner_rank", "<i4"), ("side", "i1"), ("type", "u1"), ("tif", "u1"),
+        ("flags", "u1"), ("stp", "u1"), ("_pad", "V3"),
+    ]
+)  # fmt: skip
+"""A waiting stop, 56 bytes."""
+
+STOP_FIELDS = tuple(name for name in STOP_DTYPE.names or () if name != "_pad")
+
+OWNER_DTYPE = np.dtype(
+    [("owner", "<i4"), ("lmm_percent", "<i4"), ("position_high", "<i8"), ("position_low", "<u8")]
+)
+"""An owner with a net position (128 bits, two's complement) or a lead market maker, 24 bytes."""
 
 _MAGIC = b"CASCBOOK"
-_HEADER = struct.Struct("<8sIIQQ")
+# magic, version, zero, largest id, counts of the three tables, has last, has mark, last, mark, top_left,
+# top_min, top_max, pro_rata_min, fifo percent, number of steps, steps.
+_HEADER = struct.Struct("<8sIIQQQQBB6xqqqqqqqII8s")
 _CHECKSUM_BYTES = 16
 
 
@@ -33,59 +52,105 @@ def _checksum(payload: bytes | memoryview) -> bytes:
     return hashlib.blake2b(payload, digest_size=_CHECKSUM_BYTES).digest()
 
 
-def pack(records: np.ndarray, last_id: int) -> bytes:
-    """The dump of `records` (RESTING_DTYPE, canonical order)."""
-    payload = _HEADER.pack(_MAGIC, FORMAT_VERSION, 0, last_id, records.size) + records.tobytes()
+def _payload(state: dict[str, Any], last_id: int) -> bytes:
+    matching = state["matching"]
+    codes = bytes(matching.codes)
+    header = _HEADER.pack(
+        _MAGIC, FORMAT_VERSION, 0, last_id, *(state[name].size for name in ("orders", "stops", "owners")),
+        state["last"] is not None, state["mark"] is not None, state["last"] or 0, state["mark"] or 0,
+        *state["top_left"], matching.top_min, matching.top_max, matching.pro_rata_min,
+        matching.fifo_percent, len(codes), codes,
+    )  # fmt: skip
+    return header + b"".join(state[name].tobytes() for name in ("orders", "stops", "owners"))
+
+
+def pack(state: dict[str, Any]) -> bytes:
+    """The dump of a book's state."""
+    payload = _payload(state, state["last_id"])
     return payload + _checksum(payload)
 
 
-def digest(records: np.ndarray) -> str:
-    """32 hex digits over the resting orders. The largest id is left out: an order that came and went leaves
-    no trace."""
-    return _checksum(_HEADER.pack(_MAGIC, FORMAT_VERSION, 0, 0, records.size) + records.tobytes()).hex()
+def digest(state: dict[str, Any]) -> str:
+    """32 hex digits over the state. The largest id is left out: an order that came and went leaves no
+    trace."""
+    return _checksum(_payload(state, 0)).hex()
 
 
-def unpack(blob: Any) -> tuple[np.ndarray, int]:
-    """Records and largest id of a dump whose frame and single values are right; raises InputError for any
-    other bytes.
+def unpack(blob: Any) -> dict[str, Any]:
+    """The state of a dump whose frame and single values are right; raises InputError for any other bytes.
 
     The lengths are compared before anything is allocated.
     """
     if not isinstance(blob, bytes | bytearray | memoryview):
         raise InputTypeError(f"dump: must be bytes, not {type(blob).__name__}")
     blob = bytes(blob)
-    if len(blob) < _HEADER.size + _CHECKSUM_BYTES:
+    if len(blob) < 12:
         raise InputError(f"dump: {len(blob)} bytes, shorter than an empty book's")
-    magic, version, zero, last_id, count = _HEADER.unpack_from(blob)
+    magic, version = struct.unpack_from("<8sI", blob)
     if magic != _MAGIC:
         raise InputError("dump: not an order book's")
     if version != FORMAT_VERSION:
         raise InputError(f"dump: format version {version}, this release reads {FORMAT_VERSION}")
-    expected = _HEADER.size + count * RESTING_DTYPE.itemsize + _CHECKSUM_BYTES
+    if len(blob) < _HEADER.size + _CHECKSUM_BYTES:
+        raise InputError(f"dump: {len(blob)} bytes, shorter than an empty book's")
+    (
+        _, _, zero, last_id, orders, stops, owners, has_last, has_mark, last, mark, left_bid, left_ask, top_min,
+        top_max, pro_rata_min, fifo_percent, steps, codes,
+    ) = _HEADER.unpack_from(blob)  # fmt: skip
+    counts = {"orders": (orders, RESTING_DTYPE), "stops": (stops, STOP_DTYPE), "owners": (owners, OWNER_DTYPE)}
+    expected = _HEADER.size + sum(n * dtype.itemsize for n, dtype in counts.values()) + _CHECKSUM_BYTES
     if len(blob) != expected:
-        raise InputError(f"dump: {len(blob)} bytes, {count} orders take {expected}")
+        raise InputError(f"dump: {len(blob)} bytes, {orders} orders, {stops} stops, {owners} owners take {expected}")
     if _checksum(memoryview(blob)[:-_CHECKSUM_BYTES]) != blob[-_CHECKSUM_BYTES:]:
         raise InputError("dump: the checksum does not match, bytes have changed")
-    records = np.frombuffer(blob, RESTING_DTYPE, count, _HEADER.size)
-    quantity, external, owner, side = (records[name] for name in ("quantity", "external", "owner", "side"))
-    named = records["order_id"][external == 0]
-    valid = (
-        zero == 0
-        and count < 2**31
-        and bool(((quantity >= 1) & (quantity <= 2**62)).all())
-        and bool(((external <= 1) & (owner >= 0) & (np.abs(side) == 1)).all())
-        and np.unique(named).size == named.size
-        and (named.size == 0 or int(named.max()) <= last_id)
-    )
-    if not valid:
+    state: dict[str, Any] = {
+        "last": last if has_last else None,
+        "mark": mark if has_mark else None,
+        "top_left": (left_bid, left_ask),
+        "last_id": last_id,
+    }
+    at = _HEADER.size
+    for name, (n, dtype) in counts.items():
+        state[name] = np.frombuffer(blob, dtype, n, at)
+        at += n * dtype.itemsize
+    steps_known = 1 <= steps <= len(codes) and max(codes[:steps]) < len(STEPS)
+    if zero or has_last > 1 or has_mark > 1 or not steps_known or not _plausible(state):
         raise InputError("dump: holds what no book can hold")
-    return records, last_id
+    state["matching"] = Matching(
+        tuple(STEPS[code] for code in codes[:steps]), top_min, top_max, pro_rata_min, fifo_percent
+    )
+    return state
 
 
-def load_order(records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows in the order in which to place them (each side's worst price first, so that every new level is the
-    best one; oldest first within a price) and the rows with an owner, each owner's oldest first."""
-    rank = np.where(records["side"] == 1, records["price"], ~records["price"])
-    owned = np.flatnonzero(records["owner"])
-    owned = owned[np.lexsort((records["owner_rank"][owned], records["owner"][owned]))]
-    return np.argsort(rank, kind="stable"), owned
+def _plausible(state: dict[str, Any]) -> bool:
+    """Could a book hold these values, each looked at alone, and these ids together?"""
+    orders, stops, owners = state["orders"], state["stops"], state["owners"]
+    if orders.size + stops.size + owners.size >= 2**31:
+        return False
+    ids = np.concatenate([orders["order_id"][orders["external"] == 0], stops["order_id"]])
+    return (
+        all(bool(((x["quantity"] >= 1) & (x["quantity"] <= 2**62)).all()) for x in (orders, stops))
+        and all(bool(((x["owner"] >= 0) & (np.abs(x["side"]) == 1)).all()) for x in (orders, stops))
+        and all(bool(((x["display"] >= 0) & (x["stp"] <= 4)).all()) for x in (orders, stops))
+        and bool(((orders["shown"] >= 1) & (orders["shown"] <= orders["quantity"])).all())
+        and bool(((orders["shown"] == orders["quantity"]) | (orders["display"] > 0)).all())
+        and bool(((orders["external"] <= 1) & (orders["flags"] <= 1) & (orders["top"] <= 1)).all())
+        and bool(((orders["external"] == 0) | ((orders["owner"] == 0) & (orders["display"] == 0))).all())
+        and bool(((orders["flags"] == 0) | (orders["owner"] > 0)).all())
+        and bool(((stops["type"] >= 2) & (stops["type"] <= 3) & (stops["tif"] <= 3)).all())
+        and bool(((stops["flags"] <= 3) & ((stops["flags"] & 1 == 0) | (stops["owner"] > 0))).all())
+        and bool(((owners["owner"] > 0) & (owners["lmm_percent"] >= 0) & (owners["lmm_percent"] <= 100)).all())
+        and np.unique(ids).size == ids.size
+        and (ids.size == 0 or int(ids.max()) <= state["last_id"])
+    )
+
+
+def load_order(state: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of `orders` in the order in which to place them (oldest first within a price), and, counting stops
+    on from the orders, the rows with an owner, each owner's oldest first."""
+    orders, stops = state["orders"], state["stops"]
+    owner = np.concatenate([orders["owner"], stops["owner"]])
+    rank = np.concatenate([orders["owner_rank"], stops["owner_rank"]])
+    owned = np.flatnonzero(owner)
+    owned = owned[np.lexsort((rank[owned], owner[owned]))]
+    return np.arange(orders.size), owned

@@ -10,7 +10,7 @@ from cascade._ledger cimport journal_undo
 from cascade._margin cimport standing_of, standing_t, standing_unhealthy
 from cascade._outside cimport apply_op, op_t, set_levels, submit_one
 from cascade._liquidate cimport wave_row
-from cascade._pool cimport idmap_free, idmap_init, idmap_put
+from cascade._pool cimport idmap_free, idmap_init, idmap_put, idmap_reserve, large_pages
 from cascade._run cimport (
     EXTERNAL,
     FUND,
@@ -256,25 +256,20 @@ cdef class Engine:
         the accounts' orders by age."""
         cdef book_t* book = &self.books_loaded[i]
         cdef int64_t k, n = order_id.shape[0], j
-        cdef int32_t h
-        cdef int32_t[::1] handle = np.empty(n, np.int32)
-        raise_status(book_grow_orders(book, n) if n else OK)
+        cdef int64_t h
+        cdef int64_t[::1] handle = np.empty(n, np.int64)
+        raise_status(book_reserve(book, n))
         for j in range(n):
             k = worst_first[j]
-            raise_status(book_reserve(book, BID if side[k] > 0 else ASK, 1, owner[k] != EXTERNAL))
             h = book_place(
                 book, BID if side[k] > 0 else ASK, price[k], lots[k], owner[k], order_id[k],
                 ORDER_EXTERNAL if owner[k] == EXTERNAL else 0,
             )
             if h < 0:
-                raise_status(h)
+                raise_status(<int>h)
             handle[k] = h
-        # Owners are linked only now, so the loop above has reserved for one at a time.
-        if owned.shape[0]:
-            raise_status(book_grow_owners(book, owned.shape[0]))
-            raise_status(idmap_reserve(&book.owner_lists, owned.shape[0]))
         for j in range(owned.shape[0]):
-            book_owner_append(book, handle[owned[j]])
+            book_owner_append(book, <uint32_t>handle[owned[j]])
         raise_status(book_copy(&self.r.books[i], book))
         return 0
 
@@ -436,15 +431,12 @@ cdef class Engine:
         cdef order_msg_t one
         self.enter()
         try:
-            sink.mode = SINK_ALL
-            sink.n = 0
-            sink.reports = self.reports
-            sink.cap = self.reports_cap
+            sink_fix(&sink, self.reports, self.reports_cap)
             for k in range(n):
                 m = <const order_msg_t*>&orders[0] + k
                 one = m[0]
                 # An ACK or MODIFIED, a TRADE with every resting order, a CANCELLED.
-                want = sink.n + r.books[i].orders_live + 3
+                want = sink.n + book_count(&r.books[i]) + 3
                 if want > sink.cap:
                     grown = PyMem_RawRealloc(self.reports, <size_t>(2 * want) * sizeof(report_t))
                     if grown == NULL:
@@ -674,7 +666,7 @@ cdef class Engine:
 
     def book(self, int i):
         """A copy of an instrument's book."""
-        return orderbook_from(&self.r.books[i])
+        return orderbook_from(&self.r.books[i], "fifo")
 
     def balances(self):
         """Balances of the users' accounts in quanta, 0 for system accounts."""

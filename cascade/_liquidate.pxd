@@ -1,10 +1,10 @@
 """One account's turn: its orders, the book, then whoever stands behind it - fund, vault, deleveraging, sharers, deficit."""
 
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport qsort
 from libc.string cimport memset
 
-from cascade._book cimport book_owner_first, order_t
+from cascade._book cimport book_lots, book_owner_first, book_owner_next, book_price
 from cascade._deleverage cimport ranked_t, ranking_next, ranking_ready, ranking_t, rankings_forget
 from cascade._ledger cimport party_of, party_t, trade, transfer
 from cascade._margin cimport (
@@ -332,16 +332,16 @@ cdef inline void fund_walk(run_t* r, closing_t* c) noexcept nogil:
     cdef int64_t order = emit(
         r, EVENT_ORDER, i, c.party.account, -1, c.side * c.left, 0, 0, c.record.seq, FUND_WALK_ORDER
     )
-    cdef int32_t maker
+    cdef uint32_t maker
     cdef bint stopped = False
     while c.left > 0 and not stopped and r.error == 0:
         maker = next_maker(r, i, c.side, limit)
-        if maker < 0:
+        if maker == 0:
             break
         if gives_way(r, i, c.party.account, maker, order):
             continue
-        wanted = r.books[i].orders[maker].quantity_lots
-        price = r.books[i].orders[maker].price_ticks
+        wanted = book_lots(&r.books[i], maker)
+        price = book_price(&r.books[i], maker)
         if wanted > c.left:
             wanted = c.left
         k = affordable(r, c, wanted, price)
@@ -538,11 +538,11 @@ cdef inline void close_position(run_t* r, int32_t a, int32_t k, liquidation_t* l
 cdef inline void cancel_all(run_t* r, int32_t a, int64_t turn) noexcept nogil:
     """Take the account's resting orders off, instrument by instrument, oldest first."""
     cdef int i
-    cdef int32_t h, following
+    cdef uint32_t h, following
     for i in range(r.instruments_n):
         h = book_owner_first(&r.books[i], a)
-        while h >= 0:
-            following = r.books[i].orders[h].owner_next
+        while h != 0:
+            following = book_owner_next(&r.books[i], h)
             cancel_order(r, i, h, turn, REASON_OWNER)
             h = following
 

@@ -3,29 +3,72 @@
 
 cdef int64_t exact_i64(object value, str name) except? -1:
     """A Python integer as int64; everything else is an error that names it."""
+    cdef int overflow = 0
+    cdef int64_t number
+    if PyLong_CheckExact(value):
+        number = PyLong_AsLongLongAndOverflow(value, &overflow)
+        if overflow == 0:
+            return number
     return _orders.exact_int(value, name)
+
+
+cdef int64_t exact_code(object value, str name, int64_t high) except? -1:
+    """A Python integer in 0..high."""
+    cdef int64_t number = exact_i64(value, name)
+    if not 0 <= number <= high:
+        _orders.exact_int(value, name, 0, high)
+    return number
+
+
+cdef uint64_t exact_id(object value) except? 0:
+    """A Python integer as an order's id."""
+    cdef int overflow = 0
+    cdef int64_t number
+    if PyLong_CheckExact(value):
+        number = PyLong_AsLongLongAndOverflow(value, &overflow)
+        if overflow == 0 and number >= 0:
+            return <uint64_t>number
+    return _orders.exact_int(value, "order_id", 0, 2**64 - 1)
+
+
+cdef int side_code(object value) except 0:
+    """SIDE_BUY or SIDE_SELL of a side code."""
+    cdef int64_t number
+    if PyLong_CheckExact(value):
+        number = exact_i64(value, "side")
+        if number == 1 or number == -1:
+            return <int>number
+    return _orders.exact_side(value)
 
 
 cdef int side_index(object value) except -1:
     """BID or ASK of a side code."""
-    return BID if _orders.exact_side(value) == 1 else ASK
+    return BID if side_code(value) == SIDE_BUY else ASK
 
 
-cdef OrderBook orderbook_from(const book_t* source):
+cdef object wide_position(const owner_t* own):
+    """A net position as a Python integer."""
+    return (<object>own.position_high << 64) + <object>own.position_low
+
+
+cdef OrderBook orderbook_from(const book_t* source, object matching):
     """A new OrderBook with a copy of `source`."""
-    cdef OrderBook book = OrderBook()
+    cdef OrderBook book = OrderBook(matching)
     raise_status(book_copy(&book.book, source))
     return book
 
 
 @cython.final
 cdef class OrderBook:
-    """A limit order book with price-time priority, in integer ticks and lots.
+    """A limit order book in integer ticks and lots.
+
+    `docs/orderbook.md` has the meaning of every message, flag and report.
 
     Parameters
     ----------
-    matching : str, optional
-        The allocation rule; ``"fifo"`` is price, then time.
+    matching : str or Matching, optional
+        How a level is divided among its orders: ``"fifo"`` is price, then time; ``"pro_rata"`` and CME's letters
+        ``"A"``, ``"C"``, ``"F"``, ``"K"``, ``"O"``, ``"Q"``, ``"S"``, ``"T"`` are presets of `Matching`.
     reserve : int, optional
         Number of resting orders to take memory for at once.
 
@@ -53,14 +96,31 @@ cdef class OrderBook:
 
     cdef book_t book
     cdef int busy           # 1 while a thread is inside
+    cdef ReportPool pool
+    cdef readonly object matching
+    """The allocation rule, a `Matching`."""
 
     def __cinit__(self, matching="fifo", reserve=0):
-        book_init(&self.book)
-        if matching != "fifo":
-            raise InputError(f"matching = {matching!r}: must be 'fifo'")
+        raise_status(book_init(&self.book))
+        self.matching = as_matching(matching)
+        self.pool = ReportPool()
         cdef int64_t orders = _orders.exact_int(reserve, "reserve", 0, MAX_HANDLES)
-        raise_status(book_grow_orders(&self.book, orders))
-        raise_status(idmap_reserve(&self.book.ids, orders))
+        cdef rule_t* rule = &self.book.rule
+        cdef int k
+        codes = self.matching.codes
+        rule.steps_n = <int>len(codes)
+        for k in range(rule.steps_n):
+            rule.steps[k] = codes[k]
+        rule.top_min = self.matching.top_min
+        rule.top_max = self.matching.top_max
+        rule.pro_rata_min = self.matching.pro_rata_min
+        rule.fifo_percent = self.matching.fifo_percent
+        rule.fifo = rule.steps_n == 1 and rule.steps[0] == STEP_FIFO
+        rule.whole = rule.steps[rule.steps_n - 1] == STEP_FIFO
+        for k in range(rule.steps_n):
+            rule.has_top = rule.has_top or rule.steps[k] == STEP_TOP
+        if orders > 0:
+            raise_status(book_reserve(&self.book, orders))
 
     def __dealloc__(self):
         book_free(&self.book)
@@ -91,7 +151,8 @@ cdef class OrderBook:
         Returns
         -------
         ndarray of REPORT_DTYPE, shape (reports,)
-            The reports in event order; `message` is the row that caused it. Without `out` only.
+            The reports in event order; `message` is the row that caused it. Without `out` only. Its memory
+            is used again by a later call once the array is gone.
         tuple of int
             (reports written, rows dealt with), with `out`. A message is dealt with only when all its reports
             fit the rest of the buffer: go on with ``orders[rows:]`` and nothing is lost.
@@ -108,99 +169,90 @@ cdef class OrderBook:
         EngineStateError
             If another thread is inside.
         """
-        cdef int mode = self.report_mode(reports)
+        cdef bint trades
+        cdef bint none = reports == "none"
+        if reports != "all" and reports != "trades" and not none:
+            raise InputError(f"reports = {reports!r}: must be 'all', 'trades' or 'none'")
+        trades = reports == "trades"
         table = _orders.as_orders(orders)
         cdef int64_t n = table.shape[0]
         cdef const uint8_t[::1] source = table.view(np.uint8)
-        cdef const order_msg_t* messages = NULL
+        cdef uint8_t[::1] target
+        cdef const order_msg_t* messages = <const order_msg_t*>&source[0] if n > 0 else NULL
         cdef int64_t needed = 0, done = 0
-        cdef sink_t sink
-        if n > 0:
-            messages = <const order_msg_t*>&source[0]
+        cdef sink_t sink, stage
+        cdef ReportBlock block = None
         if out is not None:
             _orders.check_out(out, table)
-            self.bind(&sink, out, mode)
-            self.enter()
-            try:
-                with nogil:
-                    done = book_process(&self.book, messages, n, 0, &sink, &needed)
-            finally:
-                self.leave()
-            if n > 0 and done == 0:
-                raise CapacityError(f"out: holds {sink.cap} reports, row 0 alone gives {needed}")
-            return sink.n, done
-        buffer = np.empty(0 if mode == SINK_NONE else 2 * n + 16, REPORT_DTYPE)
-        self.bind(&sink, buffer, mode)
-        sink.n = 0
+        if none:
+            sink_count(&sink)
+        elif out is not None:
+            target = out.view(np.uint8)
+            sink_fix(&sink, <report_t*>&target[0] if out.shape[0] > 0 else NULL, out.shape[0])
+        else:
+            block = self.pool.take(16 if trades else 2 * n + min(<int64_t>book_count(&self.book), n) + 16)
+            block.lend(&sink)
         self.enter()
         try:
-            while True:
-                with nogil:
-                    done += book_process(&self.book, messages + done, n - done, done, &sink, &needed)
-                if done == n:
-                    break
-                try:
-                    buffer.resize(2 * sink.cap + needed, refcheck=False)
-                except MemoryError:
-                    message = f"reports: out of memory, rows before {done} are dealt with"
-                    raise CapacityError(message) from None
-                self.rebind(&sink, buffer)
+            with nogil:
+                if trades:
+                    sink_grow(&stage, NULL, 0, 0)
+                    done = book_process_trades(&self.book, messages, n, 0, &sink, &stage, &needed)
+                    PyMem_RawFree(stage.memory)
+                else:
+                    done = book_process(&self.book, messages, n, 0, &sink, &needed)
         finally:
             self.leave()
-        # A view would keep the whole buffer alive.
-        buffer.resize(sink.n, refcheck=False)
-        return buffer
-
-    cdef int report_mode(self, object reports) except -1:
-        if reports == "all":
-            return SINK_ALL
-        if reports == "trades":
-            return SINK_TRADES
-        if reports == "none":
-            return SINK_NONE
-        raise InputError(f"reports = {reports!r}: must be 'all', 'trades' or 'none'")
-
-    cdef int bind(self, sink_t* sink, object buffer, int mode) except -1:
-        """Make `sink` write to `buffer` (REPORT_DTYPE, contiguous) from its start."""
-        sink.n = 0
-        sink.mode = mode
-        return self.rebind(sink, buffer)
-
-    cdef int rebind(self, sink_t* sink, object buffer) except -1:
-        """Make `sink` go on in `buffer`, which holds what it has written."""
-        cdef uint8_t[::1] target = buffer.view(np.uint8)
-        sink.cap = buffer.shape[0]
-        sink.reports = <report_t*>&target[0] if sink.cap > 0 else NULL
-        return 0
+            if block is not None:
+                block.take_back(&sink)
+        if sink.failed:
+            raise CapacityError(f"reports: out of memory, rows before {done} are dealt with")
+        if out is None:
+            return np.empty(0, REPORT_DTYPE) if none or sink.n == 0 else block.array(sink.n)
+        if needed < 0:
+            raise CapacityError(f"order book: out of memory, rows before {done} are dealt with")
+        if n > 0 and done == 0:
+            raise CapacityError(f"out: holds {sink.cap} reports, row 0 alone gives {needed}")
+        return (0 if none else sink.n), done
 
     cdef int one(self, order_msg_t* m) except -1:
         """Deal with one message inside `enter`; a refusal is an InputError."""
         cdef plan_t plan
         cdef sink_t sink
-        memset(&sink, 0, sizeof(sink_t))
-        sink.mode = SINK_NONE
+        sink_count(&sink)
+        if message_plain(&self.book, m, 0, sink.few):
+            return 0
         match_prepare(&self.book, m, 0, &plan)
         if plan.reason != 0:
             raise _orders.rejection(m.order_id, plan.reason)
         match_commit(&self.book, m, &plan, &sink)
         return 0
 
-    cdef object submit(self, order_msg_t* m, object order_id):
+    cdef object submit(self, order_msg_t* m, object order_id, object least, object budget):
         """Deal with one NEW; its id."""
         if order_id is not None:
-            m.order_id = _orders.exact_int(order_id, "order_id", 0, 2**64 - 1)
+            m.order_id = exact_id(order_id)
         self.enter()
         try:
             if order_id is None:
                 if self.book.last_id == <uint64_t>-1:
                     raise RangeError("order_id: the largest one has been used, none can follow")
                 m.order_id = self.book.last_id + 1
+            if least is not None and self.reach(m.side, m.price) < least:
+                raise _orders.rejection(m.order_id, REASON_FOK_UNFILLABLE)
+            if budget is not None:
+                cost = self.walk_cost(m.side, m.quantity)
+                if cost is None or (cost > budget if m.side == SIDE_BUY else cost < budget):
+                    raise _orders.rejection(m.order_id, REASON_FOK_UNFILLABLE)
             self.one(m)
         finally:
             self.leave()
         return m.order_id
 
-    def limit(self, side, price, quantity, *, order_id=None, owner=0, tif=0):
+    def limit(
+        self, side, price, quantity, *, order_id=None, owner=0, tif=0, display=0, reduce_only=False, stp=0,
+        min_quantity=None,
+    ):
         """Send one limit order.
 
         Parameters
@@ -217,6 +269,14 @@ cdef class OrderBook:
             >= 0; 0 is nobody.
         tif : TimeInForce, optional
             GTC, IOC, FOK or POST_ONLY.
+        display : int, optional
+            Lots that an iceberg shows at a time; 0 shows all.
+        reduce_only : bool, optional
+            Trade only what brings the owner's position (`set_position`) nearer to 0.
+        stp : Stp, optional
+            What happens when it meets an order of the same owner.
+        min_quantity : int, optional
+            Of an IOC order: lots that must be there to trade at once, else it is refused.
 
         Returns
         -------
@@ -230,15 +290,22 @@ cdef class OrderBook:
         """
         cdef order_msg_t m
         memset(&m, 0, sizeof(order_msg_t))
-        m.side = match_side_code(side_index(side))
-        m.type = TYPE_LIMIT
+        m.side = <int8_t>side_code(side)
         m.price = exact_i64(price, "price")
         m.quantity = exact_i64(quantity, "quantity")
-        m.owner = <int32_t><int64_t>_orders.exact_int(owner, "owner", 0, MAX_HANDLES)
-        m.tif = <uint8_t><int64_t>_orders.exact_int(tif, "tif", 0, 255)
-        return self.submit(&m, order_id)
+        m.owner = <int32_t>exact_code(owner, "owner", MAX_HANDLES)
+        m.tif = <uint8_t>exact_code(tif, "tif", 255)
+        m.display = exact_code(display, "display", INT64_MAX)
+        m.stp = <uint8_t>exact_code(stp, "stp", 255)
+        if reduce_only:
+            m.flags = FLAG_REDUCE_ONLY
+        if min_quantity is not None:
+            _orders.exact_int(min_quantity, "min_quantity", 0)
+            if m.tif != TIF_IOC:
+                raise InputError(f"min_quantity = {min_quantity}: is for orders with tif IOC")
+        return self.submit(&m, order_id, min_quantity, None)
 
-    def market(self, side, quantity, *, order_id=None, owner=0):
+    def market(self, side, quantity, *, order_id=None, owner=0, tif=0, reduce_only=False, stp=0, budget=None):
         """Send one market order; what the book cannot fill is cancelled.
 
         Parameters
@@ -247,7 +314,12 @@ cdef class OrderBook:
             1 buys, -1 sells.
         quantity : int
             Lots, 1 to 2**62.
-        order_id, owner : int, optional
+        tif : TimeInForce, optional
+            GTC and IOC are the same here; FOK is refused unless the book fills it whole.
+        budget : int, optional
+            Ticks times lots: a buy is refused unless the whole quantity costs at most this, a sell unless it
+            brings at least this.
+        order_id, owner, reduce_only, stp : optional
             As in `limit`.
 
         Returns
@@ -262,14 +334,67 @@ cdef class OrderBook:
         """
         cdef order_msg_t m
         memset(&m, 0, sizeof(order_msg_t))
-        m.side = match_side_code(side_index(side))
+        m.side = <int8_t>side_code(side)
         m.type = TYPE_MARKET
         m.quantity = exact_i64(quantity, "quantity")
-        m.owner = <int32_t><int64_t>_orders.exact_int(owner, "owner", 0, MAX_HANDLES)
-        return self.submit(&m, order_id)
+        m.owner = <int32_t>exact_code(owner, "owner", MAX_HANDLES)
+        m.tif = <uint8_t>exact_code(tif, "tif", 255)
+        m.stp = <uint8_t>exact_code(stp, "stp", 255)
+        if reduce_only:
+            m.flags = FLAG_REDUCE_ONLY
+        if budget is not None:
+            _orders.exact_int(budget, "budget", -(2**127), 2**127)
+        return self.submit(&m, order_id, None, budget)
+
+    def stop(
+        self, side, stop_price, quantity, *, price=None, on_mark=False, order_id=None, owner=0, tif=0, display=0,
+        reduce_only=False, stp=0,
+    ):
+        """Send one stop order: it acts once the last price or the mark reaches its stop price.
+
+        Parameters
+        ----------
+        side : Side
+            1 acts at or above `stop_price`, -1 at or below.
+        stop_price : int
+            Ticks, any int64.
+        quantity : int
+            Lots, 1 to 2**62.
+        price : int, optional
+            The limit of the order that it becomes (STOP_LIMIT); a market order (STOP) without it.
+        on_mark : bool, optional
+            Trigger on the mark (`set_mark`) instead of the last price.
+        order_id, owner, tif, display, reduce_only, stp : optional
+            As in `limit`.
+
+        Returns
+        -------
+        int
+            The order's id.
+
+        Raises
+        ------
+        InputError
+            If the book refuses the order.
+        """
+        cdef order_msg_t m
+        memset(&m, 0, sizeof(order_msg_t))
+        m.side = <int8_t>side_code(side)
+        m.stop_price = exact_i64(stop_price, "stop_price")
+        m.quantity = exact_i64(quantity, "quantity")
+        m.type = TYPE_STOP
+        if price is not None:
+            m.type = TYPE_STOP_LIMIT
+            m.price = exact_i64(price, "price")
+        m.owner = <int32_t>exact_code(owner, "owner", MAX_HANDLES)
+        m.tif = <uint8_t>exact_code(tif, "tif", 255)
+        m.display = exact_code(display, "display", INT64_MAX)
+        m.stp = <uint8_t>exact_code(stp, "stp", 255)
+        m.flags = (FLAG_REDUCE_ONLY if reduce_only else 0) | (FLAG_MARK_TRIGGER if on_mark else 0)
+        return self.submit(&m, order_id, None, None)
 
     def cancel(self, order_id):
-        """Take one resting order off.
+        """Take one resting order or waiting stop off.
 
         Parameters
         ----------
@@ -278,12 +403,12 @@ cdef class OrderBook:
         Raises
         ------
         InputError
-            If no resting order has this id.
+            If no live order has this id.
         """
         cdef order_msg_t m
         memset(&m, 0, sizeof(order_msg_t))
         m.action = ACTION_CANCEL
-        m.order_id = _orders.exact_int(order_id, "order_id", 0, 2**64 - 1)
+        m.order_id = exact_id(order_id)
         self.enter()
         try:
             self.one(&m)
@@ -291,26 +416,26 @@ cdef class OrderBook:
             self.leave()
 
     def modify(self, order_id, price, quantity):
-        """Change one resting order. Less at the same price keeps its place; anything else leaves it, trades
-        if it crosses and rests last.
+        """Change one resting order or waiting stop. Less at the same price keeps its place; anything else
+        leaves it, trades if it crosses and rests last.
 
         Parameters
         ----------
         order_id : int
         price : int
-            New price, ticks.
+            New (limit) price, ticks.
         quantity : int
-            New open quantity, lots, whatever was filled before.
+            New open quantity, lots, hidden ones included, whatever was filled before.
 
         Raises
         ------
         InputError
-            If no resting order has this id, or the quantity is not 1 to 2**62.
+            If no live order has this id, or the quantity is not 1 to 2**62.
         """
         cdef order_msg_t m
         memset(&m, 0, sizeof(order_msg_t))
         m.action = ACTION_MODIFY
-        m.order_id = _orders.exact_int(order_id, "order_id", 0, 2**64 - 1)
+        m.order_id = exact_id(order_id)
         m.price = exact_i64(price, "price")
         m.quantity = exact_i64(quantity, "quantity")
         self.enter()
@@ -320,7 +445,7 @@ cdef class OrderBook:
             self.leave()
 
     def cancel_owner(self, owner):
-        """Take all resting orders of an owner off, oldest first.
+        """Take all resting orders and waiting stops of an owner off, oldest first.
 
         Parameters
         ----------
@@ -332,24 +457,127 @@ cdef class OrderBook:
         ndarray of REPORT_DTYPE
             One CANCELLED each, reason OWNER.
         """
-        cdef int64_t number = _orders.exact_int(owner, "owner", 0, MAX_HANDLES)
+        cdef int32_t number = self.owner_number(owner)
         cdef int64_t n = 0
-        cdef int32_t h
+        cdef uint32_t h
         cdef sink_t sink
-        if number == 0:
-            raise InputError("owner = 0: is nobody, must be > 0")
+        cdef uint8_t[::1] target
         self.enter()
         try:
-            h = book_owner_first(&self.book, <int32_t>number)
-            while h >= 0:
+            h = book_owner_first(&self.book, number)
+            while h != 0:
                 n += 1
-                h = self.book.orders[h].owner_next
+                h = book_owner_next(&self.book, h)
             buffer = np.empty(n, REPORT_DTYPE)
-            self.bind(&sink, buffer, SINK_ALL)
-            match_cancel_owner(&self.book, <int32_t>number, &sink)
+            if n > 0:
+                target = buffer.view(np.uint8)
+                sink_fix(&sink, <report_t*>&target[0], n)
+                match_cancel_owner(&self.book, number, &sink)
         finally:
             self.leave()
         return buffer
+
+    cdef int32_t owner_number(self, object owner) except -1:
+        """An owner > 0."""
+        cdef int64_t number = _orders.exact_int(owner, "owner", 0, MAX_HANDLES)
+        if number == 0:
+            raise InputError("owner = 0: is nobody, must be > 0")
+        return <int32_t>number
+
+    def set_mark(self, price):
+        """Set the mark, the trigger price of stops with the flag MARK_TRIGGER; those that it reaches act.
+
+        Parameters
+        ----------
+        price : int
+            Ticks, any int64.
+
+        Returns
+        -------
+        ndarray of REPORT_DTYPE
+            What the stops did; `message` is 0.
+        """
+        cdef int64_t ticks = exact_i64(price, "price")
+        cdef sink_t sink
+        cdef ReportBlock block = self.pool.take(16)
+        block.lend(&sink)
+        self.enter()
+        try:
+            with nogil:
+                match_set_mark(&self.book, ticks, &sink)
+        finally:
+            self.leave()
+            block.take_back(&sink)
+        if sink.failed:
+            raise CapacityError("reports: out of memory, the mark is set and its stops have acted")
+        return block.array(sink.n) if sink.n > 0 else np.empty(0, REPORT_DTYPE)
+
+    def set_position(self, owner, lots):
+        """State an owner's net position, which reduce-only orders bring nearer to 0. Trades move it from there.
+
+        Parameters
+        ----------
+        owner : int
+            > 0.
+        lots : int
+            Signed, -2**62 to 2**62.
+        """
+        cdef int32_t number = self.owner_number(owner)
+        cdef int64_t position = _orders.exact_int(lots, "lots", -(2**62), 2**62)
+        cdef int32_t k
+        self.enter()
+        try:
+            raise_status(book_reserve_rare(&self.book, True, False))
+            k = book_owner_record(&self.book, number)
+            self.book.owners[k].position_high = -1 if position < 0 else 0
+            self.book.owners[k].position_low = <uint64_t>position
+            book_owner_settle(&self.book, k)
+        finally:
+            self.leave()
+
+    def position(self, owner):
+        """An owner's net position: what `set_position` stated, and the owner's trades in this book since.
+
+        Parameters
+        ----------
+        owner : int
+            > 0.
+
+        Returns
+        -------
+        int
+            Lots, signed.
+        """
+        cdef int32_t number = self.owner_number(owner)
+        cdef int32_t k
+        self.enter()
+        try:
+            k = book_owner_find(&self.book, number)
+            return wide_position(&self.book.owners[k]) if k > 0 else 0
+        finally:
+            self.leave()
+
+    def set_lmm(self, owner, percent):
+        """Name an owner lead market maker, for allocation rules with an ``"lmm"`` step.
+
+        Parameters
+        ----------
+        owner : int
+            > 0.
+        percent : int
+            Its share, 0 to 100; 0 takes the role away.
+        """
+        cdef int32_t number = self.owner_number(owner)
+        cdef int32_t share = <int32_t><int64_t>_orders.exact_int(percent, "percent", 0, 100)
+        cdef int32_t k
+        self.enter()
+        try:
+            raise_status(book_reserve_rare(&self.book, True, False))
+            k = book_owner_record(&self.book, number)
+            self.book.owners[k].lmm_percent = share
+            book_owner_settle(&self.book, k)
+        finally:
+            self.leave()
 
     def set_levels(self, side, prices, quantities):
         """Set anonymous (L2) levels absolutely, as a market-data update does.
@@ -376,40 +604,46 @@ cdef class OrderBook:
         price_column = _orders.integer_column(prices, np.dtype(np.int64), "prices")
         lots_column = _orders.integer_column(quantities, np.dtype(np.int64), "quantities")
         _orders.check_levels(price_column, lots_column)
-        # Worst first, so that every new level is the best one so far.
-        worst_first = np.argsort(price_column if s == BID else ~price_column)
-        cdef const int64_t[::1] price = price_column[worst_first]
-        cdef const int64_t[::1] lots = lots_column[worst_first]
+        cdef const int64_t[::1] price = price_column
+        cdef const int64_t[::1] lots = lots_column
         cdef int64_t i, n = price.shape[0]
-        cdef int32_t h
+        cdef uint32_t h
         self.enter()
         try:
             if book_has(&self.book, 1 - s):
                 far = book_best(&self.book, 1 - s)
                 _orders.check_uncrossed(price_column, lots_column, s == BID, far)
             self.check_levels(s, price, lots)
-            raise_status(book_reserve(&self.book, s, n, False))
+            raise_status(book_reserve(&self.book, n + 1))
             for i in range(n):
                 h = book_external_at(&self.book, s, price[i])
-                if h >= 0 and lots[i] == 0:
+                if h != 0 and lots[i] == 0:
                     book_remove(&self.book, h)
-                elif h >= 0:
+                elif h != 0:
                     book_reduce(&self.book, h, lots[i])
                 elif lots[i] > 0:
-                    book_add(&self.book, s, price[i], lots[i], 0, 0, ORDER_EXTERNAL)
+                    raise_status(match_join_external(&self.book, s, price[i], lots[i]))
         finally:
             self.leave()
 
     cdef int check_levels(self, int s, const int64_t[::1] price, const int64_t[::1] lots) except -1:
         """Would the sums of these levels stay 64-bit integers?"""
         cdef int64_t i, more
-        cdef int32_t h
+        cdef uint32_t h
         for i in range(price.shape[0]):
             h = book_external_at(&self.book, s, price[i])
-            more = lots[i] - self.book.orders[h].quantity_lots if h >= 0 else lots[i]
+            more = lots[i] - book_lots(&self.book, h) if h != 0 else lots[i]
             if more > 0 and not book_fits(&self.book, s, price[i], more):
                 raise RangeError(f"quantities: the sum of the level {price[i]} does not fit 64 bits")
         return 0
+
+    def clear(self):
+        """Take everything off: the book is as it was made, and keeps its memory for what comes next."""
+        self.enter()
+        try:
+            book_clear(&self.book)
+        finally:
+            self.leave()
 
     # What the book holds
 
@@ -430,10 +664,28 @@ cdef class OrderBook:
         """The lowest ask in ticks, or None."""
         return self.best(ASK)
 
+    @property
+    def last(self):
+        """The price of the last trade in ticks, or None."""
+        self.enter()
+        try:
+            return self.book.last_ticks if self.book.has_last else None
+        finally:
+            self.leave()
+
+    @property
+    def mark(self):
+        """The mark that `set_mark` set, in ticks, or None."""
+        self.enter()
+        try:
+            return self.book.mark_ticks if self.book.has_mark else None
+        finally:
+            self.leave()
+
     def __len__(self):
         self.enter()
         try:
-            return self.book.orders_live
+            return book_count(&self.book)
         finally:
             self.leave()
 
@@ -451,7 +703,7 @@ cdef class OrderBook:
         Returns
         -------
         Table
-            side (int8), price (ticks), quantity (lots), orders; bids first, best price first.
+            side (int8), price (ticks), quantity (lots that show), orders; bids first, best price first.
         """
         from cascade.tables import Table
 
@@ -459,25 +711,28 @@ cdef class OrderBook:
         cdef int64_t counts[2]
         cdef int64_t k, row = 0
         cdef int s
+        cdef uint32_t level
         cdef const level_t* v
         cdef int8_t[::1] side
         cdef int64_t[::1] price, quantity, orders
         self.enter()
         try:
             for s in range(2):
-                counts[s] = min(most, <int64_t>self.book.side[s].n)
+                counts[s] = min(most, <int64_t>self.book.ladder.n[s])
             columns = {"side": np.empty(counts[0] + counts[1], np.int8)}
             for name in ("price", "quantity", "orders"):
                 columns[name] = np.empty(counts[0] + counts[1], np.int64)
             side, price, quantity, orders = columns.values()
             for s in range(2):
+                level = book_best_level(&self.book, s)
                 for k in range(counts[s]):
-                    v = &self.book.side[s].levels[self.book.side[s].n - 1 - k]
+                    v = &self.book.ladder.levels[level]
                     side[row] = match_side_code(s)
                     price[row] = v.price_ticks
                     quantity[row] = v.quantity_lots
                     orders[row] = v.count
                     row += 1
+                    level = book_next_level(&self.book, level)
         finally:
             self.leave()
         return Table(columns)
@@ -494,18 +749,18 @@ cdef class OrderBook:
         Returns
         -------
         Level
-            A named tuple (quantity, orders): the sum of the open lots and the number of orders, zeros where
-            there is no level.
+            A named tuple (quantity, orders): the sum of the lots that show and the number of orders, zeros
+            where there is no level.
         """
         cdef int s = side_index(side)
         cdef int64_t ticks = exact_i64(price, "price")
-        cdef int32_t i
+        cdef uint32_t level
         self.enter()
         try:
-            i = book_level_at(&self.book, s, ticks)
-            if i < 0:
+            level = book_level_at(&self.book, s, ticks)
+            if level == 0:
                 return _orders.Level(0, 0)
-            return _orders.Level(self.book.side[s].levels[i].quantity_lots, self.book.side[s].levels[i].count)
+            return _orders.Level(self.book.ladder.levels[level].quantity_lots, self.book.ladder.levels[level].count)
         finally:
             self.leave()
 
@@ -525,18 +780,18 @@ cdef class OrderBook:
         InputError
             If no resting order has this id.
         """
-        cdef uint64_t wanted = _orders.exact_int(order_id, "order_id", 0, 2**64 - 1)
+        cdef uint64_t wanted = exact_id(order_id)
         cdef int64_t ahead = 0
-        cdef int32_t h
+        cdef uint32_t h, at
         self.enter()
         try:
             h = book_find(&self.book, wanted)
-            if h < 0:
+            if h == 0 or h & STOP_BIT:
                 raise InputError(f"order_id = {wanted}: no resting order has this id")
-            h = self.book.orders[h].prev
-            while h >= 0:
+            at = book_front_of(&self.book, self.book.chunks[h >> SLOT_BITS].level)
+            while at != h:
                 ahead += 1
-                h = self.book.orders[h].prev
+                at = book_behind(&self.book, at)
             return ahead
         finally:
             self.leave()
@@ -547,15 +802,33 @@ cdef class OrderBook:
         Returns
         -------
         Table
-            order_id, owner, side (int8), price (ticks), quantity (open lots), external (bool: an anonymous
-            level's); bids first, best price first, oldest first.
+            order_id, owner, side (int8), price (ticks), quantity (open lots, hidden ones included), shown
+            (lots), display (lots, 0: all), flags (`OrderFlags`), stp, external (bool: an anonymous level's);
+            bids first, best price first, oldest first.
         """
         from cascade.tables import Table
 
-        records, _ = self.resting()
-        columns = {name: records[name].copy() for name in ("order_id", "owner", "side", "price", "quantity")}
+        records = self.state()["orders"]
+        names = ("order_id", "owner", "side", "price", "quantity", "shown", "display", "flags", "stp")
+        columns = {name: records[name].copy() for name in names}
         columns["external"] = records["external"].astype(bool)
         return Table(columns)
+
+    def stops(self):
+        """All waiting stop orders.
+
+        Returns
+        -------
+        Table
+            order_id, owner, side (int8), type, tif, stop_price (ticks), price (ticks), quantity (lots),
+            display, flags, stp; those on the last price first, sells before buys, in the order in which
+            they would be reached.
+        """
+        from cascade.tables import Table
+
+        records = self.state()["stops"]
+        names = ("order_id", "owner", "side", "type", "tif", "stop_price", "price", "quantity", "display", "flags", "stp")
+        return Table({name: records[name].copy() for name in names})
 
     def price_to_fill(self, side, quantity):
         """The worst price that a market order would pay now.
@@ -574,19 +847,32 @@ cdef class OrderBook:
         """
         cdef int s = side_index(side)
         cdef int64_t left = _orders.exact_int(quantity, "quantity")
-        cdef const side_t* far = &self.book.side[1 - s]
-        cdef int32_t i
+        cdef int64_t lots
+        cdef uint32_t level
         if left < 1:
             raise InputError(f"quantity = {left}: must be > 0")
         self.enter()
         try:
-            for i in range(far.n - 1, -1, -1):
-                if left <= far.levels[i].quantity_lots:
-                    return far.levels[i].price_ticks
-                left -= far.levels[i].quantity_lots
+            level = book_best_level(&self.book, 1 - s)
+            while level != 0:
+                lots = book_level_open(&self.book, level)
+                if left <= lots:
+                    return self.book.ladder.levels[level].price_ticks
+                left -= lots
+                level = book_next_level(&self.book, level)
             return None
         finally:
             self.leave()
+
+    cdef object reach(self, int sign, int64_t limit_ticks):
+        """The lots within a limit, inside `enter`."""
+        cdef int s = BID if sign == SIDE_BUY else ASK
+        cdef uint32_t level = book_best_level(&self.book, 1 - s)
+        total = 0       # a Python integer: sums of levels may pass 64 bits
+        while level != 0 and match_crosses(s, False, limit_ticks, self.book.ladder.levels[level].price_ticks):
+            total += book_level_open(&self.book, level)
+            level = book_next_level(&self.book, level)
+        return total
 
     def quantity_to(self, side, price):
         """The lots that an order with a limit would fill now.
@@ -601,84 +887,170 @@ cdef class OrderBook:
         Returns
         -------
         int
-            Lots.
+            Lots, hidden ones included.
         """
-        cdef int s = side_index(side)
+        cdef int sign = side_code(side)
         cdef int64_t limit_ticks = exact_i64(price, "price")
-        cdef const side_t* far = &self.book.side[1 - s]
-        cdef int32_t i
-        total = 0       # a Python integer: sums of levels may pass 64 bits
         self.enter()
         try:
-            for i in range(far.n - 1, -1, -1):
-                if not match_crosses(s, False, limit_ticks, far.levels[i].price_ticks):
-                    break
-                total += far.levels[i].quantity_lots
-            return total
+            return self.reach(sign, limit_ticks)
+        finally:
+            self.leave()
+
+    cdef object walk_cost(self, int sign, int64_t left):
+        """Ticks times lots of a market order, None if the book cannot fill it; inside `enter`."""
+        cdef uint32_t level = book_best_level(&self.book, ASK if sign == SIDE_BUY else BID)
+        cdef int64_t lots
+        total = 0
+        while level != 0:
+            lots = book_level_open(&self.book, level)
+            if lots > left:
+                lots = left
+            total += <object>lots * <object>self.book.ladder.levels[level].price_ticks
+            left -= lots
+            if left == 0:
+                return total
+            level = book_next_level(&self.book, level)
+        return None
+
+    def cost(self, side, quantity):
+        """What a market order would pay or bring now.
+
+        Parameters
+        ----------
+        side : Side
+            The taker's side: 1 looks at the asks.
+        quantity : int
+            Lots, > 0.
+
+        Returns
+        -------
+        int or None
+            Ticks times lots; None if the book cannot fill `quantity`.
+        """
+        cdef int sign = side_code(side)
+        cdef int64_t lots = _orders.exact_int(quantity, "quantity")
+        if lots < 1:
+            raise InputError(f"quantity = {lots}: must be > 0")
+        self.enter()
+        try:
+            return self.walk_cost(sign, lots)
         finally:
             self.leave()
 
     # The whole
 
-    cdef object resting(self):
-        """All resting orders as RESTING_DTYPE, in canonical order, and the largest id accepted."""
-        cdef const order_t* o
+    cdef object owner_ranks(self):
+        """For every order with an owner, by handle: how many of the owner's are older. Inside `enter`."""
         cdef int32_t[::1] rank
-        cdef int32_t h, k, at
-        cdef int64_t i, row = 0
+        cdef int32_t[::1] stop_rank
+        cdef int32_t at
+        cdef int64_t i
+        cdef uint32_t h
+        ranks = np.zeros((self.book.chunks_used << SLOT_BITS) if self.book.rares != NULL else 0, np.int32)
+        stop_ranks = np.zeros(self.book.stops.used, np.int32)
+        rank = ranks
+        stop_rank = stop_ranks
+        for i in range(1, self.book.owners_used):
+            if self.book.owners[i].owner == 0:
+                continue
+            at = 0
+            h = self.book.owners[i].head
+            while h != 0:
+                if h & STOP_BIT:
+                    stop_rank[h & ~<uint32_t>STOP_BIT] = at
+                else:
+                    rank[h] = at
+                at += 1
+                h = book_owner_next(&self.book, h)
+        return ranks, stop_ranks
+
+    cdef object resting_records(self, const int32_t[::1] rank):
+        """All resting orders as RESTING_DTYPE, in canonical order. Inside `enter`."""
+        records = np.zeros(book_count(&self.book), _bookdump.RESTING_DTYPE)
+        cdef const rare_t* rare
+        cdef uint8_t[::1] target
+        cdef _resting_t* o
+        cdef uint32_t level, h
         cdef int s
-        cdef uint64_t[::1] ids
-        cdef int64_t[::1] price, quantity
-        cdef int32_t[::1] owner, owner_rank
-        cdef int8_t[::1] side
-        cdef uint8_t[::1] external
+        if records.size == 0:
+            return records
+        target = records.view(np.uint8)
+        o = <_resting_t*>&target[0]
+        for s in range(2):
+            level = book_best_level(&self.book, s)
+            while level != 0:
+                h = book_front_of(&self.book, level)
+                while h != 0:
+                    rare = book_rare(&self.book, h)
+                    o.order_id = book_id(&self.book, h)
+                    o.price = self.book.ladder.levels[level].price_ticks
+                    o.shown = book_lots(&self.book, h)
+                    o.quantity = book_open(&self.book, h)
+                    o.side = match_side_code(s)
+                    o.external = book_external(&self.book, h)
+                    if rare != NULL:
+                        o.owner = book_owner(&self.book, h)
+                        o.owner_rank = rank[h] if o.owner > 0 else 0
+                        o.flags = rare.flags
+                        o.stp = rare.stp
+                        o.display = self.book.peaks[rare.peak].display if rare.peak != 0 else 0
+                    if h == self.book.top[s]:
+                        o.top = 1
+                    o += 1
+                    h = book_behind(&self.book, h)
+                level = book_next_level(&self.book, level)
+        return records
+
+    cdef object stop_records(self, const int32_t[::1] rank):
+        """All waiting stops as STOP_DTYPE, in canonical order. Inside `enter`."""
+        cdef const stop_t* stop
+        cdef int32_t i
+        rows = []
+        for i in range(1, self.book.stops.used):
+            stop = &self.book.stops.records[i]
+            if stop.state == STOP_WAITING:
+                key = (stop_heap(stop), stop.stop_ticks if stop.side == SIDE_BUY else ~stop.stop_ticks, stop.arrival)
+                rows.append((key, (
+                    stop.id, stop.stop_ticks, stop.price_ticks, stop.lots, stop.display,
+                    book_owner(&self.book, <uint32_t>STOP_BIT | <uint32_t>i), rank[i] if stop.rare.owner_record > 0 else 0,
+                    stop.side, stop.type, stop.tif, stop.rare.flags, stop.rare.stp,
+                )))
+        rows.sort()
+        records = np.zeros(len(rows), _bookdump.STOP_DTYPE)
+        for at, (_, values) in enumerate(rows):
+            for name, value in zip(_bookdump.STOP_FIELDS, values, strict=True):
+                records[name][at] = value
+        return records
+
+    cdef object owner_states(self):
+        """What is known of owners beside their orders, as OWNER_DTYPE. Inside `enter`."""
+        cdef const owner_t* own
+        cdef int32_t i
+        rows = []
+        for i in range(1, self.book.owners_used):
+            own = &self.book.owners[i]
+            if own.owner > 0 and (own.position_high != 0 or own.position_low != 0 or own.lmm_percent != 0):
+                rows.append((own.owner, own.lmm_percent, own.position_high, own.position_low))
+        return np.array(sorted(rows), _bookdump.OWNER_DTYPE)
+
+    cdef object state(self):
+        """Everything that decides what the book does next, in canonical order."""
         self.enter()
         try:
-            n = self.book.orders_live
-            last_id = self.book.last_id
-            ids = np.empty(n, np.uint64)
-            price = np.empty(n, np.int64)
-            quantity = np.empty(n, np.int64)
-            owner = np.empty(n, np.int32)
-            owner_rank = np.empty(n, np.int32)
-            side = np.empty(n, np.int8)
-            external = np.empty(n, np.uint8)
-            rank = np.zeros(self.book.orders_used, np.int32)
-            with nogil:
-                for i in range(self.book.owner_lists.cap):
-                    k = self.book.owner_lists.slots[i].value
-                    if k >= 0:
-                        at = 0
-                        h = self.book.owners[k].head
-                        while h >= 0:
-                            rank[h] = at
-                            at += 1
-                            h = self.book.orders[h].owner_next
-                for s in range(2):
-                    for i in range(self.book.side[s].n - 1, -1, -1):
-                        h = self.book.side[s].levels[i].head
-                        while h >= 0:
-                            o = &self.book.orders[h]
-                            ids[row] = o.id
-                            price[row] = o.price_ticks
-                            quantity[row] = o.quantity_lots
-                            owner[row] = o.owner
-                            owner_rank[row] = rank[h]
-                            side[row] = match_side_code(s)
-                            external[row] = o.flags & ORDER_EXTERNAL
-                            row += 1
-                            h = o.next
+            ranks, stop_ranks = self.owner_ranks()
+            return {
+                "matching": self.matching,
+                "orders": self.resting_records(ranks),
+                "stops": self.stop_records(stop_ranks),
+                "owners": self.owner_states(),
+                "last": self.book.last_ticks if self.book.has_last else None,
+                "mark": self.book.mark_ticks if self.book.has_mark else None,
+                "top_left": tuple(self.book.top_left[s] if self.book.top[s] != 0 else 0 for s in range(2)),
+                "last_id": self.book.last_id,
+            }
         finally:
             self.leave()
-        records = np.zeros(n, _bookdump.RESTING_DTYPE)
-        records["order_id"] = ids
-        records["price"] = price
-        records["quantity"] = quantity
-        records["owner"] = owner
-        records["owner_rank"] = owner_rank
-        records["side"] = side
-        records["external"] = external
-        return records, last_id
 
     def dump(self):
         """The book as bytes: equal books give equal bytes.
@@ -688,7 +1060,7 @@ cdef class OrderBook:
         bytes
             Checksummed, with FORMAT_VERSION; `OrderBook.load` reads them.
         """
-        return _bookdump.pack(*self.resting())
+        return _bookdump.pack(self.state())
 
     @staticmethod
     def load(blob):
@@ -707,38 +1079,86 @@ cdef class OrderBook:
         InputError
             For bytes that are not an unchanged dump of this format version.
         """
-        cdef OrderBook made = OrderBook()
-        cdef int32_t h
-        cdef int64_t i, row
-        cdef int s
-        records, last_id = _bookdump.unpack(blob)
-        place, owned = _bookdump.load_order(records)
-        cdef int64_t n = records.size
-        cdef const uint64_t[::1] ids = records["order_id"].copy()
-        cdef const int64_t[::1] price = records["price"].copy()
-        cdef const int64_t[::1] quantity = records["quantity"].copy()
-        cdef const int32_t[::1] owner = records["owner"].copy()
-        cdef const int8_t[::1] side = records["side"].copy()
-        cdef const uint8_t[::1] external = records["external"].copy()
-        cdef const int64_t[::1] placed = place
-        cdef const int64_t[::1] linked = owned
-        cdef int32_t[::1] handle = np.empty(n, np.int32)
-        for i in range(n):
-            row = placed[i]
-            s = BID if side[row] == 1 else ASK
-            raise_status(book_reserve(&made.book, s, 1, owner[row] > 0))
-            h = book_place(&made.book, s, price[row], quantity[row], owner[row], ids[row], external[row])
-            if h < 0:
-                raise InputError("dump: holds what no book can hold")
-            handle[row] = h
-        for i in range(linked.shape[0]):
-            raise_status(book_reserve(&made.book, BID, 1, True))
-            book_owner_append(&made.book, handle[linked[i]])
-        made.book.last_id = last_id
+        state = _bookdump.unpack(blob)
+        cdef OrderBook made = OrderBook(state["matching"])
+        made.restore(state)
         # Sorting, ranks and padding are right exactly when the book gives these bytes again.
         if not book_check(&made.book) or made.dump() != bytes(blob):
             raise InputError("dump: holds what no book can hold")
         return made
+
+    cdef int restore(self, object state) except -1:
+        """Make an empty book hold a state of `_bookdump.unpack`."""
+        cdef book_t* b = &self.book
+        cdef const _resting_t* o
+        cdef const uint8_t[::1] source
+        cdef const int64_t[::1] placed, linked
+        cdef int64_t[::1] handle
+        cdef int64_t i, h, n = state["orders"].size
+        cdef rare_t* rare
+        cdef stop_t stop
+        cdef int s
+        b.last_id = state["last_id"]
+        b.has_last = state["last"] is not None
+        b.last_ticks = state["last"] or 0
+        b.has_mark = state["mark"] is not None
+        b.mark_ticks = state["mark"] or 0
+        raise_status(book_reserve(b, n + <int64_t>state["stops"].size + 1))
+        place, owned = _bookdump.load_order(state)
+        placed = place
+        linked = owned
+        handles = np.zeros(n + state["stops"].size, np.int64)
+        handle = handles
+        if n > 0:
+            source = state["orders"].view(np.uint8)
+        for i in range(n):
+            o = <const _resting_t*>&source[0] + placed[i]
+            s = BID if o.side == SIDE_BUY else ASK
+            raise_status(book_reserve_rare(b, o.owner > 0, o.display > 0))
+            h = book_place(b, s, o.price, o.shown, o.owner, o.order_id, ORDER_EXTERNAL if o.external else 0)
+            if h < 0:
+                raise InputError("dump: holds what no book can hold")
+            handle[placed[i]] = h
+            if (o.display > 0 or o.top) and o.owner == 0:
+                book_make_rare(b, <uint32_t>h)
+            rare = book_rare(b, <uint32_t>h)
+            if rare != NULL:
+                rare.flags = o.flags
+                rare.stp = o.stp
+                b.reducing += (o.flags & FLAG_REDUCE_ONLY) != 0
+            if o.display > 0:
+                book_hide(b, <uint32_t>h, o.quantity - o.shown, o.display)
+            if o.top:
+                b.top[s] = <uint32_t>h
+                b.top_left[s] = state["top_left"][s]
+        for i, record in enumerate(state["stops"]):
+            memset(&stop, 0, sizeof(stop_t))
+            stop.id = record["order_id"]
+            stop.stop_ticks = record["stop_price"]
+            stop.price_ticks = record["price"]
+            stop.lots = record["quantity"]
+            stop.display = record["display"]
+            stop.side = record["side"]
+            stop.type = record["type"]
+            stop.tif = record["tif"]
+            stop.rare.flags = record["flags"]
+            stop.rare.stp = record["stp"]
+            raise_status(book_reserve_rare(b, record["owner"] > 0, record["display"] > 0))
+            raise_status(stops_reserve(&b.stops, 1))
+            if record["owner"] > 0:
+                stop.rare.owner_record = book_owner_record(b, record["owner"])
+            handle[n + i] = <int64_t>(<uint32_t>STOP_BIT | stops_add(&b.stops, &stop))
+            ids_put(&b.ids, stop.id, <uint32_t>handle[n + i])
+            b.room -= 1
+        for i in range(linked.shape[0]):
+            book_owner_append(b, <uint32_t>handle[linked[i]])
+        for record in state["owners"]:
+            raise_status(book_reserve_rare(b, True, False))
+            i = book_owner_record(b, record["owner"])
+            b.owners[i].lmm_percent = record["lmm_percent"]
+            b.owners[i].position_high = record["position_high"]
+            b.owners[i].position_low = record["position_low"]
+        return 0
 
     def copy(self):
         """An independent copy, made with a few block copies.
@@ -749,15 +1169,15 @@ cdef class OrderBook:
         """
         self.enter()
         try:
-            return orderbook_from(&self.book)
+            return orderbook_from(&self.book, self.matching)
         finally:
             self.leave()
 
     @property
     def digest(self):
-        """32 hex digits: BLAKE2b-128 over the resting orders in canonical order. Books that behave alike have
+        """32 hex digits: BLAKE2b-128 over all that decides what the book does next. Books that behave alike have
         equal digests; the ids that automatic numbering would give next are not part of it."""
-        return _bookdump.digest(self.resting()[0])
+        return _bookdump.digest(self.state())
 
     def _check(self):
         """Is every invariant of the book's inner state true? For tests; it looks at everything."""

@@ -1,27 +1,32 @@
 """What happens from outside the cascade: the parts of a shock, new external levels, and messages to the books."""
 
-from libc.stdint cimport INT64_MAX, int8_t, int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport INT64_MAX, int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from cascade._book cimport (
-    ASK,
-    BID,
     ORDER_EXTERNAL,
     book_add,
+    book_behind,
     book_best,
+    book_best_level,
     book_external_at,
-    book_find,
-    book_fits,
+    book_front,
+    book_front_of,
     book_has,
+    book_id,
+    book_lots,
+    book_next_level,
+    book_owner,
+    book_price,
     book_reduce,
     book_remove,
+    book_side,
     book_t,
-    level_t,
-    order_t,
 )
+from cascade._ladder cimport ASK, BID, level_t
 from cascade._ledger cimport audit_money, book_money, journal, party_of, party_t
 from cascade._liquidate cimport count_wave, wave_row
 from cascade._margin cimport magnitude
-from cascade._match cimport match_prepare, plan_t, sink_next, sink_t
+from cascade._match cimport match_prepare, plan_t, report_cancelled, sink_next, sink_t
 from cascade._run cimport (
     EVENT_CANCEL,
     EVENT_ORDER,
@@ -63,19 +68,22 @@ from cascade._types cimport (
     ERR_CROSSES,
     ERR_MEMORY,
     OK,
+    REASON_BAD_FIELD,
     REASON_BAD_OWNER,
     REASON_BAD_PRICE,
     REASON_BAD_QUANTITY,
+    REASON_BAD_SIDE,
     REASON_BEYOND_DATA,
     REASON_FOK_UNFILLABLE,
     REASON_IOC,
     REASON_NONE,
+    REASON_UNSUPPORTED,
     REASON_USER,
     REPORT_ACK,
-    REPORT_CANCELLED,
     REPORT_MODIFIED,
     REPORT_REJECTED,
     REPORT_TRADE,
+    STP_NONE,
     TIF_FOK,
     TYPE_MARKET,
     order_msg_t,
@@ -131,9 +139,9 @@ cdef inline int64_t at_least_one(int64_t x) noexcept nogil:
 
 cdef inline void rest_external(run_t* r, int i, int side, int64_t price, int64_t lots) noexcept nogil:
     """Rest an external level, anonymous."""
-    cdef int32_t h = book_add(&r.books[i], side, price, lots, EXTERNAL, 0, ORDER_EXTERNAL)
+    cdef int64_t h = book_add(&r.books[i], side, price, lots, EXTERNAL, 0, ORDER_EXTERNAL)
     if h < 0:
-        r.error = h
+        r.error = <int>h
 
 
 cdef inline int64_t cross_external(run_t* r, int i, int side, int64_t price, int64_t lots) noexcept nogil:
@@ -141,15 +149,15 @@ cdef inline int64_t cross_external(run_t* r, int i, int side, int64_t price, int
     cdef party_t external = party_of(r, EXTERNAL, i, 0)
     cdef int sign = 1 if side == BID else -1
     cdef int64_t order = -1, k, value, best
-    cdef int32_t maker
+    cdef uint32_t maker
     while lots > 0 and book_has(&r.books[i], 1 - side) and r.error == 0:
         best = book_best(&r.books[i], 1 - side)
         if (best > price) if side == BID else (best < price):
             break
-        maker = r.books[i].side[1 - side].levels[r.books[i].side[1 - side].n - 1].head
+        maker = book_front(&r.books[i], 1 - side)
         if order < 0:
             order = emit(r, EVENT_ORDER, i, EXTERNAL, -1, sign * lots, price * 1024, 0, -1, 0)
-        k = r.books[i].orders[maker].quantity_lots
+        k = book_lots(&r.books[i], maker)
         if k > lots:
             k = lots
         value = fill(r, i, external, maker, sign * k, order, -1, 0, True)
@@ -165,27 +173,29 @@ cdef inline int32_t lift_external(run_t* r, int i, int side, int64_t factor, int
     """
     cdef book_t* book = &r.books[i]
     cdef moved_t* moved
-    cdef int32_t first = n, level = book.side[side].n - 1, h, following
+    cdef int32_t first = n
+    cdef uint32_t level = book_best_level(book, side), next_level, h, following
     cdef int64_t price
-    while level >= 0:
-        h = book.side[side].levels[level].head
-        price = book.side[side].levels[level].price_ticks
+    while level != 0:
+        next_level = book_next_level(book, level)
+        h = book_front_of(book, level)
+        price = book.ladder.levels[level].price_ticks
         price = wide_low(scaled_down(price, factor) if side == BID else scaled_up(price, factor))
-        while h >= 0:
-            following = book.orders[h].next
-            if book.orders[h].owner == EXTERNAL:
+        while h != 0:
+            following = book_behind(book, h)
+            if book_owner(book, h) == EXTERNAL:
                 if price < 1:
                     dropped[0] += 1
                 elif n > first and (<moved_t*>r.shares)[n - 1].price_ticks == price:
-                    (<moved_t*>r.shares)[n - 1].lots += book.orders[h].quantity_lots
+                    (<moved_t*>r.shares)[n - 1].lots += book_lots(book, h)
                 elif run_room(r, &r.shares, &r.shares_cap, n + 1, SCRATCH_ITEM):
                     moved = <moved_t*>r.shares + n
                     moved.price_ticks = price
-                    moved.lots = book.orders[h].quantity_lots
+                    moved.lots = book_lots(book, h)
                     n += 1
-                book_remove(book, h)    # the level goes with its last order: levels below keep their places
+                book_remove(book, h)
             h = following
-        level -= 1
+        level = next_level
     return n
 
 
@@ -236,7 +246,7 @@ cdef inline void shock_depth(run_t* r, const op_t* op) noexcept nogil:
     cdef int64_t lots, shock
     cdef int64_t bid = book_best(book, BID) if book_has(book, BID) else 0
     cdef int64_t ask = book_best(book, ASK) if book_has(book, ASK) else 0
-    cdef int32_t level, h, following
+    cdef uint32_t level, next_level, h, following
     if op.quantity == 0:    # the first of an instrument's rows: all of them measure from the mid before any
         r.depth_twice_mid = (bid if bid else ask) + (ask if ask else bid)
     shock = emit(r, EVENT_SHOCK, i, -1, -1, 0, 0, 0, -1, PART_DEPTH)
@@ -244,20 +254,21 @@ cdef inline void shock_depth(run_t* r, const op_t* op) noexcept nogil:
     for side in range(2):
         if op.side != 0 and (op.side > 0) != (side == BID):
             continue
-        level = book.side[side].n - 1
-        while level >= 0:
-            if within_distance(book.side[side].levels[level].price_ticks, r.depth_twice_mid, op.low, op.high):
-                h = book.side[side].levels[level].head
-                while h >= 0:
-                    following = book.orders[h].next
-                    if book.orders[h].owner == EXTERNAL:
-                        lots = wide_low(scaled_down(book.orders[h].quantity_lots, op.rate))
+        level = book_best_level(book, side)
+        while level != 0:
+            next_level = book_next_level(book, level)
+            if within_distance(book.ladder.levels[level].price_ticks, r.depth_twice_mid, op.low, op.high):
+                h = book_front_of(book, level)
+                while h != 0:
+                    following = book_behind(book, h)
+                    if book_owner(book, h) == EXTERNAL:
+                        lots = wide_low(scaled_down(book_lots(book, h), op.rate))
                         if lots > 0:
                             book_reduce(book, h, lots)
                         else:
                             book_remove(book, h)
                     h = following
-            level -= 1
+            level = next_level
     shadow_update(r, i, shock)
 
 
@@ -319,14 +330,14 @@ cdef inline void apply_op(run_t* r, const op_t* op) noexcept nogil:
 cdef inline int64_t best_external(const run_t* r, int i, int side) noexcept nogil:
     """The best price at which the external account rests on a side; 0 if nowhere."""
     cdef const book_t* book = &r.books[i]
-    cdef int32_t level = book.side[side].n - 1, h
-    while level >= 0:
-        h = book.side[side].levels[level].head
-        while h >= 0:
-            if book.orders[h].owner == EXTERNAL:
-                return book.side[side].levels[level].price_ticks
-            h = book.orders[h].next
-        level -= 1
+    cdef uint32_t level = book_best_level(book, side), h
+    while level != 0:
+        h = book_front_of(book, level)
+        while h != 0:
+            if book_owner(book, h) == EXTERNAL:
+                return book.ladder.levels[level].price_ticks
+            h = book_behind(book, h)
+        level = book_next_level(book, level)
     return 0
 
 
@@ -340,7 +351,7 @@ cdef inline int set_levels(
     cdef instrument_t* ins = &r.instruments[i]
     cdef book_t* book = &r.books[i]
     cdef int64_t facing = best_external(r, i, 1 - side), shock, k, left
-    cdef int32_t h
+    cdef uint32_t h
     for k in range(n):
         if lots[k] > 0 and facing > 0 and ((prices[k] >= facing) if side == BID else (prices[k] <= facing)):
             bad[0] = k
@@ -350,9 +361,9 @@ cdef inline int set_levels(
     shock = emit(r, EVENT_SHOCK, i, -1, -1, 0, 0, 0, -1, PART_LEVELS)
     for k in range(n):
         h = book_external_at(book, side, prices[k])
-        if h >= 0 and lots[k] > 0:
+        if h != 0 and lots[k] > 0:
             book_reduce(book, h, lots[k])
-        elif h >= 0:
+        elif h != 0:
             book_remove(book, h)
         elif lots[k] > 0:
             left = cross_external(r, i, side, prices[k], lots[k])
@@ -374,23 +385,31 @@ cdef inline int64_t lots_within(const run_t* r, int i, int side, int64_t limit, 
     cdef const book_t* book = &r.books[i]
     cdef int far = ASK if side > 0 else BID
     cdef int64_t bound = walk_bound(r, i, side, limit), sum_lots = 0
-    cdef int32_t level = book.side[far].n - 1
+    cdef uint32_t level = book_best_level(book, far)
     cdef const level_t* v
-    while level >= 0 and sum_lots < most:
-        v = &book.side[far].levels[level]
+    while level != 0 and sum_lots < most:
+        v = &book.ladder.levels[level]
         if (v.price_ticks > bound) if side > 0 else (v.price_ticks < bound):
             break
         sum_lots = v.quantity_lots if sum_lots == 0 else sum_lots + (
             v.quantity_lots if v.quantity_lots < most - sum_lots else most - sum_lots
         )
-        level -= 1
+        level = book_next_level(book, level)
     return sum_lots
+
+
+cdef inline bint bad_fields(int reason) noexcept nogil:
+    """Is a message refused for what it says, whatever the book holds?"""
+    return reason == REASON_BAD_FIELD or reason == REASON_BAD_SIDE or reason == REASON_BAD_QUANTITY or reason == REASON_BAD_OWNER
 
 
 cdef inline int message_refusal(run_t* r, int i, const order_msg_t* m, plan_t* p) noexcept nogil:
     """Why a message is refused beyond what the book alone says: owner and price, then what is known of the book."""
     cdef bint is_new = m.action == ACTION_NEW
     cdef bint at_market = is_new and m.type == TYPE_MARKET
+    # Stops, icebergs, reduce-only and self-trade prevention are for books alone; a market has rules of its own for these.
+    if is_new and (m.type > TYPE_MARKET or m.display != 0 or m.flags != 0 or m.stp != STP_NONE) and not bad_fields(p.reason):
+        return REASON_UNSUPPORTED
     if p.reason != REASON_NONE or m.action == ACTION_CANCEL:
         return p.reason
     if is_new and m.owner != EXTERNAL:
@@ -411,23 +430,22 @@ cdef inline int64_t take_from_book(
 ) noexcept nogil:
     """Trade within the limit and the knowledge of the book, a report a fill; the lots left."""
     cdef party_t party
-    cdef int32_t maker
-    cdef const order_t* o
+    cdef uint32_t maker
+    cdef const book_t* book = &r.books[i]
     cdef report_t* report
     cdef int64_t k, value
     while lots > 0 and r.error == 0:
         maker = next_maker(r, i, side, limit)
-        if maker < 0:
+        if maker == 0:
             break
         party = party_of(r, owner, i, 0)    # only now: who does not trade gets no row
-        o = &r.books[i].orders[maker]
-        k = lots if lots < o.quantity_lots else o.quantity_lots
+        k = lots if lots < book_lots(book, maker) else book_lots(book, maker)
         lots -= k
         report = sink_next(sink, REPORT_TRADE, id, owner, row)
-        report.maker_id = o.id
-        report.maker_owner = o.owner
+        report.maker_id = book_id(book, maker)
+        report.maker_owner = book_owner(book, maker)
         report.side = <int8_t>side
-        report.price = o.price_ticks
+        report.price = book_price(book, maker)
         report.quantity = k
         report.leaves = lots
         value = fill(r, i, party, maker, side * k, order, -1, 0, False)
@@ -436,21 +454,11 @@ cdef inline int64_t take_from_book(
     return lots
 
 
-cdef inline void report_cancelled(
-    sink_t* sink, uint64_t id, int32_t owner, int64_t row, int side, int64_t price, int64_t lots, int reason
-) noexcept nogil:
-    cdef report_t* report = sink_next(sink, REPORT_CANCELLED, id, owner, row)
-    report.side = <int8_t>side
-    report.price = price
-    report.quantity = lots
-    report.reason = <uint8_t>reason
-
-
 cdef inline void rest_order(run_t* r, int i, int side, int64_t price, int64_t lots, int32_t owner, uint64_t id, int64_t order) noexcept nogil:
     """Rest what is left of an order."""
-    cdef int32_t h = book_add(&r.books[i], BID if side > 0 else ASK, price, lots, owner, id, 0)
+    cdef int64_t h = book_add(&r.books[i], BID if side > 0 else ASK, price, lots, owner, id, 0)
     if h < 0:
-        r.error = h
+        r.error = <int>h
         return
     shadow_update(r, i, order)
 
@@ -470,23 +478,23 @@ cdef inline void new_order(run_t* r, int i, const order_msg_t* m, const plan_t* 
     order = emit(r, EVENT_ORDER, i, m.owner, -1, m.side * m.quantity, shown, 0, -1, 0)
     left = take_from_book(r, i, m.owner, m.order_id, m.side, limit, m.quantity, order, row, sink)
     beyond = left > 0 and meets_the_unknown(r, i, m.side, limit)
-    if left > 0 and p.rests and not beyond:
+    if left > 0 and p.taker.rests and not beyond:
         rest_order(r, i, m.side, limit, left, m.owner, m.order_id, order)
     elif left > 0:
         reason = REASON_BEYOND_DATA if beyond else REASON_IOC
         emit(r, EVENT_CANCEL, i, m.owner, -1, m.side * left, 0, 0, order, reason)
-        report_cancelled(sink, m.order_id, m.owner, row, m.side, m.price, left, reason)
+        report_cancelled(sink, m.order_id, m.owner, row, p.taker.side, m.price, left, 0, reason)
 
 
 cdef inline void modify_order(run_t* r, int i, const order_msg_t* m, const plan_t* p, int64_t row, sink_t* sink) noexcept nogil:
     """Less at the same price keeps its place; anything else leaves it, trades as a taker and rests last."""
-    cdef const order_t* o = &r.books[i].orders[p.handle]
-    cdef int side = 1 if o.side == BID else -1
-    cdef int32_t owner = o.owner
+    cdef const book_t* book = &r.books[i]
+    cdef int side = 1 if p.taker.side == BID else -1
+    cdef int32_t owner = p.taker.owner
     cdef int64_t order, left
     cdef report_t* report
     if p.in_place:
-        emit(r, EVENT_CANCEL, i, owner, -1, side * (o.quantity_lots - m.quantity), 0, 0, -1, REASON_USER)
+        emit(r, EVENT_CANCEL, i, owner, -1, side * (book_lots(book, p.handle) - m.quantity), 0, 0, -1, REASON_USER)
         book_reduce(&r.books[i], p.handle, m.quantity)
     else:
         cancel_order(r, i, p.handle, -1, REASON_USER)
@@ -494,7 +502,7 @@ cdef inline void modify_order(run_t* r, int i, const order_msg_t* m, const plan_
         left = take_from_book(r, i, owner, m.order_id, side, m.price, m.quantity, order, row, sink)
         if left > 0 and meets_the_unknown(r, i, side, m.price):
             emit(r, EVENT_CANCEL, i, owner, -1, side * left, 0, 0, order, REASON_BEYOND_DATA)
-            report_cancelled(sink, m.order_id, owner, row, side, m.price, left, REASON_BEYOND_DATA)
+            report_cancelled(sink, m.order_id, owner, row, p.taker.side, m.price, left, 0, REASON_BEYOND_DATA)
         elif left > 0:
             rest_order(r, i, side, m.price, left, owner, m.order_id, order)
     report = sink_next(sink, REPORT_MODIFIED, m.order_id, owner, row)
@@ -506,8 +514,7 @@ cdef inline void submit_one(run_t* r, int i, const order_msg_t* m, int64_t row, 
     """Deal with one message; the sink has room for a report of every resting order and three more."""
     cdef plan_t p
     cdef report_t* report
-    cdef const order_t* o
-    cdef int side
+    cdef const book_t* book = &r.books[i]
     outside(r)
     match_prepare(&r.books[i], m, row, &p)
     p.reason = message_refusal(r, i, m, &p)
@@ -522,7 +529,8 @@ cdef inline void submit_one(run_t* r, int i, const order_msg_t* m, int64_t row, 
     elif m.action == ACTION_MODIFY:
         modify_order(r, i, m, &p, row, sink)
     else:
-        o = &r.books[i].orders[p.handle]
-        side = 1 if o.side == BID else -1
-        report_cancelled(sink, o.id, o.owner, row, side, o.price_ticks, o.quantity_lots, REASON_USER)
+        report_cancelled(
+            sink, m.order_id, book_owner(book, p.handle), row, book_side(book, p.handle), book_price(book, p.handle),
+            book_lots(book, p.handle), 0, REASON_USER
+        )
         cancel_order(r, i, p.handle, -1, REASON_USER)

@@ -2,31 +2,94 @@
 
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
 from libc.stdint cimport int32_t, int64_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memmove, memset
 
 from cascade._types cimport ERR_MEMORY, MAX_HANDLES, OK
 
 
-cdef inline void* array_grow(void* items, int32_t* cap, int64_t want, size_t size) noexcept nogil:
-    """Room for `want` >= 1 items of `size` bytes: `items` itself, its moved successor, or NULL with nothing
-    changed."""
-    cdef int64_t room = cap[0]
-    cdef void* grown
-    if want <= room:
-        return items
+cdef extern from *:
+    """
+    #if defined(__linux__)
+    #include <sys/mman.h>
+    #endif
+    /* Large memory in large pages: fewer faults while it is filled, fewer misses of the address cache after. */
+    static inline void cascade_large_pages(void *p, size_t n) {
+    #if defined(__linux__) && defined(MADV_HUGEPAGE)
+        uintptr_t start = ((uintptr_t)p + 4095) & ~(uintptr_t)4095;
+        if (n >= 4u << 20) madvise((void *)start, ((uintptr_t)p + n - start) & ~(uintptr_t)4095, MADV_HUGEPAGE);
+    #endif
+    }
+    """
+    void large_pages "cascade_large_pages"(void* memory, size_t bytes) noexcept nogil
+
+
+cdef enum:
+    ARRAY_LARGE = 0x100000  # bytes from which an array grows by a quarter instead of doubling
+
+
+cdef inline int64_t array_room(int64_t cap, int64_t want, size_t size) noexcept nogil:
+    """The capacity to which an array grows for `want` > cap items of `size` bytes; 0 beyond the handles."""
+    cdef int64_t room = cap + (cap >> 2 if <size_t>cap * size > <size_t>ARRAY_LARGE else cap)
     if want > MAX_HANDLES:
-        return NULL
-    room = 2 * room
+        return 0
     if room < 16:
         room = 16
     if room < want:
         room = want
-    if room > MAX_HANDLES:
-        room = MAX_HANDLES
-    grown = PyMem_RawRealloc(items, <size_t>room * size)
-    if grown != NULL:
-        cap[0] = <int32_t>room
-    return grown
+    return room if room < MAX_HANDLES else MAX_HANDLES
+
+
+cdef inline int array_fit(void** items, int32_t* cap, int64_t want, size_t size) noexcept nogil:
+    """Room for `want` items of `size` bytes in all. ERR_MEMORY leaves the array as it was."""
+    cdef int64_t room
+    cdef void* grown
+    if want <= cap[0]:
+        return OK
+    room = array_room(cap[0], want, size)
+    grown = PyMem_RawRealloc(items[0], <size_t>room * size) if room > 0 else NULL
+    if grown == NULL:
+        return ERR_MEMORY
+    large_pages(grown, <size_t>room * size)
+    items[0] = grown
+    cap[0] = <int32_t>room
+    return OK
+
+
+# Memory whose start lies on a cache line. Invariant: items == raw rounded up to LINE bytes.
+ctypedef struct lines_t:
+    void* raw
+    void* items
+    int32_t cap             # items of the size that every call names
+
+
+cdef enum:
+    LINE = 64
+
+
+cdef inline int lines_fit(lines_t* a, int64_t want, size_t size) noexcept nogil:
+    """array_fit for aligned memory."""
+    cdef size_t offset = <size_t>a.items - <size_t>a.raw, moved
+    cdef int64_t room
+    cdef void* grown
+    if want <= a.cap:
+        return OK
+    room = array_room(a.cap, want, size)
+    grown = PyMem_RawRealloc(a.raw, <size_t>room * size + LINE) if room > 0 else NULL
+    if grown == NULL:
+        return ERR_MEMORY
+    large_pages(grown, <size_t>room * size)
+    moved = (<size_t>LINE - <size_t>grown % <size_t>LINE) % <size_t>LINE
+    if moved != offset and a.cap > 0:
+        memmove(<char*>grown + moved, <char*>grown + offset, <size_t>a.cap * size)
+    a.raw = grown
+    a.items = <char*>grown + moved
+    a.cap = <int32_t>room
+    return OK
+
+
+cdef inline void lines_free(lines_t* a) noexcept nogil:
+    PyMem_RawFree(a.raw)
+    memset(a, 0, sizeof(lines_t))
 
 
 ctypedef struct idslot_t:
@@ -62,6 +125,13 @@ cdef inline void idmap_free(idmap_t* m) noexcept nogil:
     """Give the memory back; the map is empty and usable after it."""
     PyMem_RawFree(m.slots)
     idmap_init(m)
+
+
+cdef inline void idmap_clear(idmap_t* m) noexcept nogil:
+    """Take every key out; the memory stays."""
+    if m.cap > 0:
+        memset(m.slots, 0xFF, <size_t>m.cap * sizeof(idslot_t))     # every value -1
+    m.n = 0
 
 
 cdef inline int32_t idmap_get(const idmap_t* m, uint64_t key) noexcept nogil:

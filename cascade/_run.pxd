@@ -3,8 +3,8 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t
 
 from cascade._book cimport book_t
-from cascade._pool cimport array_grow, idmap_t
-from cascade._types cimport ERR_MEMORY
+from cascade._pool cimport array_fit, idmap_t
+from cascade._types cimport ERR_MEMORY, OK
 from cascade._wide cimport fraction_t, wide_t
 
 
@@ -432,14 +432,9 @@ ctypedef struct run_t:
 
 cdef inline bint run_room(run_t* r, void** items, int32_t* cap, int64_t want, size_t size) noexcept nogil:
     """Room for `want` items; without it the run is void."""
-    cdef void* grown
-    if want <= cap[0]:
-        return True
-    grown = array_grow(items[0], cap, want, size)
-    if grown == NULL:
+    if array_fit(items, cap, want, size) != OK:
         r.error = ERR_MEMORY
         return False
-    items[0] = grown
     return True
 
 

@@ -1,18 +1,20 @@
 """Trading in a running market: shadow marks, the taker's walk within what is known of a book, cancellations."""
 
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t
 
 from cascade._book cimport (
-    ASK,
-    BID,
     book_best,
     book_front,
     book_has,
+    book_lots,
+    book_owner,
+    book_price,
     book_remove,
+    book_side,
     book_t,
     book_take,
-    order_t,
 )
+from cascade._ladder cimport ASK, BID
 from cascade._ledger cimport charge, party_of, party_t, trade
 from cascade._margin cimport trade_value
 from cascade._run cimport (
@@ -110,17 +112,17 @@ cdef inline int64_t walk_bound(const run_t* r, int i, int side, int64_t limit) n
     return limit if limit < ins.known_ask else ins.known_ask
 
 
-cdef inline int32_t next_maker(const run_t* r, int i, int side, int64_t limit) noexcept nogil:
-    """The order that a taker on `side` meets next within its limit and within what is known; -1 if none."""
+cdef inline uint32_t next_maker(const run_t* r, int i, int side, int64_t limit) noexcept nogil:
+    """The order that a taker on `side` meets next within its limit and within what is known; 0 if none."""
     cdef const book_t* book = &r.books[i]
     cdef int far = BID if side < 0 else ASK
     cdef int64_t best
     if not book_has(book, far):
-        return -1
+        return 0
     best = book_best(book, far)
     if side < 0:
-        return book_front(book, far) if best >= walk_bound(r, i, side, limit) else -1
-    return book_front(book, far) if best <= walk_bound(r, i, side, limit) else -1
+        return book_front(book, far) if best >= walk_bound(r, i, side, limit) else 0
+    return book_front(book, far) if best <= walk_bound(r, i, side, limit) else 0
 
 
 cdef inline bint meets_the_unknown(run_t* r, int i, int side, int64_t limit) noexcept nogil:
@@ -135,13 +137,12 @@ cdef inline bint meets_the_unknown(run_t* r, int i, int side, int64_t limit) noe
 
 
 cdef inline int64_t fill(
-    run_t* r, int i, party_t taker, int32_t maker, int64_t lots, int64_t order, int64_t money_cause, int flags, bint quiet
+    run_t* r, int i, party_t taker, uint32_t maker, int64_t lots, int64_t order, int64_t money_cause, int flags, bint quiet
 ) noexcept nogil:
     """Trade signed lots against a resting order at its price; the taker's signed value. `quiet`: leave the marks for later."""
     cdef const terms_t* t = &r.terms[i]
-    cdef const order_t* o = &r.books[i].orders[maker]
-    cdef int64_t price = o.price_ticks, value = trade_value(t, lots, price), seq
-    cdef party_t owner = party_of(r, o.owner, i, 0)
+    cdef int64_t price = book_price(&r.books[i], maker), value = trade_value(t, lots, price), seq
+    cdef party_t owner = party_of(r, book_owner(&r.books[i], maker), i, 0)
     seq = trade(r, EVENT_FILL, taker, owner, i, lots, value, price, order, money_cause, flags)
     r.taker_fees = wide_add(r.taker_fees, wide_of(charge(r, taker.account, t.taker_fee, value, i, money_cause)))
     charge(r, owner.account, t.maker_fee, value, i, money_cause)
@@ -154,22 +155,22 @@ cdef inline int64_t fill(
     return value
 
 
-cdef inline void cancel_order(run_t* r, int i, int32_t h, int64_t cause, int reason) noexcept nogil:
+cdef inline void cancel_order(run_t* r, int i, uint32_t h, int64_t cause, int reason) noexcept nogil:
     """Take a resting order off its book."""
-    cdef const order_t* o = &r.books[i].orders[h]
-    cdef int64_t lots = o.quantity_lots if o.side == BID else -o.quantity_lots
-    cdef int64_t seq = emit(r, EVENT_CANCEL, i, o.owner, -1, lots, 0, 0, cause, reason)
+    cdef const book_t* book = &r.books[i]
+    cdef int64_t lots = book_lots(book, h) if book_side(book, h) == BID else -book_lots(book, h)
+    cdef int64_t seq = emit(r, EVENT_CANCEL, i, book_owner(book, h), -1, lots, 0, 0, cause, reason)
     book_remove(&r.books[i], h)
     r.instruments[i].book_dirty = True
     shadow_update(r, i, seq)
 
 
-cdef inline bint gives_way(run_t* r, int i, int32_t taker, int32_t maker, int64_t order) noexcept nogil:
+cdef inline bint gives_way(run_t* r, int i, int32_t taker, uint32_t maker, int64_t order) noexcept nogil:
     """A liquidation never trades with its owner's own orders: they are taken off as it meets them."""
     cdef int32_t owner = taker
     if taker != EXTERNAL and r.accounts[taker].mode == MODE_ISOLATED:
         owner = r.accounts[taker].parent
-    if owner == EXTERNAL or r.books[i].orders[maker].owner != owner:
+    if owner == EXTERNAL or book_owner(&r.books[i], maker) != owner:
         return False
     cancel_order(r, i, maker, order, REASON_STP)
     return True
@@ -188,17 +189,17 @@ cdef inline walked_t walk(
     """Take up to `lots` (signed) within `limit`."""
     cdef int side = 1 if lots > 0 else -1
     cdef walked_t w
-    cdef int32_t maker
+    cdef uint32_t maker
     cdef int64_t k
     w.left = lots if lots > 0 else -lots
     w.value = 0
     while w.left > 0 and r.error == 0:
         maker = next_maker(r, i, side, limit)
-        if maker < 0:
+        if maker == 0:
             break
         if gives_way(r, i, taker.account, maker, order):
             continue
-        k = r.books[i].orders[maker].quantity_lots
+        k = book_lots(&r.books[i], maker)
         if k > w.left:
             k = w.left
         w.value += fill(r, i, taker, maker, side * k, order, money_cause, flags, False)

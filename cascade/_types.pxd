@@ -1,6 +1,6 @@
 """Records, codes and status values that the units share; records.py holds the same numbers for Python."""
 
-from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 
 # What a fallible unit function returns: OK, or a negative status with nothing changed.
@@ -37,10 +37,15 @@ cdef enum:
 
 cdef enum:
     FLAG_REDUCE_ONLY = 1
-    FLAGS_KNOWN = 1
+    FLAG_MARK_TRIGGER = 2
+    FLAGS_KNOWN = 3
 
 cdef enum:
     STP_NONE = 0
+    STP_TAKER = 1
+    STP_MAKER = 2
+    STP_BOTH = 3
+    STP_DECREMENT = 4
     STP_LAST = 4
 
 cdef enum:
@@ -70,6 +75,7 @@ cdef enum:
     REASON_BAD_OWNER = 15
     REASON_BEYOND_DATA = 16
     REASON_CAPACITY = 17
+    REASON_UNALLOCATED = 18
 
 
 # ORDER_DTYPE: one message. Packed, because a caller's array may start at any byte.
@@ -106,3 +112,14 @@ ctypedef packed struct report_t:
     uint8_t action          # rejections only
     uint8_t reason
     uint8_t pad[4]
+
+
+# What few orders have, beside their id and lots. Invariant: an order with owner_record > 0 is linked in that owner's list.
+ctypedef struct rare_t:
+    int32_t owner_record    # 0: the order is nobody's
+    uint32_t owner_prev     # handle of the owner's earlier order, 0 at the front
+    uint32_t owner_next     # of the later one, 0 at the end
+    uint32_t peak           # record of an iceberg, 0: all of it shows
+    uint8_t flags           # FLAG_...
+    uint8_t stp
+    uint8_t pad[2]

@@ -1,0 +1,418 @@
+"""The price levels of both sides: records, and for each side a radix tree over its prices.
+
+Prices are looked at as ranks, unsigned numbers that grow as a price gets better, so that both sides are searched by the
+same code. A tree has 16-way nodes and no node where paths do not part; narrow books keep runs of 16 neighbouring prices
+in one node, which a small table of hints reaches in one step.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from cascade._pool cimport array_fit, lines_fit, lines_free, lines_t
+from cascade._types cimport ERR_MEMORY, OK
+
+from cpython.mem cimport PyMem_RawFree
+
+cdef extern from *:
+    int __builtin_ctz(unsigned int) noexcept nogil
+    int __builtin_clz(unsigned int) noexcept nogil
+    int __builtin_clzll(unsigned long long) noexcept nogil
+    bint likely(bint) noexcept nogil
+    bint unlikely(bint) noexcept nogil
+
+
+cdef enum:
+    BID = 0
+    ASK = 1
+
+cdef enum:
+    LEVEL_HIDES = 1         # flag: an iceberg has rested here since the level began
+
+cdef enum:
+    LEAF = 0x80000000       # in a child: the rest is a level, not a node
+    HINTS = 256             # a power of two
+    NO_SHIFT = 0xFF         # of a node that is not in use
+
+
+# A price level, 32 bytes. Invariant: never empty once an order has joined it; quantity_lots and count are the sum of
+# what its orders show and their number. A free cell has count 0 and is linked by `head`.
+ctypedef struct level_t:
+    int64_t price_ticks
+    int64_t quantity_lots   # <= INT64_MAX, hidden lots included, checked when an order joins
+    uint32_t head           # oldest chunk of the queue
+    uint32_t tail           # youngest
+    int32_t count
+    uint8_t side            # BID or ASK
+    uint8_t flags
+
+
+# A node of a tree: the ranks below it agree in all bits from shift + 4 up and part at `shift`. Invariant: bits are the
+# children that are there, one at least (two when it was made); a free node has NO_SHIFT and is linked by child[0].
+ctypedef struct node_t:
+    uint64_t run            # of a node at shift 0 run_of() its prices, else 0: one compare tells whether a hint holds
+    uint64_t key            # the bits that agree, the others 0
+    uint32_t child[16]      # by the four bits at `shift`; 0: none
+    uint16_t bits
+    uint8_t shift           # 0, 4 .. 60
+
+
+# Both sides. Invariant: best and best_ticks name the best level (0: none); crossing[side] is the other side's best price
+# as a rank of `side`, and the highest rank where there is none; a hint names a node or level or is out of
+# date, which its content tells. Level 0 and node 0 are never used.
+ctypedef struct ladder_t:
+    uint32_t best[2]
+    uint32_t root[2]        # a child
+    int64_t best_ticks[2]
+    uint64_t crossing[2]    # an order of lower rank cannot trade
+    int32_t n[2]            # levels a side
+    level_t* levels
+    node_t* nodes
+    lines_t levels_mem
+    int32_t nodes_cap
+    int32_t levels_used     # cells ever handed out, the first included
+    int32_t nodes_used
+    uint32_t levels_free    # first free cell, 0 if none
+    uint32_t nodes_free
+    uint32_t hints[2][HINTS]    # by the rank without its last four bits
+
+
+cdef inline uint64_t rank_of(int side, int64_t price) noexcept nogil:
+    """A number that grows as the price gets better."""
+    return <uint64_t>price ^ ((<uint64_t>1 << 63) - <uint64_t>side)
+
+
+cdef inline uint64_t run_of(int side, uint64_t rank) noexcept nogil:
+    """A name of the run of 16 prices that a rank lies in; never 0."""
+    return (rank & ~<uint64_t>15) | <uint64_t>(2 + side)
+
+
+cdef inline void ladder_set_best(ladder_t* l, int side, uint32_t level, int64_t price) noexcept nogil:
+    """Note a side's best level, 0 for none."""
+    l.best[side] = level
+    l.best_ticks[side] = price
+    l.crossing[1 - side] = rank_of(1 - side, price) if level != 0 else ~<uint64_t>0
+
+
+cdef inline int ladder_reserve(ladder_t* l, int64_t levels) noexcept nogil:
+    """Room for `levels` more levels. ERR_MEMORY leaves the content as it was."""
+    # Every new level brings at most one new node.
+    if lines_fit(&l.levels_mem, <int64_t>l.levels_used + levels, sizeof(level_t)) != OK:
+        return ERR_MEMORY
+    l.levels = <level_t*>l.levels_mem.items
+    return array_fit(<void**>&l.nodes, &l.nodes_cap, <int64_t>l.nodes_used + levels, sizeof(node_t))
+
+
+cdef inline int ladder_init(ladder_t* l) noexcept nogil:
+    """No levels."""
+    memset(l, 0, sizeof(ladder_t))
+    if ladder_reserve(l, 8) != OK:
+        lines_free(&l.levels_mem)
+        memset(l, 0, sizeof(ladder_t))
+        return ERR_MEMORY
+    memset(&l.levels[0], 0, sizeof(level_t))
+    memset(&l.nodes[0], 0, sizeof(node_t))
+    l.nodes[0].shift = NO_SHIFT
+    l.levels_used = 1
+    l.nodes_used = 1
+    ladder_set_best(l, BID, 0, 0)
+    ladder_set_best(l, ASK, 0, 0)
+    return OK
+
+
+cdef inline void ladder_clear(ladder_t* l) noexcept nogil:
+    """No levels; the memory stays."""
+    memset(l.root, 0, sizeof(l.root))
+    memset(l.n, 0, sizeof(l.n))
+    memset(l.hints, 0, sizeof(l.hints))
+    l.levels_used = 1
+    l.nodes_used = 1
+    l.levels_free = 0
+    l.nodes_free = 0
+    ladder_set_best(l, BID, 0, 0)
+    ladder_set_best(l, ASK, 0, 0)
+
+
+cdef inline void ladder_free(ladder_t* l) noexcept nogil:
+    """Give all memory back."""
+    lines_free(&l.levels_mem)
+    PyMem_RawFree(l.nodes)
+    memset(l, 0, sizeof(ladder_t))
+
+
+cdef inline int ladder_copy_room(ladder_t* dst, const ladder_t* src) noexcept nogil:
+    """Memory in `dst` for a copy of `src`; its content stays."""
+    if lines_fit(&dst.levels_mem, src.levels_used, sizeof(level_t)) != OK:
+        return ERR_MEMORY
+    dst.levels = <level_t*>dst.levels_mem.items
+    return array_fit(<void**>&dst.nodes, &dst.nodes_cap, src.nodes_used, sizeof(node_t))
+
+
+cdef inline void ladder_copy(ladder_t* dst, const ladder_t* src) noexcept nogil:
+    """Make `dst` equal to `src`; ladder_copy_room has made the room."""
+    cdef level_t* levels = dst.levels
+    cdef node_t* nodes = dst.nodes
+    cdef lines_t levels_mem = dst.levels_mem
+    cdef int32_t nodes_cap = dst.nodes_cap
+    memcpy(levels, src.levels, <size_t>src.levels_used * sizeof(level_t))
+    memcpy(nodes, src.nodes, <size_t>src.nodes_used * sizeof(node_t))
+    dst[0] = src[0]
+    dst.levels = levels
+    dst.nodes = nodes
+    dst.levels_mem = levels_mem
+    dst.nodes_cap = nodes_cap
+
+
+cdef inline uint64_t key_mask(int shift) noexcept nogil:
+    """The bits from shift + 4 up."""
+    return (~<uint64_t>0 << shift) << 4
+
+
+cdef inline uint32_t* ladder_hint(ladder_t* l, int side, uint64_t rank) noexcept nogil:
+    return &l.hints[side][(rank >> 4) & (HINTS - 1)]
+
+
+cdef inline uint32_t ladder_find_slow(ladder_t* l, int side, uint64_t rank, int64_t price) noexcept nogil:
+    """ladder_find from the root down; leaves a hint."""
+    cdef const node_t* n
+    cdef uint32_t h = l.root[side]
+    while h != 0 and not h & LEAF:
+        n = &l.nodes[h]
+        if (rank ^ n.key) & key_mask(n.shift):
+            return 0
+        if n.shift == 0:
+            ladder_hint(l, side, rank)[0] = h
+        h = n.child[(rank >> n.shift) & 15]
+    h &= ~<uint32_t>LEAF
+    if h == 0 or l.levels[h].price_ticks != price:
+        return 0
+    return h
+
+
+cdef inline uint32_t ladder_find(ladder_t* l, int side, uint64_t rank, int64_t price) noexcept nogil:
+    """The level of a price and its rank, 0 if there is none. O(1) near where levels were found before, else O(log levels)."""
+    cdef uint32_t h = ladder_hint(l, side, rank)[0]
+    cdef const node_t* n = &l.nodes[h]
+    if likely(n.run == run_of(side, rank)):
+        return n.child[rank & 15] & ~<uint32_t>LEAF
+    return ladder_find_slow(l, side, rank, price)
+
+
+cdef inline uint32_t node_new(ladder_t* l, int side, uint64_t rank, int shift) noexcept nogil:
+    """A node without children whose ranks agree with `rank` above `shift`."""
+    cdef uint32_t h = l.nodes_free
+    cdef node_t* n
+    if h != 0:
+        l.nodes_free = l.nodes[h].child[0]
+    else:
+        h = <uint32_t>l.nodes_used
+        l.nodes_used += 1
+    n = &l.nodes[h]
+    memset(n, 0, sizeof(node_t))
+    n.key = rank & key_mask(shift)
+    n.shift = <uint8_t>shift
+    n.run = run_of(side, rank) if shift == 0 else 0
+    return h
+
+
+cdef inline void node_set(node_t* n, uint64_t rank, uint32_t child) noexcept nogil:
+    cdef int i = (rank >> n.shift) & 15
+    n.child[i] = child
+    n.bits |= <uint16_t>(1 << i)
+
+
+cdef inline uint32_t ladder_add(ladder_t* l, int side, int64_t price) noexcept nogil:
+    """A new, empty level at a price that has none; ladder_reserve has made the room."""
+    cdef uint64_t rank = rank_of(side, price), key
+    cdef uint32_t made = l.levels_free, h
+    cdef uint32_t* p
+    cdef level_t* v
+    cdef node_t* n
+    if made != 0:
+        l.levels_free = l.levels[made].head
+    else:
+        made = <uint32_t>l.levels_used
+        l.levels_used += 1
+    v = &l.levels[made]
+    memset(v, 0, sizeof(level_t))
+    v.price_ticks = price
+    v.side = <uint8_t>side
+    l.n[side] += 1
+    if l.best[side] == 0 or rank > rank_of(side, l.best_ticks[side]):
+        ladder_set_best(l, side, made, price)
+    # Where a hint already names the run of 16 prices, nothing else changes.
+    n = &l.nodes[ladder_hint(l, side, rank)[0]]
+    if n.run == run_of(side, rank):
+        node_set(n, rank, LEAF | made)
+        return made
+    p = &l.root[side]
+    n = NULL
+    while True:
+        h = p[0]
+        if h == 0:
+            break
+        if h & LEAF:
+            key = rank_of(side, l.levels[h & ~<uint32_t>LEAF].price_ticks)
+        else:
+            key = l.nodes[h].key
+            if not (rank ^ key) & key_mask(l.nodes[h].shift):
+                n = &l.nodes[h]
+                p = &n.child[(rank >> n.shift) & 15]
+                continue
+        # The paths part above h: a new node takes its place.
+        p[0] = node_new(l, side, rank, (63 - __builtin_clzll(rank ^ key)) & ~3)
+        n = &l.nodes[p[0]]
+        node_set(n, key, h)
+        break
+    if n != NULL:
+        node_set(n, rank, LEAF | made)
+    else:
+        p[0] = LEAF | made
+    return made
+
+
+cdef inline uint32_t ladder_top(const ladder_t* l, uint32_t h) noexcept nogil:
+    """The best level below a child."""
+    while h != 0 and not h & LEAF:
+        h = l.nodes[h].child[31 - __builtin_clz(l.nodes[h].bits)]
+    return h & ~<uint32_t>LEAF
+
+
+cdef inline uint32_t ladder_below(const ladder_t* l, int side, int64_t price) noexcept nogil:
+    """The next level behind a price, 0 if there is none. O(log levels)."""
+    cdef uint64_t rank = rank_of(side, price)
+    cdef const node_t* n = &l.nodes[l.hints[side][(rank >> 4) & (HINTS - 1)]]
+    cdef uint32_t h, lower, below = 0
+    if likely(n.run == run_of(side, rank)):
+        lower = n.bits & ((<uint32_t>1 << (rank & 15)) - 1)
+        if lower:
+            return n.child[31 - __builtin_clz(lower)] & ~<uint32_t>LEAF
+    h = l.root[side]
+    while h != 0:
+        if h & LEAF:
+            if rank_of(side, l.levels[h & ~<uint32_t>LEAF].price_ticks) < rank:
+                below = h
+            break
+        n = &l.nodes[h]
+        if (rank ^ n.key) & key_mask(n.shift):
+            if n.key < rank:
+                below = h
+            break
+        lower = n.bits & ((<uint32_t>1 << ((rank >> n.shift) & 15)) - 1)
+        if lower:
+            below = n.child[31 - __builtin_clz(lower)]
+        h = n.child[(rank >> n.shift) & 15]
+    return ladder_top(l, below)
+
+
+cdef inline uint32_t ladder_best(const ladder_t* l, int side) noexcept nogil:
+    """The best level, 0 if the side is empty; ladder_below leads on."""
+    return l.best[side]
+
+
+cdef inline void ladder_unlink(ladder_t* l, int side, uint64_t rank) noexcept nogil:
+    """Take a rank out of its tree, and every node that this leaves without children."""
+    cdef uint32_t* path[17]
+    cdef uint32_t h
+    cdef node_t* n
+    cdef int depth = 0
+    path[0] = &l.root[side]
+    while not path[depth][0] & LEAF:
+        n = &l.nodes[path[depth][0]]
+        depth += 1
+        path[depth] = &n.child[(rank >> n.shift) & 15]
+    path[depth][0] = 0
+    while depth > 0:
+        depth -= 1
+        h = path[depth][0]
+        n = &l.nodes[h]
+        n.bits &= ~<uint16_t>(1 << ((rank >> n.shift) & 15))
+        if n.bits:
+            return
+        n.shift = NO_SHIFT
+        n.run = 0
+        n.child[0] = l.nodes_free
+        l.nodes_free = h
+        path[depth][0] = 0
+
+
+cdef inline void ladder_remove(ladder_t* l, uint32_t level) noexcept nogil:
+    """Take an empty level off."""
+    cdef level_t* v = &l.levels[level]
+    cdef int side = v.side
+    cdef uint64_t rank = rank_of(side, v.price_ticks)
+    cdef node_t* n = &l.nodes[ladder_hint(l, side, rank)[0]]
+    cdef int i = rank & 15
+    cdef uint32_t below
+    if l.best[side] == level:
+        below = ladder_below(l, side, v.price_ticks)
+        ladder_set_best(l, side, below, l.levels[below].price_ticks)
+    l.n[side] -= 1
+    # Nodes with one child stay: the next level near by is soon there again.
+    if n.run == run_of(side, rank) and n.bits != <uint16_t>(1 << i):
+        n.child[i] = 0
+        n.bits &= ~<uint16_t>(1 << i)
+    else:
+        ladder_unlink(l, side, rank)
+    v.count = 0
+    v.head = l.levels_free
+    l.levels_free = level
+
+
+cdef inline int32_t ladder_check_child(const ladder_t* l, int side, uint32_t h, uint64_t key, uint64_t mask, int depth) noexcept nogil:
+    """The levels below a child, whose ranks must agree with `key` in `mask`; negative if anything is wrong."""
+    cdef const node_t* n
+    cdef const level_t* v
+    cdef uint64_t rank
+    cdef int32_t sum_levels = 0, below
+    cdef int i
+    if h & LEAF:
+        h &= ~<uint32_t>LEAF
+        if h == 0 or h >= <uint32_t>l.levels_used:
+            return -1
+        v = &l.levels[h]
+        rank = rank_of(side, v.price_ticks)
+        return 1 if v.side == side and v.count > 0 and not (rank ^ key) & mask else -1
+    if h == 0 or h >= <uint32_t>l.nodes_used or depth > 16:
+        return -1
+    n = &l.nodes[h]
+    if n.shift > 60 or n.shift & 3 or n.run != (run_of(side, n.key) if n.shift == 0 else 0) or (n.key ^ key) & mask or n.key & ~key_mask(n.shift) or n.bits == 0:
+        return -1
+    for i in range(16):
+        if (n.child[i] != 0) != ((n.bits >> i) & 1):
+            return -1
+        if n.child[i] != 0:
+            below = ladder_check_child(
+                l, side, n.child[i], n.key | <uint64_t>i << n.shift, key_mask(n.shift) | <uint64_t>15 << n.shift, depth + 1
+            )
+            if below < 0:
+                return -1
+            sum_levels += below
+    return sum_levels
+
+
+cdef inline bint ladder_check(const ladder_t* l) noexcept nogil:
+    """Re-derive the trees: is every invariant of this file true? O(levels)."""
+    cdef int side
+    cdef int32_t n, i, live = 0, spare = 0
+    cdef uint32_t h
+    for side in range(2):
+        n = 0 if l.root[side] == 0 else ladder_check_child(l, side, l.root[side], 0, 0, 0)
+        if n != l.n[side] or (l.best[side] == 0) != (n == 0):
+            return False
+        if n > 0 and (ladder_top(l, l.root[side]) != l.best[side] or l.levels[l.best[side]].price_ticks != l.best_ticks[side]):
+            return False
+        if l.crossing[1 - side] != (rank_of(1 - side, l.best_ticks[side]) if n > 0 else ~<uint64_t>0):
+            return False
+        live += n
+    h = l.levels_free
+    while h != 0 and spare <= l.levels_used:
+        if h >= <uint32_t>l.levels_used or l.levels[h].count != 0:
+            return False
+        spare += 1
+        h = l.levels[h].head
+    if live + spare + 1 != l.levels_used:
+        return False
+    for i in range(l.nodes_used):
+        if l.nodes[i].shift != NO_SHIFT and l.nodes[i].bits == 0:
+            return False
+    return l.levels[0].count == 0 and l.nodes[0].shift == NO_SHIFT
