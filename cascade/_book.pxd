@@ -14,6 +14,7 @@ from cascade._ids cimport (
     ids_copy,
     ids_copy_room,
     ids_dense,
+    ids_expect,
     ids_free,
     ids_hash,
     ids_init,
@@ -359,6 +360,16 @@ cdef inline int book_reserve(book_t* b, int64_t more) noexcept nogil:
         return ERR_MEMORY
     b.room = wanted
     return OK
+
+
+cdef inline int book_expect(book_t* b, int64_t orders) noexcept nogil:
+    """Memory for so many orders in queues of usual length, in one piece each."""
+    if lines_fit(&b.chunks_mem, orders // 4 + 64, sizeof(chunk_t)) != OK:
+        return ERR_MEMORY
+    b.chunks = <chunk_t*>b.chunks_mem.items
+    if ladder_reserve(&b.ladder, orders // 16 + 64) != OK:
+        return ERR_MEMORY
+    return ids_expect(&b.ids, orders)
 
 
 cdef inline int book_reserve_some(book_t* b, int64_t least) noexcept nogil:

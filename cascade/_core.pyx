@@ -23,6 +23,7 @@ from cascade._book cimport (
     book_clear,
     book_copy,
     book_count,
+    book_expect,
     book_external,
     book_external_at,
     book_find,

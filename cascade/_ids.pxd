@@ -151,6 +151,16 @@ cdef inline void ids_put_vacant(ids_t* x, uint64_t id, uint32_t handle, int64_t 
     x.used += 1
 
 
+cdef inline int ids_expect(ids_t* x, int64_t ids) noexcept nogil:
+    """Memory for the pages of so many ids that follow one another."""
+    cdef int64_t pages = 2 * ids // PAGE_IDS + 64
+    if array_fit(<void**>&x.directory, &x.directory_cap, pages, sizeof(uint32_t)) != OK:
+        return ERR_MEMORY
+    if array_fit(<void**>&x.pages, &x.pages_cap, pages, PAGE_IDS * sizeof(uint32_t)) != OK:
+        return ERR_MEMORY
+    return array_fit(<void**>&x.page_ids, &x.page_ids_cap, pages, sizeof(uint64_t))
+
+
 cdef inline bint ids_worth_a_page(const ids_t* x, uint64_t number) noexcept nogil:
     """Do ids come closely enough for a page? The first one is given in advance."""
     cdef const uint32_t* page

@@ -120,7 +120,7 @@ cdef class OrderBook:
         for k in range(rule.steps_n):
             rule.has_top = rule.has_top or rule.steps[k] == STEP_TOP
         if orders > 0:
-            raise_status(book_reserve(&self.book, orders))
+            raise_status(book_expect(&self.book, orders))
 
     def __dealloc__(self):
         book_free(&self.book)

@@ -24,12 +24,12 @@ cdef extern from *:
 
 
 cdef enum:
-    ARRAY_LARGE = 0x100000  # bytes from which an array grows by a quarter instead of doubling
+    ARRAY_LARGE = 0x100000  # bytes from which an array grows by an eighth instead of doubling
 
 
 cdef inline int64_t array_room(int64_t cap, int64_t want, size_t size) noexcept nogil:
     """The capacity to which an array grows for `want` > cap items of `size` bytes; 0 beyond the handles."""
-    cdef int64_t room = cap + (cap >> 2 if <size_t>cap * size > <size_t>ARRAY_LARGE else cap)
+    cdef int64_t room = cap + (cap >> 3 if <size_t>cap * size > <size_t>ARRAY_LARGE else cap)
     if want > MAX_HANDLES:
         return 0
     if room < 16:
@@ -49,7 +49,8 @@ cdef inline int array_fit(void** items, int32_t* cap, int64_t want, size_t size)
     grown = PyMem_RawRealloc(items[0], <size_t>room * size) if room > 0 else NULL
     if grown == NULL:
         return ERR_MEMORY
-    large_pages(grown, <size_t>room * size)
+    if cap[0] < room >> 2:
+        large_pages(grown, <size_t>room * size)     # not as it grows: the system moves small pages faster
     items[0] = grown
     cap[0] = <int32_t>room
     return OK
@@ -77,7 +78,8 @@ cdef inline int lines_fit(lines_t* a, int64_t want, size_t size) noexcept nogil:
     grown = PyMem_RawRealloc(a.raw, <size_t>room * size + LINE) if room > 0 else NULL
     if grown == NULL:
         return ERR_MEMORY
-    large_pages(grown, <size_t>room * size)
+    if a.cap < room >> 2:
+        large_pages(grown, <size_t>room * size + LINE)
     moved = (<size_t>LINE - <size_t>grown % <size_t>LINE) % <size_t>LINE
     if moved != offset and a.cap > 0:
         memmove(<char*>grown + moved, <char*>grown + offset, <size_t>a.cap * size)
