@@ -30,6 +30,7 @@ from .errors import (
 )
 from .instruments import Instrument, Tier
 from .market import Market
+from .matching import Matching
 from .records import (
     EVENT_DTYPE,
     FORMAT_VERSION,
@@ -75,6 +76,7 @@ __all__ = [
     "Instrument",
     "LiquidationStatus",
     "Market",
+    "Matching",
     "OrderBook",
     "OrderFlags",
     "OrderType",

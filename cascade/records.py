@@ -32,7 +32,9 @@ class OrderType(IntEnum):
     LIMIT = 0
     MARKET = 1
     STOP = 2
+    """waits, then acts as a MARKET order"""
     STOP_LIMIT = 3
+    """waits, then acts as a LIMIT order"""
 
 
 class TimeInForce(IntEnum):
@@ -45,13 +47,17 @@ class TimeInForce(IntEnum):
 
 
 class Stp(IntEnum):
-    """Self-trade prevention: which order gives way when both belong to one owner."""
+    """Self-trade prevention: which order gives way when both belong to one owner. The taker decides."""
 
     NONE = 0
+    """they trade"""
     TAKER = 1
+    """the rest of the taker is taken off"""
     MAKER = 2
+    """the maker is taken off whole, the taker goes on"""
     BOTH = 3
     DECREMENT = 4
+    """both lose the smaller one's lots, without a trade"""
 
 
 class ReportKind(IntEnum):
@@ -73,10 +79,13 @@ class Reason(IntEnum):
     IOC = 2
     """the unfilled rest of an IOC or market order"""
     STP = 3
+    """self-trade prevention, see `Stp`"""
     OWNER = 4
     """all orders of an owner were taken off, by `cancel_owner` or by a liquidation"""
     REDUCE_ONLY = 5
+    """a reduce-only order whose owner has no position left that it could close"""
     DUPLICATE_ID = 6
+    """the id is resting, or waiting as a stop"""
     UNKNOWN_ID = 7
     BAD_QUANTITY = 8
     BAD_PRICE = 9
@@ -87,11 +96,14 @@ class Reason(IntEnum):
     WOULD_TAKE = 13
     """a post-only order that would have traded"""
     UNSUPPORTED = 14
-    """known to the format, not yet to this engine"""
+    """known to the format and to `OrderBook`, but not to the books of a running market"""
     BAD_OWNER = 15
     BEYOND_DATA = 16
     """the rest met unknown depth (see `Market.load_book(complete=)`)"""
     CAPACITY = 17
+    """the sum of the level's open lots would pass 2**63 - 1"""
+    UNALLOCATED = 18
+    """lots that no step of the matching rule gave out (see `Matching`)"""
 
 
 class EventKind(IntEnum):
@@ -178,6 +190,9 @@ class OrderFlags(IntFlag):
     """Bits of the `flags` field of ORDER_DTYPE."""
 
     REDUCE_ONLY = 1
+    """trades at most what closes its owner's position"""
+    MARK_TRIGGER = 2
+    """a stop that looks at the mark, not at the last price"""
 
 
 ORDER_DTYPE = np.dtype(

@@ -65,7 +65,7 @@ class ReferenceEngine:
     def book(self, i: int) -> OrderBook:
         """A compiled copy of a book, for looking at."""
         source = self.engine.books[i]
-        orders = [*source.orders(1), *source.orders(-1)]
+        orders = [*source.side_orders(1), *source.side_orders(-1)]
         rank = {
             id(order): k
             for owner in {order.owner for order in orders} - {EXTERNAL}

@@ -146,7 +146,7 @@ class Engine(OrderEntry, Waterfall):
         levels, dropped = [], 0
         for side in (BUY, SELL):
             moved: dict[int, int] = {}
-            for order in [o for o in self.books[i].orders(side) if o.owner == EXTERNAL]:
+            for order in [o for o in self.books[i].side_orders(side) if o.owner == EXTERNAL]:
                 self.books[i].remove(order)
                 scaled = order.price * factor
                 price = scaled // GAP_ONE if side == BUY else -(-scaled // GAP_ONE)
@@ -203,7 +203,7 @@ class Engine(OrderEntry, Waterfall):
         twice = self.depth_twice_mid
         shock = self.emit(EventKind.SHOCK, instrument=i, flags=ShockPart.DEPTH)
         for side in (BUY, SELL) if only == 0 else (only,):
-            for order in [o for o in book.orders(side) if o.owner == EXTERNAL]:
+            for order in [o for o in book.side_orders(side) if o.owner == EXTERNAL]:
                 distance = abs(2 * order.price - twice) * GAP_ONE
                 if int(op["low"]) * twice <= distance < int(op["high"]) * twice:
                     lots = order.lots * factor // GAP_ONE

@@ -6,7 +6,18 @@ from __future__ import annotations
 from .._state import CROSS, EXTERNAL, KNOWN_TO_INFINITY, KNOWN_TO_ZERO
 from ..errors import InputError
 from ..instruments import PRICE_LIMIT
-from ..records import Action, EventKind, OrderType, Reason, ReportKind, ShockPart, TimeInForce
+from ..records import (
+    Action,
+    EventKind,
+    OrderFlags,
+    OrderType,
+    Reason,
+    ReportKind,
+    ShockPart,
+    Stp,
+    TimeInForce,
+)
+from .book import bad_fields
 from .money import MARK_ONE
 from .waterfall import Waterfall
 
@@ -46,8 +57,15 @@ class OrderEntry(Waterfall):
         return reports
 
     def refusal(self, i: int, m: dict[str, int]) -> Reason | None:
-        """Why a message is refused: what the book alone would say, then owner and price, then what is known
-        of the book."""
+        """Why a message is refused: fields, what a market's books do not do, what the book alone would say,
+        then owner and price, then what is known of the book."""
+        if m["action"] == Action.NEW:
+            plain = plainly(m)
+            reason = bad_fields(plain)
+            if reason is None and plain != m:
+                reason = Reason.UNSUPPORTED
+            if reason is not None:
+                return reason
         reason = self.books[i].refusal(m)
         if reason is not None or m["action"] == Action.CANCEL:
             return reason
@@ -64,7 +82,7 @@ class OrderEntry(Waterfall):
         if new and m["tif"] == TimeInForce.FOK:
             side = m["side"]
             bound = self.bound(i, side, self.limit_of(m))
-            within = (o.lots for o in self.books[i].orders(-side) if side * (bound - o.price) >= 0)
+            within = (o.lots for o in self.books[i].side_orders(-side) if side * (bound - o.price) >= 0)
             if sum(within) < m["quantity"]:
                 return Reason.FOK_UNFILLABLE
         return None
@@ -159,7 +177,7 @@ class OrderEntry(Waterfall):
         A new level trades with the internal orders that it crosses. What is known of the book grows with it.
         """
         book = self.books[i]
-        facing = [o.price for o in book.orders(-side) if o.owner == EXTERNAL]
+        facing = [o.price for o in book.side_orders(-side) if o.owner == EXTERNAL]
         for k, (price, lots) in enumerate(levels):
             if lots and facing and side * (price - facing[0]) >= 0:
                 raise InputError(
@@ -168,7 +186,7 @@ class OrderEntry(Waterfall):
         self.outside()
         shock = self.emit(EventKind.SHOCK, instrument=i, flags=ShockPart.LEVELS)
         for price, lots in levels:
-            resting = next((o for o in book.orders(side) if o.external and o.price == price), None)
+            resting = next((o for o in book.side_orders(side) if o.external and o.price == price), None)
             if resting is not None and lots:
                 book.reduce(resting, lots)
             elif resting is not None:
@@ -180,3 +198,14 @@ class OrderEntry(Waterfall):
             if lots and side < 0 and self.known_ask[i] != KNOWN_TO_INFINITY:
                 self.known_ask[i] = max(self.known_ask[i], price)
         self.update_shadow(i, shock)
+
+
+def plainly(m: dict[str, int]) -> dict[str, int]:
+    """A NEW without what a book does alone, but not yet with accounts behind its owners: stops, icebergs,
+    reduce-only and self-trade prevention."""
+    plain = {**m, "display": 0, "flags": m["flags"] & ~int(OrderFlags.REDUCE_ONLY)}
+    if m["type"] in (OrderType.STOP, OrderType.STOP_LIMIT):
+        plain["type"] = OrderType.LIMIT
+    if m["stp"] in set(Stp):
+        plain["stp"] = Stp.NONE
+    return plain
