@@ -11,6 +11,7 @@ from .. import _bookdump
 from .._core import OrderBook
 from .._rundata import ROW_DTYPE, RunData
 from .._state import EXTERNAL
+from ..matching import as_matching
 from ..records import REPORT_DTYPE
 from .engine import Engine
 from .export import export
@@ -76,11 +77,22 @@ class ReferenceEngine:
             records["order_id"][row] = order.id
             records["price"][row] = order.price
             records["quantity"][row] = order.lots
+            records["shown"][row] = order.lots
             records["owner"][row] = order.owner
             records["owner_rank"][row] = rank.get(id(order), 0)
             records["side"][row] = order.side
             records["external"][row] = order.external
-        return OrderBook.load(_bookdump.pack(records, max((order.id for order in orders), default=0)))
+        state = {
+            "matching": as_matching("fifo"),
+            "orders": records,
+            "stops": np.zeros(0, _bookdump.STOP_DTYPE),
+            "owners": np.zeros(0, _bookdump.OWNER_DTYPE),
+            "last": None,
+            "mark": None,
+            "top_left": (0, 0),
+            "last_id": max((order.id for order in orders), default=0),
+        }
+        return OrderBook.load(_bookdump.pack(state))
 
     def balances(self) -> np.ndarray:
         """Balances of the users' accounts in quanta; 0 for system accounts."""

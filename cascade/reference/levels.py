@@ -112,7 +112,7 @@ class Levels:
         order.show()
         order.arrival = self.next_arrival()
         if "top" in self.matching.steps and self._betters(order):
-            enough = order.shown >= self.matching.top_min
+            enough = order.shown >= self.matching.top_min and not order.external
             self._top[order.side] = Top(order, self.matching.top_max) if enough else None
         self._levels[order.side].setdefault(order.price, []).append(order)
         if not order.external:

@@ -9,12 +9,10 @@ from ..instruments import PRICE_LIMIT
 from ..records import (
     Action,
     EventKind,
-    OrderFlags,
     OrderType,
     Reason,
     ReportKind,
     ShockPart,
-    Stp,
     TimeInForce,
 )
 from .book import bad_fields
@@ -60,9 +58,8 @@ class OrderEntry(Waterfall):
         """Why a message is refused: fields, what a market's books do not do, what the book alone would say,
         then owner and price, then what is known of the book."""
         if m["action"] == Action.NEW:
-            plain = plainly(m)
-            reason = bad_fields(plain)
-            if reason is None and plain != m:
+            reason = bad_fields(m)
+            if reason is None and not is_plain(m):
                 reason = Reason.UNSUPPORTED
             if reason is not None:
                 return reason
@@ -200,12 +197,7 @@ class OrderEntry(Waterfall):
         self.update_shadow(i, shock)
 
 
-def plainly(m: dict[str, int]) -> dict[str, int]:
-    """A NEW without what a book does alone, but not yet with accounts behind its owners: stops, icebergs,
-    reduce-only and self-trade prevention."""
-    plain = {**m, "display": 0, "flags": m["flags"] & ~int(OrderFlags.REDUCE_ONLY)}
-    if m["type"] in (OrderType.STOP, OrderType.STOP_LIMIT):
-        plain["type"] = OrderType.LIMIT
-    if m["stp"] in set(Stp):
-        plain["stp"] = Stp.NONE
-    return plain
+def is_plain(m: dict[str, int]) -> bool:
+    """Has a NEW nothing of what a book does alone, but not yet with accounts behind its owners: stops, icebergs,
+    reduce-only and self-trade prevention?"""
+    return m["type"] <= OrderType.MARKET and not (m["display"] or m["flags"] or m["stp"])
