@@ -641,28 +641,26 @@ cdef inline int64_t match_gather(book_t* b, uint32_t level, int64_t* sum_lots, i
             s[n].owner = rare.owner_record
             s[n].lmm_percent = b.owners[rare.owner_record].lmm_percent
             if rare.flags & FLAG_REDUCE_ONLY:
-                # Earlier reduce-only orders of the owner here come first; they are marked by `given`.
+                # What earlier orders of the owner here may trade comes first.
                 room = position_room(&b.owners[rare.owner_record], side)
                 for k in range(n):
-                    if s[k].owner == s[n].owner and s[k].given > 0:
-                        room -= s[k].lots
+                    if s[k].owner == s[n].owner:
+                        room = room - s[k].lots if room > s[k].lots else 0
                 if s[n].lots > room:
                     s[n].lots = room
-                s[n].given = 1
         if h == b.top[side]:
             top[0] = n
         sum_lots[0] += s[n].lots
         n += 1
         h = book_behind(b, h)
-    for k in range(n):
-        s[k].given = 0
     return n
 
 
 cdef inline void match_divide(book_t* b, taker_t* t, uint32_t level, sink_t* sink) noexcept nogil:
     """One round at a level by the book's rule, once own and roomless orders are out of the way."""
     cdef int side = 1 - t.side
-    cdef int64_t sum_lots, top, n, k, lots = t.lots, room = taker_room(b, t), left = 0
+    cdef int64_t sum_lots, top, n, k, lots = t.lots, room = taker_room(b, t)
+    cdef bint limited = room < lots
     if room == 0:
         t.ended = REASON_REDUCE_ONLY
         return
@@ -673,12 +671,12 @@ cdef inline void match_divide(book_t* b, taker_t* t, uint32_t level, sink_t* sin
         for k in range(n):
             b.shares[k].given = b.shares[k].lots
     else:
-        left = allocate(&b.rule, b.shares, n, lots, top, &b.top_left[side])
+        allocate(&b.rule, b.shares, n, lots, top, &b.top_left[side])
     for k in range(n):
         if b.shares[k].given > 0:
             match_trade(b, t, b.shares[k].handle, b.shares[k].given, sink)
     if lots < sum_lots and t.lots > 0:
-        t.ended = REASON_UNALLOCATED if left > 0 else REASON_REDUCE_ONLY
+        t.ended = REASON_REDUCE_ONLY if limited else REASON_UNALLOCATED
 
 
 cdef inline void match_walk_rule(book_t* b, taker_t* t, sink_t* sink) noexcept nogil:
@@ -918,7 +916,7 @@ cdef inline int prepare_new(book_t* b, const order_msg_t* m, plan_t* p) noexcept
     t.display = 0 if t.any_price else m.display
     t.owner = m.owner
     t.flags = m.flags & <uint8_t>FLAG_REDUCE_ONLY
-    t.stp = m.stp
+    t.stp = m.stp if m.owner > 0 else <uint8_t>STP_NONE
     t.rests = not t.any_price and (m.tif == TIF_GTC or m.tif == TIF_POST_ONLY)
     if match_room_for(b, t.owner > 0 or t.display > 0 or b.rule.has_top, t.owner > 0, t.display > 0) != REASON_NONE:
         return REASON_CAPACITY
@@ -1005,7 +1003,7 @@ cdef inline void commit_stop(book_t* b, const order_msg_t* m, taker_t* t, sink_t
     stop.type = m.type
     stop.tif = m.tif
     stop.rare.flags = m.flags
-    stop.rare.stp = m.stp
+    stop.rare.stp = t.stp
     stop.rare.owner_record = t.owner_record
     h = <uint32_t>STOP_BIT | stops_add(&b.stops, &stop)
     if t.owner_record > 0:

@@ -508,7 +508,8 @@ def bad_fields(m: dict[str, int]) -> Reason | None:
 def _order_of(m: dict[str, int]) -> Order:
     return Order(
         m["order_id"], m["owner"], m["side"], m["price"], m["quantity"], type=m["type"], tif=m["tif"],
-        stop_price=m["stop_price"], display=m["display"], flags=m["flags"], stp=m["stp"],
+        stop_price=m["stop_price"], display=m["display"], flags=m["flags"],
+        stp=m["stp"] if m["owner"] else Stp.NONE,
     )  # fmt: skip
 
 
