@@ -1,4 +1,4 @@
-"""Decimal text in bulk: bytes of many fields to exact integers of a tick, a lot or a nanosecond, without floats.
+"""Decimal text in bulk: the bytes of many fields to exact integers of a tick or a lot, without floats.
 
 Eight characters at a time are loaded as one 64-bit word and turned into digits by three multiplications (as
 JSON parsers do). Fields that are no plain decimal of at most 18 digits are left to `cascade._exact`, which

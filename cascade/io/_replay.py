@@ -114,12 +114,12 @@ def stream(
             book.set_levels(side, depth["price"][mine], depth["quantity"][mine])
     lives = updates._lives
     ends = np.flatnonzero(lives.pure)
+    sides = np.concatenate([lives.side, lives.side[ends]])
     message = np.concatenate([lives.begin, lives.end[ends]])
-    side = np.concatenate([lives.side, lives.side[ends]])
     price = np.concatenate([lives.price, lives.price[ends]])
     quantity = np.concatenate([lives.quantity, np.zeros(len(ends), np.int64)])
     # Bids of message i are rows bounds[2 i] to bounds[2 i + 1], its asks those up to bounds[2 i + 2].
-    slot = 2 * message + (side < 0)
+    slot = 2 * message + (sides < 0)
     order = np.argsort(slot, kind="stable")
     price, quantity = price[order], quantity[order]
     bounds = np.searchsorted(slot[order], np.arange(2 * first, 2 * last + 1)).tolist()

@@ -1,4 +1,4 @@
-"""Opening what a user has - CSV (plain, gzip or zip), Parquet, or a table of any library - as exact columns."""
+"""Opening what a user has - CSV (plain, gzip, zip), Parquet, a table of any library - as exact columns."""
 
 from __future__ import annotations
 
@@ -216,11 +216,26 @@ def read_steps(values: np.ndarray, kind: Steps, where: Where) -> np.ndarray:
             result = to_whole(
                 values, kind.step, where, lowest=kind.lowest, highest=kind.highest, what=kind.what
             )
+    elif values.dtype.kind in "iu":
+        result, sure = _from_integers(values, kind.step)
+        result = _finish_steps(result, ~sure, values, kind, where)
     else:
         result = to_whole(values, kind.step, where, lowest=kind.lowest, highest=kind.highest, what=kind.what)
     if missing is not None and kind.missing is not None:
         result[missing] = kind.missing
     return result
+
+
+def _from_integers(values: np.ndarray, step: Fraction) -> tuple[np.ndarray, np.ndarray]:
+    """Integers as whole numbers of `step`, and where that is sure."""
+    ratio = 1 / step
+    if max(ratio.numerator, ratio.denominator) > LARGEST:
+        return np.zeros(len(values), np.int64), np.zeros(len(values), np.bool_)
+    most = LARGEST // ratio.numerator
+    sure = (values <= most) & (values >= -most if values.dtype.kind == "i" else True)
+    whole = np.where(sure, values, 0).astype(np.int64)
+    sure &= whole % ratio.denominator == 0
+    return np.where(sure, whole // ratio.denominator * ratio.numerator, 0), sure
 
 
 def from_texts(texts: list[str], step: Fraction) -> tuple[np.ndarray, np.ndarray]:
@@ -314,7 +329,7 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
 
 
 class _Csv:
-    """One CSV file being read: comma, line feed (or CR LF), no quoting, as exchanges and vendors write them."""
+    """One CSV file being read: comma, line feed (or CR LF), no quoting, as exchanges write them."""
 
     def __init__(self, path: Path, spec: Mapping[str, Kind], names: Names | None) -> None:
         self.path, self.table, self.spec = path, path.name, spec
@@ -374,13 +389,13 @@ class _Csv:
         if not self.num_columns:
             self._start(text[: text.index(b"\n")].rstrip(b"\r"))
         block = np.frombuffer(PADDING + text + PADDING, np.uint8)
-        ends = np.flatnonzero((block == 44) | (block == 10))
-        is_line = block[ends] == 10
+        separators = np.flatnonzero((block == 44) | (block == 10))
+        is_line = block[separators] == 10
         num_lines = int(np.count_nonzero(is_line))
-        even = ends.size == num_lines * self.num_columns
+        even = separators.size == num_lines * self.num_columns
         if not even or not is_line[self.num_columns - 1 :: self.num_columns].all():
             self._uneven(is_line)
-        ends = ends.reshape(num_lines, self.num_columns)
+        ends = separators.reshape(num_lines, self.num_columns)
         begin = np.empty_like(ends)
         begin[:, 1:] = ends[:, :-1] + 1
         begin[1:, 0] = ends[:-1, -1] + 1
@@ -471,7 +486,8 @@ class _Csv:
                 rows = np.concatenate([rows for _, rows, _ in self.left[column]])
                 texts = np.array([text or None for _, _, part in self.left[column] for text in part], object)
                 where = Where(self.table, column, rows)
-                where.refuse(np.equal(texts, None), texts, "must not be missing")
+                absent = np.array([text is None for text in texts], np.bool_)
+                where.refuse(absent, texts, "must not be missing")
                 if isinstance(kind, Choice):
                     rule = f"must be one of {', '.join(map(repr, kind.codes))}"
                     where.refuse(np.ones(len(texts), np.bool_), texts, rule)

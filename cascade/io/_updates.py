@@ -93,7 +93,7 @@ class Updates:
     quantity: np.ndarray
     first_id: np.ndarray
     last_id: np.ndarray
-    gaps: Table = field(default=_NO_GAPS)
+    gaps: Table = field(default_factory=lambda: _NO_GAPS)
     dropped: int = 0
 
     def __post_init__(self) -> None:
@@ -136,13 +136,12 @@ class Updates:
         InputError
             Unequal lengths, or a message number, side, price or quantity outside its range.
         """
-        time = np.array(time_ns, np.int64)
+        time = _integers("time_ns", time_ns)
         unknown = np.full(len(time), -1)
-        number = np.asarray(message, np.int64)
-        columns = {
-            "side": np.array(side, np.int8),
-            "price": np.array(price, np.int64),
-            "quantity": np.array(quantity, np.int64),
+        number = _integers("message", message)
+        columns: dict[str, np.ndarray] = {
+            name: _integers(name, values)
+            for name, values in (("side", side), ("price", price), ("quantity", quantity))
         }
         for name, values in columns.items():
             if values.shape != number.shape:
@@ -151,21 +150,25 @@ class Updates:
             raise InputError(f"updates['message']: must never fall and be from 0 to {len(time) - 1}")
         if not np.isin(columns["side"], (1, -1)).all():
             raise InputError("updates['side']: must be 1 or -1")
+        columns["side"] = columns["side"].astype(np.int8)
         if len(number) and int(np.abs(columns["price"]).max()) >= 2**62:
             raise InputError("updates['price']: must be within 2**62 ticks")
         if len(number) and not 0 <= columns["quantity"].min() <= columns["quantity"].max() < 2**62:
             raise InputError("updates['quantity']: must be from 0 to 2**62 - 1 lots")
-        per_message = {}
+        per_message: dict[str, np.ndarray] = {}
         for name, given, other in (
             ("local_ns", local_ns, unknown),
-            ("kind", kind, np.zeros(len(time))),
+            ("kind", kind, np.zeros_like(time)),
             ("first_id", first_id, unknown),
             ("last_id", last_id, unknown),
         ):
-            values = np.array(other if given is None else given, np.int8 if name == "kind" else np.int64)
+            values = _integers(name, other if given is None else given)
             if values.shape != time.shape:
                 raise InputError(f"updates[{name!r}] has {len(values)} messages and 'time_ns' {len(time)}")
             per_message[name] = values
+        if not np.isin(per_message["kind"], list(MessageKind)).all():
+            raise InputError("updates['kind']: must be a MessageKind")
+        per_message["kind"] = per_message["kind"].astype(np.int8)
         return cls(
             time_ns=time,
             first_row=np.searchsorted(number, np.arange(len(time) + 1)),
@@ -180,7 +183,9 @@ class Updates:
 
     def __repr__(self) -> str:
         kinds = np.bincount(self.kind, minlength=3).tolist()
-        words = [f"{n:,} {k.name.lower()}{'s'[: n != 1]}" for n, k in zip(kinds, MessageKind, strict=True) if n]
+        words = [
+            f"{n:,} {k.name.lower()}{'s'[: n != 1]}" for n, k in zip(kinds, MessageKind, strict=True) if n
+        ]
         notes = [f", {n:,} {word}" for n, word in ((len(self.gaps), "gaps"), (self.dropped, "dropped")) if n]
         return f"Updates({', '.join(words) or 'no messages'}, {len(self.side):,} rows{''.join(notes)})"
 
@@ -228,7 +233,7 @@ class Updates:
 
     @cached_property
     def stale(self) -> Table:
-        """Levels taken off because newer prices of the other side crossed them: message, side, price, quantity.
+        """Levels that newer prices of the other side took off: message, side, price, quantity.
 
         A good feed has none. They are stale: the message that should have deleted them is missing, or late.
         """
@@ -291,7 +296,7 @@ class Updates:
         times = self.time_ns if clock == "venue" else self.local_ns
         if len(times) and times.min() < 0:
             other = "local" if clock == "venue" else "venue"
-            raise InputError(f"clock = {clock!r}: the source does not give it for every message; try {other!r}")
+            raise InputError(f"clock = {clock!r}: not given for every message; try {other!r}")
         return times
 
     def with_quotes(self, quotes: Any, *, clock: str | None = None, slack_ns: int = 0) -> Updates:
@@ -339,7 +344,7 @@ class Updates:
         total = len(self) + len(at_quote)
 
         def merge(mine: np.ndarray, theirs: np.ndarray, dtype: type = np.int64) -> np.ndarray:
-            merged = np.empty(total, dtype)
+            merged: np.ndarray = np.empty(total, dtype)
             merged[at_mine], merged[at_quote] = mine, theirs
             return merged
 
@@ -387,7 +392,7 @@ class Updates:
         by_time = np.searchsorted(theirs, mine, "right")
         lowest = np.searchsorted(theirs, mine - slack_ns, "left") - 1
         highest = np.searchsorted(theirs, mine + slack_ns, "right")
-        # Equal best prices and quantities get equal numbers; then the nearest equal quote is found by bisection.
+        # Equal best prices and quantities get equal numbers; bisection then finds the nearest equal quote.
         code = np.zeros(len(self) + len(quotes), np.int64)
         for name in ("bid", "bid_quantity", "ask", "ask_quantity"):
             _, one = np.unique(np.concatenate([self.best[name], quotes[name]]), return_inverse=True)
@@ -403,3 +408,13 @@ class Updates:
         nearer_after = has_after & (~has_before | (after - by_time < by_time - 1 - before))
         place = np.where(nearer_after, after + 1, np.where(has_before, before + 1, by_time))
         return np.maximum.accumulate(place)
+
+
+def _integers(name: str, values: Any) -> np.ndarray:
+    """A copy as int64."""
+    array = np.array(values)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise InputTypeError(f"updates[{name!r}]: dtype {array.dtype}, {array.ndim}-D: must be 1-D integers")
+    if array.size and int(array.max()) >= 2**63:
+        raise InputError(f"updates[{name!r}]: must fit int64")
+    return array.astype(np.int64)

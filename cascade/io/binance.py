@@ -1,4 +1,4 @@
-"""Binance: diff-depth streams with their sequence ids, best bid/ask, trades (streams and data.binance.vision)."""
+"""Binance: diff-depth updates with their sequence ids, best bid/ask, trades; streams and dumps."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from cascade.io import _build
 from cascade.io._build import check_gaps, from_first_snapshot, gap_table
 from cascade.io._source import (
     Choice,
+    Kind,
     Pick,
     Steps,
     column_names,
@@ -94,13 +95,13 @@ def read_binance_depth(
     Raises
     ------
     InputError
-        With table, column, row, value and rule: no number, not whole ticks or lots; a gap; no snapshot; a line
-        that is no JSON.
+        With table, column, row, value and rule: no number, not whole ticks or lots; a gap; no snapshot; a
+        line that is no JSON.
 
     Notes
     -----
-    After Binance's pages "How to manage a local order book correctly" (developers.binance.com, for each of the
-    three markets). A snapshot of id L stands before the first event with u >= L on futures and u > L on spot,
+    After Binance's pages "How to manage a local order book correctly" (developers.binance.com, one for each
+    market). A snapshot of id L stands before the first event with u >= L on futures and u > L on spot,
     whenever it arrived; events before the first snapshot are dropped. That first event must have U <= L on
     futures and U <= L + 1 on spot; every other one must have pu = u of the event before on futures, and U = u
     of the event before + 1 on spot. Events on futures are those with pu.
@@ -143,8 +144,8 @@ def read_binance_quotes(
     source : path, iterable of dict, table, or list of paths or tables
         JSON lines of the stream `<symbol>@bookTicker`, as in `read_binance_depth`; a dump of
         data.binance.vision (update_id, best_bid_price, best_bid_qty, best_ask_price, best_ask_qty,
-        transaction_time); or a table of events as in `read_binance_depth`, whose rows of kind 3 come in pairs,
-        bid first.
+        transaction_time); or a table of events as in `read_binance_depth`, whose rows of kind 3 come in
+        pairs, bid first.
     instrument, tick_size, lot_size
         As `read_binance_depth`.
 
@@ -174,7 +175,7 @@ def read_binance_quotes(
         if len(side) % 2 or (side[::2] != 1).any() or (side[1::2] != -1).any():
             raise InputError("events: rows of kind 3 must come in pairs, bid first")
         return _quotes(
-            raw["exch_ms"][::2], raw["local_ns"][::2], None,
+            _known(raw["exch_ms"][::2]), raw["local_ns"][::2], None,
             raw["price"][::2], raw["qty"][::2], raw["price"][1::2], raw["qty"][1::2],
         )  # fmt: skip
     raw = read(
@@ -210,8 +211,8 @@ def read_binance_trades(
     source : path, iterable of dict, table, or list of paths or tables
         A dump of data.binance.vision, `trades` or `aggTrades`, of any of the three markets, with or without a
         header, CSV or zip; JSON lines of the streams `<symbol>@trade` and `@aggTrade`, as in
-        `read_binance_depth`; or a table of events as there, whose rows of kind 2 are trades, and those of kind 5
-        trades outside the market.
+        `read_binance_depth`; or a table of events as there, whose rows of kind 2 are trades, and those of
+        kind 5 trades outside the market.
     instrument, tick_size, lot_size
         As `read_binance_depth`.
     non_market : bool
@@ -231,17 +232,18 @@ def read_binance_trades(
 
     Notes
     -----
-    Columns after https://github.com/binance/binance-public-data ; without a header they are told by their number,
-    and `trades` of spot from `aggTrades` of futures, both of 7, by whether the sixth is a number. Times are
-    milliseconds, or microseconds (spot since 2025-01-01), told by their size. Where the buyer is the maker,
-    the taker sold.
+    Columns after https://github.com/binance/binance-public-data ; without a header they are told by their
+    number, and `trades` of spot from `aggTrades` of futures, both of 7, by whether the sixth is a number.
+    Times are milliseconds, or microseconds (spot since 2025-01-01), told by their size. Where the buyer is
+    the maker, the taker sold.
 
     Examples
     --------
     >>> import cascade as cs
-    >>> cs.io.read_binance_trades(
-    ...     {"id": [1], "price": ["61628.1"], "qty": ["0.25"], "time": [1723161256298], "is_buyer_maker": [True]},
-    ...     tick_size="0.1", lot_size="0.001")[["time_ns", "side", "price", "quantity"]]
+    >>> trades = cs.io.read_binance_trades(
+    ...     {"id": [1], "price": ["61628.1"], "qty": ["0.25"], "time": [1723161256298],
+    ...      "is_buyer_maker": [True]}, tick_size="0.1", lot_size="0.001")
+    >>> trades[["time_ns", "side", "price", "quantity"]]
     Table: 1 row x 4 columns
                    time_ns  side   price  quantity
                      int64  int8   int64     int64
@@ -270,8 +272,9 @@ def read_binance_trades(
     if "kind" in names:
         kinds = (_TRADE, _OTHER_TRADE) if non_market else (_TRADE,)
         raw = read(source, "events", _event_spec(kinds, tick, lot))
-        return _build.trades(raw["exch_ms"], raw["local_ns"], raw["side"], raw["price"], raw["qty"], None)
-    spec = {
+        time_ns = _known(raw["exch_ms"])
+        return _build.trades(time_ns, raw["local_ns"], raw["side"], raw["price"], raw["qty"], None)
+    spec: dict[str, Kind] = {
         "id": Steps(required=False),
         "price": prices(tick),
         "qty": quantities(lot),
@@ -304,6 +307,11 @@ def _trade_names(fields: list[str]) -> tuple[list[str], bool]:
 def _nanoseconds(time: np.ndarray) -> np.ndarray:
     """Milliseconds, or microseconds where they are so large, as nanoseconds."""
     return time * np.where(time >= 10**14, 1_000, 1_000_000)
+
+
+def _known(time: np.ndarray) -> np.ndarray:
+    """-1 for times that are not given."""
+    return np.where(time > 0, time, -1)
 
 
 def _quotes(time_ns: Any, local_ns: Any, ids: Any, *columns: np.ndarray) -> Table:
@@ -359,17 +367,12 @@ def _depth_of_table(source: Any, messages: Any, tick: Fraction, lot: Fraction) -
             raw["exch_ms"][begin], raw["local_ns"][begin], raw["kind"][begin] == _SNAPSHOT, unknown, unknown,
             unknown, np.diff(np.append(begin, len(msg))), raw["side"], raw["price"], raw["qty"],
         )  # fmt: skip
-    ids = {name: Steps(required=name != "pu") for name in ("U", "u", "pu")}
+    names = ("msg", "local_ns", "U", "u", "pu")
+    spec: dict[str, Kind] = {name: Steps(required=name != "pu") for name in names}
     known = read(
         messages,
         "messages",
-        {
-            "type": Choice({"depth": 0, "snapshot": 1}),
-            "msg": Steps(),
-            "local_ns": Steps(),
-            "exch_ms": _EXCHANGE_TIME,
-            **ids,
-        },
+        {"type": Choice({"depth": 0, "snapshot": 1}), "exch_ms": _EXCHANGE_TIME, **spec},
     )
     place = Where("messages", "msg")
     place.refuse(np.diff(known["msg"], prepend=known["msg"][:1] - 1) <= 0, known["msg"], "must rise")
@@ -421,7 +424,8 @@ def _event(line: bytes, path: Path, number: int) -> tuple[int, dict[str, Any]] |
             return None
         event = json.loads(text, parse_float=str)
     except ValueError:
-        raise InputError(f"{path}, line {number}: {show(line[:40].decode('latin-1'))}: must be JSON") from None
+        start = show(line[:40].decode("latin-1"))
+        raise InputError(f"{path}, line {number}: {start}: must be JSON") from None
     if isinstance(event, dict):
         event = event.get("data", event)
     if not isinstance(event, dict):
@@ -453,9 +457,11 @@ def _depth_of_json(
     only = [e for _, e in ours]
     is_snapshot = ["lastUpdateId" in e for e in only]
     try:
-        both = [(e["bids"], e["asks"]) if s else (e["b"], e["a"]) for e, s in zip(only, is_snapshot, strict=True)]
-        first_id = [e["lastUpdateId"] if s else e["U"] for e, s in zip(only, is_snapshot, strict=True)]
-        last_id = [e["lastUpdateId"] if s else e["u"] for e, s in zip(only, is_snapshot, strict=True)]
+        rest, diff = ("bids", "asks", "lastUpdateId", "lastUpdateId"), ("b", "a", "U", "u")
+        keys = [rest if s else diff for s in is_snapshot]
+        both = [(e[bids], e[asks]) for e, (bids, asks, _, _) in zip(only, keys, strict=True)]
+        first_id = [e[first] for e, (_, _, first, _) in zip(only, keys, strict=True)]
+        last_id = [e[last] for e, (_, _, _, last) in zip(only, keys, strict=True)]
     except KeyError as error:
         raise InputError(f"depth: an event without {error}") from None
     chain = itertools.chain.from_iterable

@@ -33,9 +33,9 @@ def read_bitmex_l2(
     Parameters
     ----------
     source : path, table, or list of these
-        One row an entry of a message: recv_unix_s (time of arrival, seconds), action (partial, insert, update,
-        delete), side (Buy, Sell; or 1, -1), size (contracts; may be missing where deleted), id, price (may be
-        missing where an id is known), and symbol where `symbol` is given.
+        One row an entry of a message: recv_unix_s (time of arrival, seconds), action (partial, insert,
+        update, delete), side (Buy, Sell; or 1, -1), size (contracts; may be missing where deleted), id, price
+        (may be missing where an id is known), and symbol where `symbol` is given.
     instrument, tick_size, lot_size, symbol
         As `read_tardis_book`; a lot is a number of contracts.
     snapshot : path, table, or list of these, optional
@@ -55,8 +55,8 @@ def read_bitmex_l2(
 
     Notes
     -----
-    https://www.bitmex.com/app/wsAPI#OrderBookL2 : an id stands for a price of one symbol, and updates and deletes
-    may leave the price out. An id that changes sides is deleted from the other one.
+    https://www.bitmex.com/app/wsAPI#OrderBookL2 : an id stands for a price of one symbol, and updates and
+    deletes may leave the price out. An id that changes sides is deleted from the other one.
     """
     tick, lot = units(instrument, tick_size, lot_size)
     spec: dict[str, Any] = {
@@ -102,7 +102,9 @@ def read_bitmex_l2(
     begin += np.searchsorted(flips, begin, "left")
     columns = {
         name: np.insert(values, flips, extra)
-        for name, values, extra in (("side", side, -side[flips]), ("price", price, price[flips]), ("q", size, 0))
+        for name, values, extra in (
+            ("side", side, -side[flips]), ("price", price, price[flips]), ("quantity", size, 0),
+        )
     }
     first_row = runs(raw["recv_unix_s"], action)
     unknown = np.full(len(begin), -1)
@@ -113,7 +115,7 @@ def read_bitmex_l2(
         first_row=np.append(begin, len(columns["side"])),
         side=columns["side"],
         price=columns["price"],
-        quantity=columns["q"],
+        quantity=columns["quantity"],
         first_id=unknown.copy(),
         last_id=unknown.copy(),
     )

@@ -11,6 +11,7 @@ import numpy as np
 from cascade._badrows import Where
 from cascade._core import OrderBook
 from cascade.errors import InputError
+from cascade.instruments import positive
 from cascade.io._build import trades
 from cascade.io._source import Steps, column_names, is_path, read
 from cascade.io._updates import MessageKind, Updates
@@ -78,8 +79,9 @@ def read_lobster(
     Parameters
     ----------
     messages : path or table
-        `..._message_N.csv`, no header: time (seconds since midnight, up to nine decimals), type, order_id, size,
-        price (dollars times 10,000), direction (1 buy, -1 sell: of the resting order). A table has these names.
+        `..._message_N.csv`, no header: time (seconds since midnight, up to nine decimals), type, order_id,
+        size, price (dollars times 10,000), direction (1 buy, -1 sell: of the resting order). A table has
+        these names.
     orderbook : path or table, optional
         `..._orderbook_N.csv`: its first row tells what stood before the first message.
     tick_size : str, Decimal, int or float
@@ -94,8 +96,8 @@ def read_lobster(
     Raises
     ------
     InputError
-        With file, column, row, value and rule: an unknown type, an order submitted twice, one reduced below 0,
-        a price that is no whole tick.
+        With file, column, row, value and rule: an unknown type, an order submitted twice, one reduced below
+        0, a price that is no whole tick.
 
     Notes
     -----
@@ -106,9 +108,9 @@ def read_lobster(
     2   partial cancellation               MODIFY to what is left: it keeps its place in the queue
     3   deletion                           CANCEL
     4   execution of a visible order       "reduce": MODIFY to what is left, or CANCEL if that is nothing: the
-                                           order that LOBSTER names shrinks, whatever its place. "take": a NEW
-                                           of the other side at that price, immediate-or-cancel, ids from 2**63:
-                                           reports have a TRADE, the book finds the order by its own priority
+                                           order that LOBSTER names shrinks, whatever its place. "take": a
+                                           NEW of the other side at that price, immediate or cancel, with an
+                                           id from 2**63: there is a TRADE, the book finds the order itself
     5   execution of a hidden order        nothing; a row of `trades`
     6   cross trade (auction)              nothing
     7   halt, resumption                   nothing; a row of `halts`
@@ -262,8 +264,8 @@ def read_lobster_orderbook(
     Parameters
     ----------
     source : path or table
-        `..._orderbook_N.csv`, no header: ask price, ask size, bid price, bid size of level 1, then of level 2...
-        A table has the names ask_price_1, ask_size_1, bid_price_1, bid_size_1, ...
+        `..._orderbook_N.csv`, no header: ask price, ask size, bid price, bid size of level 1, then of level
+        2... A table has the names ask_price_1, ask_size_1, bid_price_1, bid_size_1, ...
     times : array of int, shape (m,), optional
         Nanoseconds of each row: `Lobster.time_ns`.
     tick_size : str, Decimal, int or float
@@ -272,8 +274,8 @@ def read_lobster_orderbook(
     Returns
     -------
     Updates
-        Every row is a SNAPSHOT. Levels that do not exist (price 9999999999 or -9999999999) are left out; beyond
-        the last level depth is unknown.
+        Every row is a SNAPSHOT. Levels that do not exist (price 9999999999 or -9999999999) are left out;
+        beyond the last level depth is unknown.
 
     Raises
     ------
@@ -308,15 +310,12 @@ def read_lobster_orderbook(
 
 
 def _tick(tick_size: Any) -> Fraction:
-    from cascade.instruments import positive
-
     return positive(tick_size, "tick_size")
 
 
 def _to_ticks(price: np.ndarray, tick: Fraction, where: Where) -> np.ndarray:
     """Dollars times 10,000 as ticks."""
     step = tick * 10_000
-    where.refuse(
-        price * step.denominator % step.numerator != 0, price, f"must be a whole number of ticks of {float(step):g}"
-    )
+    rule = f"must be a whole number of ticks of {float(step):g}"
+    where.refuse(price * step.denominator % step.numerator != 0, price, rule)
     return price * step.denominator // step.numerator

@@ -11,7 +11,7 @@ import numpy as np
 from cascade.errors import InputError
 from cascade.instruments import Instrument
 from cascade.io._build import BUY_SELL, from_first_snapshot, runs, trades
-from cascade.io._source import Choice, Label, Steps, column_names, prices, quantities, read, units
+from cascade.io._source import Choice, Kind, Label, Steps, column_names, prices, quantities, read, units
 from cascade.io._updates import MessageKind, Updates
 from cascade.tables import Table
 
@@ -60,7 +60,7 @@ def read_tardis_book(
 
     Notes
     -----
-    The rules are those of https://docs.tardis.dev/downloadable-csv-files/data-types#incremental_book_l2 : rows of
+    See https://docs.tardis.dev/downloadable-csv-files/data-types#incremental_book_l2 : rows of
     one local_timestamp belong to one message of the exchange, updates before the first snapshot are to be
     skipped, and a snapshot after what was none discards the book.
 
@@ -77,7 +77,7 @@ def read_tardis_book(
     array([201, 200])
     """
     tick, lot = units(instrument, tick_size, lot_size)
-    spec = {
+    spec: dict[str, Kind] = {
         "symbol": Label(symbol, required=symbol is not None),
         "timestamp": MICROSECONDS,
         "local_timestamp": MICROSECONDS,
@@ -139,7 +139,7 @@ def read_tardis_snapshots(
     """
     tick, lot = units(instrument, tick_size, lot_size)
     depth = _depth(source)
-    spec: dict[str, Any] = {
+    spec: dict[str, Kind] = {
         "symbol": Label(symbol, required=symbol is not None),
         "timestamp": MICROSECONDS,
         "local_timestamp": MICROSECONDS,
@@ -151,7 +151,8 @@ def read_tardis_snapshots(
     raw = read(source, "snapshots", spec)
     num_rows = len(raw["timestamp"])
     price, quantity = (
-        np.stack([raw[f"{level}.{part}"] for _, level in levels], axis=1).ravel() for part in ("price", "amount")
+        np.stack([raw[f"{level}.{part}"] for _, level in levels], axis=1).ravel()
+        for part in ("price", "amount")
     )
     side = np.tile(np.array([s for s, _ in levels], np.int8), num_rows)
     message = np.repeat(np.arange(num_rows), len(levels))
@@ -189,8 +190,8 @@ def read_tardis_trades(
     Returns
     -------
     Table
-        time_ns, local_ns, side (1 buy, -1 sell, 0 unknown: the taker's), price (ticks), quantity (lots), id (-1:
-        Tardis' ids are text and not read).
+        time_ns, local_ns, side (1 buy, -1 sell, 0 unknown: the taker's), price (ticks), quantity (lots), id
+        (-1: Tardis' ids are text and not read).
 
     Raises
     ------
@@ -202,7 +203,7 @@ def read_tardis_trades(
     https://docs.tardis.dev/downloadable-csv-files/data-types#trades
     """
     tick, lot = units(instrument, tick_size, lot_size)
-    spec = {
+    spec: dict[str, Kind] = {
         "symbol": Label(symbol, required=symbol is not None),
         "timestamp": MICROSECONDS,
         "local_timestamp": MICROSECONDS,
