@@ -105,9 +105,7 @@ def lives(kind: np.ndarray, first_row: np.ndarray, side: np.ndarray, price: np.n
     )  # fmt: skip
 
 
-def best(
-    begin: np.ndarray, end: np.ndarray, key: np.ndarray, num_messages: int
-) -> np.ndarray:
+def best(begin: np.ndarray, end: np.ndarray, key: np.ndarray, num_messages: int) -> np.ndarray:
     """Index of the life with the largest key at every message, -1 where there is none.
 
     An interval is covered by two blocks of the largest power of two that fits it; blocks of one size are
@@ -148,9 +146,7 @@ def _near_crossings(message: np.ndarray, end: np.ndarray, alive: np.ndarray, sid
     return crossed[end] > crossed[message]
 
 
-def _first_at_most(
-    values: np.ndarray, start: np.ndarray, limit: np.ndarray, stop: np.ndarray
-) -> np.ndarray:
+def _first_at_most(values: np.ndarray, start: np.ndarray, limit: np.ndarray, stop: np.ndarray) -> np.ndarray:
     """First position j in [start, stop) with values[j] <= limit, else a position >= stop; per query.
 
     A tree of minima is climbed to the right from each start, then descended; all queries move together, and

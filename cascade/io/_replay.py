@@ -91,9 +91,7 @@ def replay(
     )
 
 
-def stream(
-    updates: Updates, book: OrderBook, *, start: int = 0, stop: int | None = None
-) -> Iterator[int]:
+def stream(updates: Updates, book: OrderBook, *, start: int = 0, stop: int | None = None) -> Iterator[int]:
     """Apply the messages to a book one at a time: yields the number of each message when it has been applied.
 
     Parameters and errors as `replay`. Between two messages the caller may do with the book what it likes, but

@@ -22,7 +22,7 @@ from cascade.errors import InputError, InputTypeError
 from cascade.instruments import Instrument, positive
 from cascade.io._decimal import PADDING, Words, to_steps
 
-BLOCK = 2**21
+BLOCK = 2**20
 """Bytes of text dealt with at a time: what is computed from a block stays in the processor's cache."""
 LARGEST = 2**62 - 1
 """Largest price in ticks and quantity in lots."""
@@ -411,8 +411,9 @@ class _Csv:
         at = np.flatnonzero(is_line)
         counts = np.diff(at, prepend=-1)
         bad = int(np.flatnonzero(counts != self.num_columns)[0])
+        count = int(counts[bad])
         raise InputError(
-            f"{self.path}, line {self.line + bad}: {counts[bad]} field{'s'[: counts[bad] > 1]} "
+            f"{self.path}, line {self.line + bad}: {count} field{'s'[: count > 1]} "
             f"where the first line has {self.num_columns}"
         )
 
@@ -434,15 +435,15 @@ class _Csv:
         self.chosen += len(rows)
         for column in self.parts:
             kind, k = self.spec[column], self.columns[column]
-            start, end = begin[:, k], ends[:, k]
+            start, end = np.ascontiguousarray(begin[:, k]), np.ascontiguousarray(ends[:, k])
             if isinstance(kind, Steps | Pick):
                 number = kind if isinstance(kind, Steps) else Steps()
                 values, sure = to_steps(words, start, end, number.step)
+                sure &= (values >= number.lowest) & (values <= number.highest)
                 if isinstance(kind, Steps) and kind.missing is not None:
                     empty = start == end
                     values[empty] = kind.missing
                     sure |= empty
-                sure &= (values >= number.lowest) & (values <= number.highest)
             elif isinstance(kind, Choice):
                 values = np.full(len(rows), -128, np.int8)
                 for word, code in kind.codes.items():

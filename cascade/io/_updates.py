@@ -207,9 +207,7 @@ class Updates:
     def rows(self) -> Table:
         """One row a level that is set: message, side, price, quantity."""
         message = np.repeat(np.arange(len(self)), np.diff(self.first_row))
-        return Table(
-            {"message": message, "side": self.side, "price": self.price, "quantity": self.quantity}
-        )
+        return Table({"message": message, "side": self.side, "price": self.price, "quantity": self.quantity})
 
     @cached_property
     def _lives(self) -> Lives:
@@ -264,7 +262,10 @@ class Updates:
         i = int(message)
         if not -len(self) <= i < len(self):
             raise InputError(f"message = {message}: must be from 0 to {len(self) - 1}")
-        i %= len(self)
+        return self._depth(i % len(self))
+
+    def _depth(self, i: int) -> Table:
+        """The book after message i; empty for -1."""
         which = np.flatnonzero((self._lives.begin <= i) & (i < self._lives.end))
         side, price = self._lives.side[which].astype(np.int64), self._lives.price[which]
         order = np.lexsort((-side * price, -side))
@@ -287,7 +288,7 @@ class Updates:
             As `depth_after`; empty before the first message.
         """
         i = int(np.searchsorted(np.maximum.accumulate(self.clock(clock)), time_ns, "right")) - 1
-        return self.depth_after(i) if i >= 0 else self.depth_after(0).rows(slice(0))
+        return self._depth(i)
 
     def clock(self, clock: str) -> np.ndarray:
         """`time_ns` ("venue") or `local_ns` ("local"), if the source gives it."""

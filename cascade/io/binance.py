@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from cascade._badrows import Where, show
+from cascade._columns import read_column
 from cascade.errors import InputError, InputTypeError
 from cascade.instruments import Instrument
 from cascade.io import _build
@@ -37,6 +38,7 @@ _DEPTH, _TRADE, _QUOTE, _SNAPSHOT, _OTHER_TRADE = 1, 2, 3, 4, 5
 """The column `kind` of recorded events."""
 _EXCHANGE_TIME = Steps(Fraction(1, 10**6), "nanosecond")
 """Milliseconds; -1 or 0 where there is none, which `_known` makes -1."""
+_ID = Steps()
 _MAKER_SIDES = {"true": -1, "True": -1, "TRUE": -1, "false": 1, "False": 1, "FALSE": 1}
 _TRADE_COLUMNS = {
     6: ("id", "price", "qty", "quote_qty", "time", "is_buyer_maker"),
@@ -162,12 +164,12 @@ def read_binance_quotes(
     tick, lot = units(instrument, tick_size, lot_size)
     if (events := _events(source)) is not None:
         ours = [(local, e) for local, e in events if e.keys() >= {"u", "b", "B", "a", "A"}]
-        ids = [e["u"] for _, e in ours]
+        only = [e for _, e in ours]
+        price, quantity = prices(tick), quantities(lot)
         return _quotes(
-            _times([e for _, e in ours]), [local for local, _ in ours], ids,
-            *(_steps([e[key] for _, e in ours], f"quotes[{key!r}]", kind)
-              for key, kind in (("b", prices(tick)), ("B", quantities(lot)),
-                                ("a", prices(tick)), ("A", quantities(lot)))),
+            _times(only, "quotes"), [local for local, _ in ours], _numbers(only, "u", "quotes"),
+            _numbers(only, "b", "quotes", price), _numbers(only, "B", "quotes", quantity),
+            _numbers(only, "a", "quotes", price), _numbers(only, "A", "quotes", quantity),
         )  # fmt: skip
     if "kind" in column_names(source, "events"):
         raw = read(source, "events", _event_spec((_QUOTE,), tick, lot))
@@ -257,11 +259,10 @@ def read_binance_trades(
         ]  # fmt: skip
         only = [e for _, e in ours]
         return _build.trades(
-            _times(only), [local for local, _ in ours],
-            np.array([-1 if e["m"] else 1 for e in only], np.int8),
-            _steps([e["p"] for e in only], "trades['p']", prices(tick)),
-            _steps([e["q"] for e in only], "trades['q']", quantities(lot)),
-            [e["t"] if "t" in e else e["a"] for e in only],
+            _times(only, "trades"), [local for local, _ in ours],
+            np.where(_values(only, "m", "trades"), -1, 1).astype(np.int8),
+            _numbers(only, "p", "trades", prices(tick)), _numbers(only, "q", "trades", quantities(lot)),
+            _numbers([e if "t" in e else {"t": e.get("a")} for e in only], "t", "trades"),
         )  # fmt: skip
     if isinstance(source, list | tuple) and source:
         parts = [
@@ -433,18 +434,28 @@ def _event(line: bytes, path: Path, number: int) -> tuple[int, dict[str, Any]] |
     return local, event
 
 
-def _times(events: list[dict[str, Any]]) -> np.ndarray:
+def _values(events: list[dict[str, Any]], key: str, table: str) -> list[Any]:
+    """One field of all events."""
+    try:
+        return [e[key] for e in events]
+    except KeyError:
+        raise InputError(f"{table}: an event without {key!r}") from None
+
+
+def _steps(values: list[Any], kind: Steps, where: Where) -> np.ndarray:
+    """Numbers of JSON, written as text or not, as steps."""
+    return read_steps(read_column(values, where.table, where.column)[0], kind, where)
+
+
+def _numbers(events: list[dict[str, Any]], key: str, table: str, kind: Steps = _ID) -> np.ndarray:
+    """A field of all events, as steps."""
+    return _steps(_values(events, key, table), kind, Where(table, key))
+
+
+def _times(events: list[dict[str, Any]], table: str) -> np.ndarray:
     """T, else E, in nanoseconds; -1 without either."""
-    times = np.array([e.get("T") or e.get("E") or -1 for e in events], np.int64)
+    times = _steps([e.get("T") or e.get("E") or -1 for e in events], _ID, Where(table, "T"))
     return np.where(times < 0, -1, _nanoseconds(times))
-
-
-def _steps(texts: list[Any], name: str, kind: Steps) -> np.ndarray:
-    """Numbers of JSON, as text or not, as steps."""
-    values = np.empty(len(texts), object)
-    values[:] = texts
-    table, _, column = name.partition("['")
-    return read_steps(values, kind, Where(table, column.rstrip("']")))
 
 
 def _depth_of_json(
@@ -456,26 +467,26 @@ def _depth_of_json(
     ours = [(t, e) for t, e in events if e.get("e") == "depthUpdate" or "lastUpdateId" in e]
     only = [e for _, e in ours]
     is_snapshot = ["lastUpdateId" in e for e in only]
-    try:
-        rest, diff = ("bids", "asks", "lastUpdateId", "lastUpdateId"), ("b", "a", "U", "u")
-        keys = [rest if s else diff for s in is_snapshot]
-        both = [(e[bids], e[asks]) for e, (bids, asks, _, _) in zip(only, keys, strict=True)]
-        first_id = [e[first] for e, (_, _, first, _) in zip(only, keys, strict=True)]
-        last_id = [e[last] for e, (_, _, _, last) in zip(only, keys, strict=True)]
-    except KeyError as error:
-        raise InputError(f"depth: an event without {error}") from None
+    named = [
+        {"b": e.get("bids"), "a": e.get("asks"), "U": e["lastUpdateId"], "u": e["lastUpdateId"]} if s else e
+        for e, s in zip(only, is_snapshot, strict=True)
+    ]
+    both = list(zip(_values(named, "b", "depth"), _values(named, "a", "depth"), strict=True))
     chain = itertools.chain.from_iterable
-    flat = list(chain(chain(both)))
-    if any(len(level) < 2 for level in flat):
-        raise InputError("depth: a level without price and quantity")
+    try:
+        levels = list(chain(chain(both)))
+        price, quantity = [level[0] for level in levels], [level[1] for level in levels]
+    except (TypeError, IndexError, KeyError):
+        raise InputError("depth: a level that is no list of price and quantity") from None
     bids = np.array([len(b) for b, _ in both], np.int64)
     asks = np.array([len(a) for _, a in both], np.int64)
     side = np.repeat(np.tile(np.array([1, -1], np.int8), len(both)), np.stack([bids, asks], axis=1).ravel())
+    before = _steps([e.get("pu", -1) for e in only], _ID, Where("depth", "pu"))
     return _Parts(
-        _times(only), [t for t, _ in ours], is_snapshot, first_id, last_id, [e.get("pu", -1) for e in only],
-        bids + asks, side,
-        _steps([level[0] for level in flat], "depth['price']", prices(tick)),
-        _steps([level[1] for level in flat], "depth['quantity']", quantities(lot)),
+        _times(only, "depth"), [t for t, _ in ours], is_snapshot, _numbers(named, "U", "depth"),
+        _numbers(named, "u", "depth"), before, bids + asks, side,
+        _steps(price, prices(tick), Where("depth", "price")),
+        _steps(quantity, quantities(lot), Where("depth", "quantity")),
     )  # fmt: skip
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from cascade._badrows import Where
+from cascade.errors import InputError
 from cascade.instruments import Instrument
-from cascade.io._build import from_first_snapshot, runs
+from cascade.io._build import runs
 from cascade.io._source import Choice, Label, Steps, prices, quantities, read, units
 from cascade.io._updates import MessageKind, Updates
 
@@ -77,9 +78,15 @@ def read_bitmex_l2(
         at_snapshot = len(first["id"])
         first["action"] = np.full(at_snapshot, _PARTIAL, np.int8)
         raw = {column: np.concatenate([first[column], raw[column]]) for column in raw}
+    partials = np.flatnonzero(raw["action"] == _PARTIAL)
+    if not partials.size:
+        raise InputError("updates: no partial: without one the book is unknown")
+    start = int(partials[0])
+    dropped = len(runs(raw["recv_unix_s"][:start], raw["action"][:start]))
+    raw = {column: values[start:] for column, values in raw.items()}
     ids, action, side = raw["id"], raw["action"], raw["side"]
     price, size = raw["price"], np.where(action == _DELETE, 0, raw["size"])
-    where = Where("updates", "id", np.arange(len(ids)) - at_snapshot)
+    where = Where("updates", "id", np.arange(len(ids)) + start - at_snapshot)
 
     # Rows of an id, one after the other, between two partials.
     opens = action == _PARTIAL
@@ -94,7 +101,7 @@ def read_bitmex_l2(
     price = _filled(price, order, same_id)
     where.refuse(price == _NO_PRICE, ids, "must have a price, here or in a row before")
     known = (before >= 0) & (era[before] == era) & (action[before] != _DELETE)
-    where.refuse(np.isin(action, (_UPDATE, _DELETE)) & ~known & (era > 0), ids, "must be an id in the book")
+    where.refuse(np.isin(action, (_UPDATE, _DELETE)) & ~known, ids, "must be an id in the book")
     where.refuse((before >= 0) & (price != price[before]), ids, "must keep its price")
 
     flips = np.flatnonzero(known & (side != side[before]))
@@ -103,12 +110,14 @@ def read_bitmex_l2(
     columns = {
         name: np.insert(values, flips, extra)
         for name, values, extra in (
-            ("side", side, -side[flips]), ("price", price, price[flips]), ("quantity", size, 0),
+            ("side", side, -side[flips]),
+            ("price", price, price[flips]),
+            ("quantity", size, 0),
         )
     }
     first_row = runs(raw["recv_unix_s"], action)
     unknown = np.full(len(begin), -1)
-    updates = Updates(
+    return Updates(
         time_ns=unknown.copy(),
         local_ns=raw["recv_unix_s"][first_row],
         kind=np.where(begins[first_row], MessageKind.SNAPSHOT, MessageKind.UPDATE).astype(np.int8),
@@ -118,8 +127,8 @@ def read_bitmex_l2(
         quantity=columns["quantity"],
         first_id=unknown.copy(),
         last_id=unknown.copy(),
+        dropped=dropped,
     )
-    return from_first_snapshot(updates, "updates")
 
 
 def _filled(price: np.ndarray, order: np.ndarray, same_id: np.ndarray) -> np.ndarray:

@@ -212,9 +212,7 @@ def read_tardis_trades(
         "amount": quantities(lot),
     }
     raw = read(source, "trades", spec)
-    return trades(
-        raw["timestamp"], raw["local_timestamp"], raw["side"], raw["price"], raw["amount"], None
-    )
+    return trades(raw["timestamp"], raw["local_timestamp"], raw["side"], raw["price"], raw["amount"], None)
 
 
 def _depth(source: Any) -> int:
