@@ -767,6 +767,10 @@ def test_bad_arguments(tmp_path):
          lambda: cs.io.read_binance_depth(write(tmp_path / "j.json", '{"e": 1'), **UNITS)),
         (cs.InputError, "5 columns without a header",
          lambda: cs.io.read_binance_trades(write(tmp_path / "t.csv", "1,2,3,4,true\n"), **UNITS)),
+        (cs.InputError, "updates['recv_unix_s'][1] = nan: must be finite",
+         lambda: cs.io.read_bitmex_l2(
+             {"recv_unix_s": [1626993371.25, float("nan")], "action": ["partial", "insert"], "side": [1, -1],
+              "price": [1.0, 2.0], "size": [1, 1], "id": [1, 2]}, **UNITS)),
         (cs.InputError, "clock = 'x'", lambda: read(path, **UNITS).depth_at(0, clock="x")),
         (cs.InputError, "try 'venue'",
          lambda: cs.io.read_binance_depth([BOOK], **UNITS).depth_at(0, clock="local")),

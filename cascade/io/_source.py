@@ -219,11 +219,20 @@ def read_steps(values: np.ndarray, kind: Steps, where: Where) -> np.ndarray:
     elif values.dtype.kind in "iu":
         result, sure = _from_integers(values, kind.step)
         result = _finish_steps(result, ~sure, values, kind, where)
+    elif values.dtype == np.float64 and _is_fine(values, kind.step):
+        # Seconds in nanoseconds: float arithmetic would decide few of them, their shortest decimals do.
+        result, sure = from_texts(values.astype("U32").tolist(), kind.step)
+        result = _finish_steps(result, ~sure, values, kind, where)
     else:
         result = to_whole(values, kind.step, where, lowest=kind.lowest, highest=kind.highest, what=kind.what)
     if missing is not None and kind.missing is not None:
         result[missing] = kind.missing
     return result
+
+
+def _is_fine(values: np.ndarray, step: Fraction) -> bool:
+    """Whether steps are so fine against the values that a float hardly tells them apart."""
+    return bool((np.abs(values) > 2**50 * float(step)).any())
 
 
 def _from_integers(values: np.ndarray, step: Fraction) -> tuple[np.ndarray, np.ndarray]:
