@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -331,7 +332,7 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
                         yield unpacked
             else:
                 yield raw
-    except (EOFError, gzip.BadGzipFile, zipfile.BadZipFile) as error:
+    except (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path}: not readable: {error}") from None
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
