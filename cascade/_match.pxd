@@ -872,6 +872,11 @@ cdef inline bint match_lots_valid(int64_t lots) noexcept nogil:
     return <uint64_t>lots - 1 < <uint64_t>1 << 62
 
 
+cdef inline bint too_many_slices(int64_t lots, int64_t display) noexcept nogil:
+    """Would an iceberg have more than 2**16 slices? One taker could keep the book busy for hours with it."""
+    return display > 0 and (lots - 1) >> 16 >= display
+
+
 cdef inline bint stop_acts_at_once(const book_t* b, const order_msg_t* m) noexcept nogil:
     """Is a new stop already reached?"""
     cdef bint on_mark = m.flags & FLAG_MARK_TRIGGER
@@ -902,7 +907,7 @@ cdef inline int prepare_new(book_t* b, const order_msg_t* m, plan_t* p) noexcept
         return REASON_BAD_FIELD
     if m.side != SIDE_BUY and m.side != SIDE_SELL:
         return REASON_BAD_SIDE
-    if not match_lots_valid(m.quantity) or m.display < 0:
+    if not match_lots_valid(m.quantity) or m.display < 0 or too_many_slices(m.quantity, m.display):
         return REASON_BAD_QUANTITY
     if m.owner < 0 or (m.owner == 0 and m.flags & FLAG_REDUCE_ONLY):
         return REASON_BAD_OWNER
@@ -931,6 +936,8 @@ cdef inline int prepare_modify_stop(book_t* b, const order_msg_t* m, plan_t* p) 
     cdef const stop_t* stop = &b.stops.records[p.handle & ~<uint32_t>STOP_BIT]
     p.taker.owner = book_owner(b, p.handle)
     p.in_place = m.price == stop.price_ticks and m.quantity < stop.lots
+    if too_many_slices(m.quantity, stop.display):
+        return REASON_BAD_QUANTITY
     return REASON_NONE if p.in_place or stops_reserve(&b.stops, 1) == OK else REASON_CAPACITY
 
 
@@ -953,6 +960,8 @@ cdef inline int prepare_modify(book_t* b, const order_msg_t* m, plan_t* p) noexc
     t.price_sent = m.price
     t.lots = m.quantity
     t.rests = True
+    if rare != NULL and rare.peak != 0 and too_many_slices(m.quantity, b.peaks[rare.peak].display):
+        return REASON_BAD_QUANTITY
     if rare != NULL:
         t.owner = book_owner(b, p.handle)
         t.owner_record = rare.owner_record
