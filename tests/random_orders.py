@@ -140,6 +140,13 @@ class Mood:
         orders["stp"] = rng.choice(5, n, p=[0.4, 0.12, 0.16, 0.12, 0.2])
         orders["flags"] = (rng.random(n) < 0.2) & (orders["owner"] > 0)
         orders["flags"][(kind >= OrderType.STOP) & (rng.random(n) < 0.35)] += 2
+        if self.huge > 0:
+            # A trade with oneself moves no position: a reduce-only order would trade 2**62 lots with another
+            # one of its owner in pieces of its room. So these seeds have the one or the other.
+            if rng.random() < 0.5:
+                orders["flags"] &= 2
+            else:
+                orders["stp"][orders["stp"] == Stp.NONE] = Stp.DECREMENT
         orders["ts_ns"] = rng.integers(-5, 5, n)
         self.spoil(orders)
         return orders
