@@ -790,15 +790,14 @@ def test_lead_market_makers_in_the_order_of_their_first_order(orderbook):
     assert send(book, new(9, BUY, 5, 5))[1:] == ["TRADE 9: buy 5 @ 5 from 1, 0 left"]
 
 
-def test_split_rounds_to_the_nearest_lot(orderbook):
-    for percent, given in ((0, 2), (20, 3), (50, 4)):
-        book = orderbook(cs.Matching(("split", "pro_rata", "fifo"), fifo_percent=percent))
-        send(book, new(1, SELL, 5, 10), new(2, SELL, 5, 10))
-        # 5 lots: 0, 1, then 2.5 that become 3.
-        assert (
-            send(book, market(9, BUY, 5))[1]
-            == f"TRADE 9: buy {max(given, 3)} @ 5 from 1, {5 - max(given, 3)} left"
-        )
+@pytest.mark.parametrize(("percent", "lots"), [(0, 0), (29, 1), (30, 2), (50, 3), (100, 5)])
+def test_split_rounds_to_the_nearest_lot(orderbook, percent, lots):
+    book = orderbook(cs.Matching(("split",), fifo_percent=percent))
+    send(book, new(1, SELL, 5, 10))
+    lines = send(book, market(9, BUY, 5))[1:]
+    trade = [f"TRADE 9: buy {lots} @ 5 from 1, {5 - lots} left"] if lots else []
+    rest = [f"CANCELLED 9: buy {5 - lots} @ 0 UNALLOCATED"] if lots < 5 else []
+    assert lines == trade + rest
 
 
 def test_leveling_goes_by_size_then_time(orderbook):
