@@ -32,17 +32,17 @@ from cascade._ladder cimport (
     ASK,
     BID,
     LEVEL_HIDES,
-    ladder_add,
     ladder_below,
     ladder_check,
+    ladder_clear,
     ladder_copy,
     ladder_copy_room,
+    ladder_enter,
     ladder_find,
     ladder_free,
     ladder_init,
     ladder_remove,
     ladder_reserve,
-    ladder_clear,
     ladder_t,
     level_t,
     likely,
@@ -473,8 +473,7 @@ cdef inline uint32_t book_best_level(const book_t* b, int side) noexcept nogil:
 
 cdef inline uint32_t book_next_level(const book_t* b, uint32_t level) noexcept nogil:
     """The next level behind one, 0 at the end. O(log levels)."""
-    cdef const level_t* v = &b.ladder.levels[level]
-    return ladder_below(&b.ladder, v.side, v.price_ticks)
+    return ladder_below(&b.ladder, level)
 
 
 cdef inline uint32_t book_level_at(book_t* b, int side, int64_t price) noexcept nogil:
@@ -731,11 +730,8 @@ cdef inline uint32_t book_append(book_t* b, uint32_t level, uint64_t id, int64_t
 
 cdef inline uint32_t book_rest(book_t* b, int side, int64_t price, uint64_t id, int64_t lots) noexcept nogil:
     """book_append where the price's level may be new, with hint and count. The room is there."""
-    cdef uint32_t level = book_level_at(b, side, price)
-    cdef uint32_t h
-    if level == 0:
-        level = ladder_add(&b.ladder, side, price)
-    h = book_append(b, level, id, lots)
+    cdef uint32_t level = ladder_enter(&b.ladder, side, rank_of(side, price), price)
+    cdef uint32_t h = book_append(b, level, id, lots)
     ids_put(&b.ids, id, h)
     b.orders[side] += 1
     b.room -= 1
@@ -885,9 +881,7 @@ cdef inline int64_t book_place(
     if not book_fits(b, side, price, lots):
         return ERR_RANGE
     if flags & ORDER_EXTERNAL:
-        level = book_level_at(b, side, price)
-        if level == 0:
-            level = ladder_add(&b.ladder, side, price)
+        level = ladder_enter(&b.ladder, side, rank_of(side, price), price)
         h = book_append(b, level, 0, lots)
         b.chunks[h >> SLOT_BITS].anon |= <uint8_t>(1 << (h & SLOTS))
         b.orders[side] += 1

@@ -71,8 +71,8 @@ from cascade._book cimport (
     position_add,
     position_room,
 )
-from cascade._ids cimport ids_fetch, ids_first, ids_move, ids_put, ids_put_paged, ids_put_vacant, ids_slot
-from cascade._ladder cimport ASK, BID, ladder_add, ladder_find, ladder_remove, level_t, likely, rank_of, unlikely
+from cascade._ids cimport ids_dense, ids_fetch, ids_first, ids_move, ids_put, ids_put_paged, ids_put_vacant, ids_slot
+from cascade._ladder cimport ASK, BID, ladder_enter, ladder_look, ladder_remove, level_t, likely, rank_of, unlikely
 from cascade._pool cimport large_pages
 from cascade._stops cimport (
     LAST_SELLS,
@@ -1183,11 +1183,9 @@ cdef inline bint plain_new(book_t* b, const order_msg_t* m, int64_t row, report_
             return False
     if slot != NULL and slot[0] != 0 and book_find(b, id) != 0:
         return False
-    level = ladder_find(&b.ladder, side, rank, price)
-    if level == 0:
-        level = ladder_add(&b.ladder, side, price)
-    elif unlikely(b.ladder.levels[level].flags or lots > INT64_MAX - b.ladder.levels[level].quantity_lots):
-        return False
+    level = ladder_enter(&b.ladder, side, rank, price)
+    if unlikely(b.ladder.levels[level].flags or lots > INT64_MAX - b.ladder.levels[level].quantity_lots):
+        return False        # of a level that was there: a new one has no flags and room for any order
     h = book_append(b, level, id, lots)
     if likely(slot != NULL):
         slot[0] = h
@@ -1231,6 +1229,33 @@ cdef inline bint message_plain(book_t* b, const order_msg_t* m, int64_t row, rep
     return False
 
 
+cdef enum:
+    WIDE = 1024             # nodes from which a book's prices lie so far apart that searching them is worth preparing
+
+
+cdef inline void message_ahead(book_t* b, const order_msg_t* m) noexcept nogil:
+    """Ask for the memory that messages further on will touch, one step each: hint, chunk and level of an order; the path of
+    a price."""
+    cdef uint32_t* slot
+    cdef const order_msg_t* later = m + 12
+    cdef uint32_t h
+    cdef int side
+    if later.action != ACTION_NEW:
+        slot = ids_slot(&b.ids, later.order_id)
+        if slot != NULL:
+            __builtin_prefetch(slot)
+    later = m + 8
+    if later.action != ACTION_NEW:
+        __builtin_prefetch(&b.chunks[(ids_dense(&b.ids, later.order_id) & ~<uint32_t>STOP_BIT) >> SLOT_BITS])
+    else:
+        side = later.side < 0
+        h = ladder_look(&b.ladder, side, rank_of(side, later.price))
+        __builtin_prefetch(&b.ladder.levels[h])
+    later = m + 4
+    if later.action != ACTION_NEW:
+        __builtin_prefetch(&b.ladder.levels[b.chunks[(ids_dense(&b.ids, later.order_id) & ~<uint32_t>STOP_BIT) >> SLOT_BITS].level])
+
+
 cdef inline int64_t most_reports(const book_t* b, const plan_t* p) noexcept nogil:
     """At least as many reports as match_commit will write, quickly."""
     cdef int64_t orders = book_count(b)
@@ -1251,9 +1276,12 @@ cdef inline int64_t book_process(
     cdef order_msg_t m
     cdef plan_t p
     cdef int64_t i, room
+    cdef bint wide = b.ladder.nodes_used > WIDE
     needed[0] = 0
     for i in range(n):
         __builtin_prefetch(&messages[i + 16])
+        if wide and i + 12 < n:
+            message_ahead(b, messages + i)
         if b.ids.used > 0 and i + 8 < n:
             # Hashed ids lie anywhere: first the hint is asked for, then the chunk that it leads to.
             ids_fetch(&b.ids, messages[i + 8].order_id)
