@@ -5,7 +5,7 @@ A handle names an order: a cell of a chunk, or with STOP_BIT a stop's record. 0 
 """
 
 from cpython.mem cimport PyMem_RawFree
-from libc.stdint cimport INT64_MAX, int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from cascade._allocate cimport rule_t, share_t
@@ -45,7 +45,6 @@ from cascade._ladder cimport (
     ladder_reserve,
     ladder_t,
     level_t,
-    likely,
     rank_of,
     unlikely,
 )
@@ -76,7 +75,6 @@ from cascade._stops cimport (
     stops_free,
     stops_init,
     stops_kill,
-    stops_reserve,
     stops_t,
 )
 from cascade._types cimport ERR_MEMORY, ERR_RANGE, FLAG_REDUCE_ONLY, OK, rare_t
@@ -238,25 +236,27 @@ cdef inline int book_init(book_t* b) noexcept nogil:
     return OK
 
 
+cdef inline void book_release(book_t* b) noexcept nogil:
+    """Give back all memory but the scratch book's."""
+    lines_free(&b.chunks_mem)
+    ladder_free(&b.ladder)
+    ids_free(&b.ids)
+    stops_free(&b.stops)
+    idmap_free(&b.owner_records)
+    PyMem_RawFree(b.rares)
+    PyMem_RawFree(b.peaks)
+    PyMem_RawFree(b.owners)
+    PyMem_RawFree(b.shares)
+
+
 cdef inline void book_free(book_t* b) noexcept nogil:
     """Give all memory back; the book can only be made anew with book_init after it."""
     cdef book_t* scratch = <book_t*>b.scratch
-    cdef int k
-    for k in range(2):
-        lines_free(&b.chunks_mem)
-        ladder_free(&b.ladder)
-        ids_free(&b.ids)
-        stops_free(&b.stops)
-        idmap_free(&b.owner_records)
-        PyMem_RawFree(b.rares)
-        PyMem_RawFree(b.peaks)
-        PyMem_RawFree(b.owners)
-        PyMem_RawFree(b.shares)
-        memset(b, 0, sizeof(book_t))
-        if scratch == NULL:
-            return
-        b = scratch
-    PyMem_RawFree(scratch)
+    book_release(b)
+    memset(b, 0, sizeof(book_t))
+    if scratch != NULL:
+        book_release(scratch)
+        PyMem_RawFree(scratch)
 
 
 cdef inline void book_clear(book_t* b) noexcept nogil:

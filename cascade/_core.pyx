@@ -15,7 +15,6 @@ from cascade._book cimport (
     ORDER_EXTERNAL,
     SLOT_BITS,
     STOP_BIT,
-    book_add,
     book_behind,
     book_best,
     book_best_level,
@@ -58,6 +57,7 @@ from cascade._book cimport (
 )
 from cascade._ids cimport ids_put
 from cascade._ladder cimport ASK, BID, level_t
+from cascade._pool cimport large_pages
 from cascade._match cimport (
     book_process,
     book_process_trades,

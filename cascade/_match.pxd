@@ -12,7 +12,6 @@ from libc.string cimport memcpy, memset
 
 from cascade._allocate cimport allocate, share_t
 from cascade._book cimport (
-    CELLS,
     ORDER_EXTERNAL,
     SLOT_BITS,
     SLOTS,
@@ -25,12 +24,9 @@ from cascade._book cimport (
     book_copy,
     book_count,
     book_drop,
-    book_external,
     book_find,
     book_find_sparse,
     book_fits,
-    book_forget,
-    book_free,
     book_front,
     book_front_of,
     book_has,
@@ -38,7 +34,6 @@ from cascade._book cimport (
     book_hide,
     book_id,
     book_init,
-    book_level_of,
     book_level_open,
     book_lots,
     book_make_rare,
@@ -66,8 +61,6 @@ from cascade._book cimport (
     book_take,
     cell_t,
     chunk_t,
-    owner_t,
-    peak_t,
     position_add,
     position_room,
 )
@@ -89,7 +82,6 @@ from cascade._types cimport (
     ACTION_CANCEL,
     ACTION_MODIFY,
     ACTION_NEW,
-    ERR_MEMORY,
     FLAG_MARK_TRIGGER,
     FLAG_REDUCE_ONLY,
     FLAGS_KNOWN,
@@ -119,7 +111,6 @@ from cascade._types cimport (
     SIDE_BUY,
     SIDE_SELL,
     STP_BOTH,
-    STP_DECREMENT,
     STP_LAST,
     STP_MAKER,
     STP_NONE,
@@ -127,7 +118,6 @@ from cascade._types cimport (
     TIF_FOK,
     TIF_GTC,
     TIF_POST_ONLY,
-    TYPE_LIMIT,
     TYPE_MARKET,
     TYPE_STOP,
     TYPE_STOP_LIMIT,
@@ -140,11 +130,14 @@ cdef extern from *:
     """
     /* Bytes action, type, tif, flags, stp of a message (side and padding masked out): all zero is a plain limit order. */
     #define CASCADE_PLAIN 0x0000FFFFFFFF00FFULL
+    /* Bits of these that a type of LIMIT or MARKET and a time in force of GTC or IOC use. */
+    #define CASCADE_TAKES 0x0000000001010000ULL
     static inline uint64_t cascade_header(const void *m) {
         uint64_t h; __builtin_memcpy(&h, (const char *)m + 56, 8); return h;
     }
     """
     uint64_t PLAIN "CASCADE_PLAIN"
+    uint64_t TAKES "CASCADE_TAKES"
     uint64_t message_header "cascade_header"(const void* m) noexcept nogil
     void __builtin_prefetch(const void* address) noexcept nogil
 
@@ -1229,6 +1222,42 @@ cdef inline bint message_plain(book_t* b, const order_msg_t* m, int64_t row, rep
     return False
 
 
+cdef inline bint plain_take(book_t* b, const order_msg_t* m, int64_t row, sink_t* sink) noexcept nogil:
+    """A limit order that crosses, GTC or IOC, or a market order, of nobody, in a book where only time decides and no stop
+    waits; False, with nothing changed, if it is anything else or its reports might not fit."""
+    cdef taker_t t
+    cdef uint64_t id = m.order_id
+    cdef uint64_t header = message_header(m) & PLAIN
+    cdef int64_t orders = book_count(b)
+    if header & ~TAKES or m.owner | m.display or not match_lots_valid(m.quantity):
+        return False
+    if not b.rule.fifo or b.stops.live > 0 or b.icebergs > 0 or b.room <= 0:
+        return False
+    if sink.mode == SINK_FIXED and sink.cap - sink.n < (m.quantity if m.quantity < 2 * orders else 2 * orders) + 4:
+        return False
+    if (m.side != SIDE_BUY and m.side != SIDE_SELL) or book_find(b, id) != 0:
+        return False
+    memset(&t, 0, sizeof(taker_t))
+    t.id = id
+    t.limit_ticks = m.price
+    t.price_sent = m.price
+    t.lots = m.quantity
+    t.message = row
+    t.side = m.side < 0
+    t.any_price = m.type == TYPE_MARKET
+    t.rests = m.tif == TIF_GTC and not t.any_price
+    if t.rests and not book_fits(b, t.side, m.price, m.quantity):
+        return False
+    report_put(
+        &sink.reports[sink.n], id, 0, m.price, m.quantity, 0, row, 0, report_codes(REPORT_ACK, m.side, 0)
+    )
+    sink.n += 1
+    b.last_id = id if id > b.last_id else b.last_id
+    match_walk_fifo(b, &t, sink)
+    match_finish(b, &t, sink)
+    return True
+
+
 cdef enum:
     WIDE = 1024             # nodes from which a book's prices lie so far apart that searching them is worth preparing
 
@@ -1291,15 +1320,16 @@ cdef inline int64_t book_process(
             sink.n += 1
             continue
         m = messages[i]     # read once: the caller's array might change meanwhile
-        match_prepare(b, &m, first_row + i, &p)
-        if sink.mode == SINK_FIXED:
-            room = sink.cap - sink.n
-            if room < most_reports(b, &p):
-                needed[0] = match_reports(b, &m, &p, False)
-                if needed[0] > room or needed[0] < 0:
-                    return i
-                needed[0] = 0
-        match_commit(b, &m, &p, sink)
+        if not (likely(sink.n < sink.cap) and plain_take(b, &m, first_row + i, sink)):
+            match_prepare(b, &m, first_row + i, &p)
+            if sink.mode == SINK_FIXED:
+                room = sink.cap - sink.n
+                if room < most_reports(b, &p):
+                    needed[0] = match_reports(b, &m, &p, False)
+                    if needed[0] > room or needed[0] < 0:
+                        return i
+                    needed[0] = 0
+            match_commit(b, &m, &p, sink)
         if unlikely(sink.failed):
             return i + 1
     return n
@@ -1311,7 +1341,7 @@ cdef inline int64_t book_process_trades(
     """book_process that reports trades only; `stage` grows and holds one message's reports."""
     cdef order_msg_t m
     cdef plan_t p
-    cdef int64_t i, k, trades
+    cdef int64_t i, k
     needed[0] = 0
     for i in range(n):
         m = messages[i]

@@ -66,8 +66,6 @@ from cascade._types cimport (
     ACTION_MODIFY,
     ACTION_NEW,
     ERR_CROSSES,
-    ERR_MEMORY,
-    OK,
     REASON_BAD_FIELD,
     REASON_BAD_OWNER,
     REASON_BAD_PRICE,
@@ -89,16 +87,7 @@ from cascade._types cimport (
     order_msg_t,
     report_t,
 )
-from cascade._wide cimport (
-    scaled_down,
-    scaled_even,
-    scaled_up,
-    wide_add,
-    wide_low,
-    wide_of,
-    wide_sign,
-    within_distance,
-)
+from cascade._wide cimport scaled_down, scaled_even, scaled_up, wide_add, wide_low, wide_of, within_distance
 
 
 # One operation of a shock: shocks.OP_DTYPE.
