@@ -22,11 +22,12 @@ from cascade._book cimport (
     book_side,
     book_t,
 )
+from cascade._match cimport match_prepare, plan_t
+from cascade._sink cimport report_cancelled, sink_next, sink_t
 from cascade._ladder cimport ASK, BID, level_t
 from cascade._ledger cimport audit_money, book_money, journal, party_of, party_t
 from cascade._liquidate cimport count_wave, wave_row
 from cascade._margin cimport magnitude
-from cascade._match cimport match_prepare, plan_t, report_cancelled, sink_next, sink_t
 from cascade._run cimport (
     EVENT_CANCEL,
     EVENT_ORDER,
