@@ -1,9 +1,9 @@
 """Any order book through the same flows, its fills checked, its time beside others'. See README.md.
 
-    python benchmarks/compare.py                            our book and every adapter whose package is installed
+    python benchmarks/compare.py                            our book, and the adapters that are installed
     python benchmarks/compare.py --engine mymodule:MyBook   yours (again for more), our book beside it
 
-An engine is a class without arguments. Sides are 1 (buys) and -1, prices ticks, quantities lots, ids integers:
+An engine is a class without arguments. Sides are 1 (buys) and -1; prices, quantities, ids are integers:
 
     add(order_id, side, price, quantity)    a limit order; what does not trade rests
     cancel(order_id)                        of an order that rests
@@ -12,10 +12,10 @@ An engine is a class without arguments. Sides are 1 (buys) and -1, prices ticks,
     modify(order_id, price, quantity)       optional: cancel, and add anew under the same id
     process(orders)                         optional, instead of all: rows of cascade.ORDER_DTYPE, up to 4,096
 
-The driver puts optional ones together from add and cancel where they are missing. Each call returns its fills, an
-iterable of (maker_id, price, quantity), or None if the engine has an attribute `fills` that holds all of them at the end
-(it is read when the clock has stopped). An engine that cannot tell them has `levels` instead: the (side, price, quantity)
-that rest at the end. An exception is a wrong answer.
+The driver makes optional ones of add and cancel where they are missing. Each call returns its fills,
+an iterable of (maker_id, price, quantity), or None if the engine has an attribute `fills` that holds all of
+them at the end (it is read when the clock has stopped). An engine that cannot tell them has `levels` instead:
+the (side, price, quantity) that rest at the end. An exception is a wrong answer.
 """
 
 from __future__ import annotations
@@ -48,7 +48,6 @@ PYPI = {
     "cython_orderbook": "adapters.cython_order:Book",
     "lobby": "adapters.lobby_book:Book",
     "fastlob": "adapters.fast:Book",
-    "order_matching": "adapters.order_match:Book",
 }
 """Module of the package -> its adapter."""
 
@@ -89,7 +88,9 @@ class Job:
             self.fills_after.append(len(book.fills))
         self.fills = book.fills
         if book.totals() != flow.totals:
-            raise AssertionError(f"{flow.name}: the plain book gives {book.totals()}, the flow has {flow.totals}")
+            raise AssertionError(
+                f"{flow.name}: the plain book gives {book.totals()}, the file {flow.totals}"
+            )
         self.levels = {
             (1 if side == 0 else -1, price, sum(level.values()))
             for side in (0, 1)
@@ -177,7 +178,9 @@ def one_pass(make: Callable[[], Any], job: Job, seconds: float) -> Run:
             for i in range(0, len(warm_steps), CHUNK):
                 drive(book, warm_steps[i : i + CHUNK], returned)
                 if time.perf_counter() - begun > seconds:
-                    return Run(float("nan"), f"too slow: {i + CHUNK:,} untimed messages in {seconds:g} s", True)
+                    return Run(
+                        float("nan"), f"too slow: {i + CHUNK:,} untimed messages in {seconds:g} s", True
+                    )
             done, taken = 0, 0.0
             for i in range(0, len(steps), CHUNK):
                 part = steps[i : i + CHUNK]
@@ -212,7 +215,9 @@ def verdict(book: Any, returned: list[Iterable[Fill]], job: Job, cut: bool) -> s
     right = job.fills[: len(fills)] if cut else job.fills
     if fills == right and (not cut or fills):
         return f"exact, cut after {len(fills):,} fills" if cut else "exact"
-    at = next((k for k, (a, b) in enumerate(zip(fills, right, strict=False)) if a != b), min(len(fills), len(right)))
+    at = next(
+        (k for k, (a, b) in enumerate(zip(fills, right, strict=False)) if a != b), min(len(fills), len(right))
+    )
     got = fills[at] if at < len(fills) else "none"
     must = right[at] if at < len(right) else "none"
     return f"WRONG: fill {at} is {got}, must be {must} (maker, price, lots)"
@@ -275,11 +280,17 @@ def compare(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--engine", action="append", default=[], metavar="MODULE:CLASS")
     parser.add_argument("--all", action="store_true", help="with --engine: the installed adapters too")
-    parser.add_argument("--flow", action="append", default=[], metavar="NAME_OR_FILE", help="normal, cascade, wide or a file")
-    parser.add_argument("--messages", type=int, help="of each flow, after the untimed ones (default: 200,000)")
+    parser.add_argument(
+        "--flow", action="append", default=[], metavar="NAME_OR_FILE", help="normal, cascade, wide or a file"
+    )
+    parser.add_argument(
+        "--messages", type=int, help="of each flow, after the untimed ones (default: 200,000)"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=20, help="cut a pass that takes longer (default 20)")
     args = parser.parse_args()
