@@ -88,9 +88,7 @@ class Job:
             self.fills_after.append(len(book.fills))
         self.fills = book.fills
         if book.totals() != flow.totals:
-            raise AssertionError(
-                f"{flow.name}: the plain book gives {book.totals()}, the file {flow.totals}"
-            )
+            raise AssertionError(f"{flow.name}: the plain book gives {book.totals()}, the file {flow.totals}")
         self.levels = {
             (1 if side == 0 else -1, price, sum(level.values()))
             for side in (0, 1)
@@ -99,9 +97,9 @@ class Job:
         self.split = flows.same_price(flow.messages).tolist()
         self._steps: dict[tuple[bool, ...], tuple[list[Step], list[Step]]] = {}
 
-    def steps(self, make: Callable[[], Any]) -> tuple[list[Step], list[Step]]:
-        """The calls for an engine (kind, id, side, price, quantity): the warm prefix's, and the timed ones."""
-        has = tuple(hasattr(make, name) for name in ("ioc", "market", "modify"))
+    def steps(self, book: Any) -> tuple[list[Step], list[Step]]:
+        """The calls for an engine (kind, id, side, price, quantity): the untimed prefix's and the others."""
+        has = tuple(hasattr(book, name) for name in ("ioc", "market", "modify"))
         if has not in self._steps:
             self._steps[has] = self._written(*has)
         return self._steps[has]
@@ -173,7 +171,7 @@ def one_pass(make: Callable[[], Any], job: Job, seconds: float) -> Run:
             taken, done = time.perf_counter() - start, len(rows) - warm
             returned = [found for found in returned if found is not None]
         else:
-            warm_steps, steps = job.steps(make)
+            warm_steps, steps = job.steps(book)
             begun = time.perf_counter()
             for i in range(0, len(warm_steps), CHUNK):
                 drive(book, warm_steps[i : i + CHUNK], returned)
@@ -193,12 +191,37 @@ def one_pass(make: Callable[[], Any], job: Job, seconds: float) -> Run:
                     break
             # A change or a taker may be two calls; the message is what counts.
             done = done * (len(job.flow) - job.flow.warm) / len(steps)
+        check = verdict(book, returned, job, cut)
+        if hasattr(book, "close"):
+            book.close()
     except Exception as error:
-        return Run(float("nan"), f"WRONG: {type(error).__name__}: {error}", False)
-    check = verdict(book, returned, job, cut)
-    if hasattr(book, "close"):
-        book.close()
+        return Run(
+            float("nan"), f"WRONG: {type(error).__name__}: {error}{before(book, returned, job)}", False
+        )
     return Run(taken / done * 1e9, check, not check.startswith("WRONG"))
+
+
+def fills_of(book: Any, returned: list[Iterable[Fill]]) -> list[Fill]:
+    source = book.fills if hasattr(book, "fills") else itertools.chain.from_iterable(returned)
+    return [(int(maker), int(price), int(lots)) for maker, price, lots in source]
+
+
+def difference(fills: list[Fill], right: list[Fill]) -> str:
+    """The first fill that is not what it must be."""
+    pairs = enumerate(zip(fills, right, strict=False))
+    at = next((k for k, (found, must) in pairs if found != must), min(len(fills), len(right)))
+    found, must = (str(x[at]) if at < len(x) else "none" for x in (fills, right))
+    return f"fill {at} is {found}, must be {must} (maker, price, lots)"
+
+
+def before(book: Any, returned: list[Iterable[Fill]], job: Job) -> str:
+    """What was wrong already when an engine raised."""
+    try:
+        fills = fills_of(book, returned)
+    except Exception:
+        return ""
+    right = job.fills[: len(fills)]
+    return "" if fills == right else f"; before that, {difference(fills, right)}"
 
 
 def verdict(book: Any, returned: list[Iterable[Fill]], job: Job, cut: bool) -> str:
@@ -210,17 +233,11 @@ def verdict(book: Any, returned: list[Iterable[Fill]], job: Job, cut: bool) -> s
         if found != job.levels:
             return f"WRONG: {len(found ^ job.levels)} levels at the end differ"
         return "levels at the end"
-    source = book.fills if hasattr(book, "fills") else itertools.chain.from_iterable(returned)
-    fills = [(int(maker), int(price), int(lots)) for maker, price, lots in source]
+    fills = fills_of(book, returned)
     right = job.fills[: len(fills)] if cut else job.fills
     if fills == right and (not cut or fills):
         return f"exact, cut after {len(fills):,} fills" if cut else "exact"
-    at = next(
-        (k for k, (a, b) in enumerate(zip(fills, right, strict=False)) if a != b), min(len(fills), len(right))
-    )
-    got = fills[at] if at < len(fills) else "none"
-    must = right[at] if at < len(right) else "none"
-    return f"WRONG: fill {at} is {got}, must be {must} (maker, price, lots)"
+    return f"WRONG: {difference(fills, right)}"
 
 
 def engine(spec: str) -> Callable[[], Any]:

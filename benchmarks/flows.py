@@ -66,7 +66,7 @@ def totals(maker: np.ndarray, price: np.ndarray, lots: np.ndarray) -> Totals:
         return Totals(n, int(lots.sum()), int((word * power).sum(dtype=np.uint64)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Orders:
     """A flow as `OrderBook.process` takes it: ORDER_DTYPE rows, of which the first `warm` are not timed."""
 
@@ -82,7 +82,7 @@ class Orders:
         return totals(maker, trades["price"], trades["quantity"])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Flow:
     """Messages, and the totals that a right book gives."""
 
@@ -96,7 +96,7 @@ class Flow:
     """fills and lots after the warm prefix"""
     most_live: int
     live_end: int
-    _orders: dict[int | None, Orders] = field(default_factory=dict, repr=False, compare=False)
+    _orders: dict[int | None, Orders] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.messages)
@@ -361,7 +361,7 @@ def wide(n: int = 2_200_000, warm: int = 200_000, seed: int = 3) -> Flow:
     """The same mix with prices all over 1..2^31 - 1, so that about every order has a level of its own.
 
     A new price is even between the end of the range and the other side's best. Takers go through the best by
-    up to seven or eight times the mean distance of levels.
+    up to eight times the mean distance of levels.
     """
     rng = np.random.default_rng(seed)
     where = rng.random(n).tolist()
