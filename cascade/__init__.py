@@ -17,7 +17,7 @@ except ImportError as error:  # the source tree before it is built
         "(or build in place with `python setup.py build_ext --inplace`)"
     ) from error
 
-from . import datasets, plot, reference, venues
+from . import datasets, io, plot, reference, venues
 from ._core import OrderBook
 from .errors import (
     AuditError,
@@ -97,6 +97,7 @@ __all__ = [
     "VenueRules",
     "Why",
     "datasets",
+    "io",
     "plot",
     "reference",
     "venues",

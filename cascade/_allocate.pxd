@@ -1,6 +1,6 @@
 """How the lots of a taker are divided among the orders of one level: CME's steps. Pure arithmetic, no book."""
 
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t
 
 
 # The steps, with the codes of matching.py.

@@ -1,7 +1,7 @@
 """The bytes of an order book's dump: header, records in canonical order, BLAKE2b-128 over all before it.
 
-Resting orders go bids first, best price first, oldest first; waiting stops as `OrderBook.stops` lists them; owners
-by number.
+Resting orders go bids first, best price first, oldest first; waiting stops as `OrderBook.stops` lists them;
+owners by number.
 """
 
 from __future__ import annotations
@@ -97,10 +97,15 @@ def unpack(blob: Any) -> dict[str, Any]:
         _, _, zero, last_id, orders, stops, owners, has_last, has_mark, last, mark, left_bid, left_ask, top_min,
         top_max, pro_rata_min, fifo_percent, steps, codes,
     ) = _HEADER.unpack_from(blob)  # fmt: skip
-    counts = {"orders": (orders, RESTING_DTYPE), "stops": (stops, STOP_DTYPE), "owners": (owners, OWNER_DTYPE)}
-    expected = _HEADER.size + sum(n * dtype.itemsize for n, dtype in counts.values()) + _CHECKSUM_BYTES
+    tables = {
+        "orders": (orders, RESTING_DTYPE),
+        "stops": (stops, STOP_DTYPE),
+        "owners": (owners, OWNER_DTYPE),
+    }
+    expected = _HEADER.size + sum(n * dtype.itemsize for n, dtype in tables.values()) + _CHECKSUM_BYTES
     if len(blob) != expected:
-        raise InputError(f"dump: {len(blob)} bytes, {orders} orders, {stops} stops, {owners} owners take {expected}")
+        held = f"{orders} orders, {stops} stops, {owners} owners"
+        raise InputError(f"dump: {len(blob)} bytes, {held} take {expected}")
     if _checksum(memoryview(blob)[:-_CHECKSUM_BYTES]) != blob[-_CHECKSUM_BYTES:]:
         raise InputError("dump: the checksum does not match, bytes have changed")
     state: dict[str, Any] = {
@@ -110,7 +115,7 @@ def unpack(blob: Any) -> dict[str, Any]:
         "last_id": last_id,
     }
     at = _HEADER.size
-    for name, (n, dtype) in counts.items():
+    for name, (n, dtype) in tables.items():
         state[name] = np.frombuffer(blob, dtype, n, at)
         at += n * dtype.itemsize
     steps_known = 1 <= steps <= len(codes) and max(codes[:steps]) < len(STEPS)
@@ -139,7 +144,8 @@ def _plausible(state: dict[str, Any]) -> bool:
         and bool(((orders["flags"] == 0) | (orders["owner"] > 0)).all())
         and bool(((stops["type"] >= 2) & (stops["type"] <= 3) & (stops["tif"] <= 3)).all())
         and bool(((stops["flags"] <= 3) & ((stops["flags"] & 1 == 0) | (stops["owner"] > 0))).all())
-        and bool(((owners["owner"] > 0) & (owners["lmm_percent"] >= 0) & (owners["lmm_percent"] <= 100)).all())
+        and bool((owners["owner"] > 0).all())
+        and bool(((owners["lmm_percent"] >= 0) & (owners["lmm_percent"] <= 100)).all())
         and np.unique(ids).size == ids.size
         and (ids.size == 0 or int(ids.max()) <= state["last_id"])
     )

@@ -79,7 +79,7 @@ def read_columns(
         Missing, unknown or repeated columns, unequal lengths, not 1-D, missing values (with their number).
     """
     bad = BadRows(name) if bad is None else bad
-    source = _open(table, name)
+    source = open_table(table, name)
     theirs = _resolve(source, name, spec, columns)
     found = {ours: read_column(source[their], name, ours) for ours, their in theirs.items()}
     lengths = {ours: len(values) for ours, (values, _) in found.items()}
@@ -130,7 +130,8 @@ def _resolve(
 # Opening a table: a mapping from column name to something that read_column understands.
 
 
-def _open(table: Any, name: str) -> Mapping[Any, Any]:
+def open_table(table: Any, name: str) -> Mapping[Any, Any]:
+    """A table of any library as a mapping from its column names to its columns."""
     library = _library(table, ("DataFrame", "Table", "RecordBatch", "LazyFrame"))
     if isinstance(table, Mapping):
         return table
@@ -149,7 +150,7 @@ def _open(table: Any, name: str) -> Mapping[Any, Any]:
     if library == "pyarrow":
         return _unique(list(table.schema.names), table.column, name)
     if hasattr(table, "__arrow_c_stream__"):
-        return _open(_import_stream(table, name), name)
+        return open_table(_import_stream(table, name), name)
     raise InputTypeError(f"{name}: {_kind_of(table)}: must be {_TABLES}")
 
 

@@ -15,11 +15,9 @@ from cascade._book cimport (
     ORDER_EXTERNAL,
     SLOT_BITS,
     STOP_BIT,
-    book_add,
     book_behind,
     book_best,
     book_best_level,
-    book_check,
     book_clear,
     book_copy,
     book_count,
@@ -56,25 +54,21 @@ from cascade._book cimport (
     book_t,
     owner_t,
 )
-from cascade._ids cimport ids_put
-from cascade._ladder cimport ASK, BID, level_t
+from cascade._bookcheck cimport book_check
 from cascade._match cimport (
-    book_process,
-    book_process_trades,
     match_cancel_owner,
     match_commit,
-    match_crosses,
     match_join_external,
     match_prepare,
     match_set_mark,
-    match_side_code,
-    message_plain,
     plan_t,
-    sink_count,
-    sink_fix,
-    sink_grow,
-    sink_t,
 )
+from cascade._process cimport book_process, book_process_trades, message_plain
+from cascade._sink cimport match_side_code, sink_count, sink_fix, sink_grow, sink_t
+from cascade._take cimport match_crosses
+from cascade._ids cimport ids_put
+from cascade._ladder cimport ASK, BID, level_t
+from cascade._pool cimport large_pages
 from cascade._stops cimport STOP_WAITING, stop_heap, stop_t, stops_add, stops_reserve
 from cascade._types cimport (
     ACTION_CANCEL,

@@ -6,11 +6,8 @@ changed and not what is held.
 
 from libc.stdint cimport int32_t, int64_t
 
-from cascade._ledger cimport party_of, party_t, trade
 from cascade._margin cimport magnitude, mark_value, row_maintenance, standing_of, standing_t
 from cascade._run cimport (
-    EVENT_ADL,
-    MODE_SYSTEM,
     NEVER_DELEVERAGED,
     RANK_BINANCE,
     RANK_BITMEX,

@@ -10,16 +10,14 @@ from cascade._ledger cimport journal_undo
 from cascade._margin cimport standing_of, standing_t, standing_unhealthy
 from cascade._outside cimport apply_op, op_t, set_levels, submit_one
 from cascade._liquidate cimport wave_row
-from cascade._pool cimport idmap_free, idmap_init, idmap_put, idmap_reserve, large_pages
+from cascade._pool cimport idmap_free, idmap_init, idmap_put, idmap_reserve
 from cascade._run cimport (
     EXTERNAL,
     FUND,
     INITIAL,
-    MODE_SYSTEM,
     NEVER_LIQUIDATED,
     RECORD_SUMMARY,
     SCANNED,
-    SCRATCH_ITEM,
     SETTLEMENT,
     VAULT,
     account_t,
@@ -30,11 +28,9 @@ from cascade._run cimport (
     journal_t,
     liquidation_t,
     mark_change_t,
-    ranked_t,
     ranking_t,
     row_t,
     rules_t,
-    run_room,
     run_t,
     terms_t,
     tier_t,
@@ -44,8 +40,8 @@ from cascade._run cimport (
 )
 from cascade._step cimport advance, count_left, finish
 from cascade._trade cimport mark_now
-from cascade._types cimport ERR_AUDIT, ERR_CROSSES, ERR_MEMORY
-from cascade._wide cimport wide_add, wide_cmp, wide_high, wide_join, wide_low, wide_of, wide_sign, wide_sub, wide_t
+from cascade._types cimport ERR_AUDIT, ERR_CROSSES
+from cascade._wide cimport wide_add, wide_cmp, wide_high, wide_join, wide_low, wide_of, wide_sub, wide_t
 
 from cascade.errors import AuditError
 from cascade.records import EVENT_DTYPE

@@ -34,7 +34,7 @@ cdef enum:
     NO_SHIFT = 0xFF         # of a node that is not in use
 
 
-# A price level, 32 bytes. Invariant: never empty once an order has joined it; quantity_lots and count are the sum of
+# A price level. Invariant: never empty once an order has joined it; quantity_lots and count are the sum of
 # what its orders show and their number. A free cell has count 0 and is linked by `head`.
 ctypedef struct level_t:
     int64_t price_ticks
@@ -42,6 +42,7 @@ ctypedef struct level_t:
     uint32_t head           # oldest chunk of the queue
     uint32_t tail           # youngest
     int32_t count
+    uint32_t parent         # the node that it hangs from, 0 if it is alone
     uint8_t side            # BID or ASK
     uint8_t flags
 
@@ -52,6 +53,7 @@ ctypedef struct node_t:
     uint64_t run            # of a node at shift 0 run_of() its prices, else 0: one compare tells whether a hint holds
     uint64_t key            # the bits that agree, the others 0
     uint32_t child[16]      # by the four bits at `shift`; 0: none
+    uint32_t parent         # 0 at the root
     uint16_t bits
     uint8_t shift           # 0, 4 .. 60
 
@@ -214,19 +216,22 @@ cdef inline uint32_t node_new(ladder_t* l, int side, uint64_t rank, int shift) n
     return h
 
 
-cdef inline void node_set(node_t* n, uint64_t rank, uint32_t child) noexcept nogil:
+cdef inline void node_set(ladder_t* l, uint32_t node, uint64_t rank, uint32_t child) noexcept nogil:
+    """Hang a child where a rank belongs."""
+    cdef node_t* n = &l.nodes[node]
     cdef int i = (rank >> n.shift) & 15
     n.child[i] = child
     n.bits |= <uint16_t>(1 << i)
+    if child & LEAF:
+        l.levels[child & ~<uint32_t>LEAF].parent = node
+    else:
+        l.nodes[child].parent = node
 
 
-cdef inline uint32_t ladder_add(ladder_t* l, int side, int64_t price) noexcept nogil:
-    """A new, empty level at a price that has none; ladder_reserve has made the room."""
-    cdef uint64_t rank = rank_of(side, price), key
-    cdef uint32_t made = l.levels_free, h
-    cdef uint32_t* p
+cdef inline uint32_t level_new(ladder_t* l, int side, uint64_t rank, int64_t price) noexcept nogil:
+    """A level's cell, empty; the caller enters it in the tree."""
+    cdef uint32_t made = l.levels_free
     cdef level_t* v
-    cdef node_t* n
     if made != 0:
         l.levels_free = l.levels[made].head
     else:
@@ -239,35 +244,59 @@ cdef inline uint32_t ladder_add(ladder_t* l, int side, int64_t price) noexcept n
     l.n[side] += 1
     if l.best[side] == 0 or rank > rank_of(side, l.best_ticks[side]):
         ladder_set_best(l, side, made, price)
-    # Where a hint already names the run of 16 prices, nothing else changes.
-    n = &l.nodes[ladder_hint(l, side, rank)[0]]
-    if n.run == run_of(side, rank):
-        node_set(n, rank, LEAF | made)
-        return made
-    p = &l.root[side]
-    n = NULL
+    return made
+
+
+cdef inline uint32_t ladder_enter_slow(ladder_t* l, int side, uint64_t rank, int64_t price) noexcept nogil:
+    """ladder_enter from the root down."""
+    cdef uint32_t made, h, node = 0
+    cdef uint64_t key
+    cdef uint32_t* p = &l.root[side]
+    cdef node_t* n
     while True:
         h = p[0]
         if h == 0:
             break
         if h & LEAF:
             key = rank_of(side, l.levels[h & ~<uint32_t>LEAF].price_ticks)
+            if key == rank:
+                return h & ~<uint32_t>LEAF
         else:
-            key = l.nodes[h].key
-            if not (rank ^ key) & key_mask(l.nodes[h].shift):
-                n = &l.nodes[h]
+            n = &l.nodes[h]
+            key = n.key
+            if not (rank ^ key) & key_mask(n.shift):
+                node = h
+                if n.shift == 0:
+                    ladder_hint(l, side, rank)[0] = h
                 p = &n.child[(rank >> n.shift) & 15]
                 continue
         # The paths part above h: a new node takes its place.
-        p[0] = node_new(l, side, rank, (63 - __builtin_clzll(rank ^ key)) & ~3)
-        n = &l.nodes[p[0]]
-        node_set(n, key, h)
+        made = node_new(l, side, rank, (63 - __builtin_clzll(rank ^ key)) & ~3)
+        l.nodes[made].parent = node
+        p[0] = made
+        node = made
+        node_set(l, node, key, h)
         break
-    if n != NULL:
-        node_set(n, rank, LEAF | made)
+    made = level_new(l, side, rank, price)
+    if node != 0:
+        node_set(l, node, rank, LEAF | made)
     else:
         p[0] = LEAF | made
     return made
+
+
+cdef inline uint32_t ladder_enter(ladder_t* l, int side, uint64_t rank, int64_t price) noexcept nogil:
+    """The level of a price, made if there is none: then it is empty, and an order must join. ladder_reserve has made the
+    room."""
+    cdef uint32_t h, node = ladder_hint(l, side, rank)[0]
+    if likely(l.nodes[node].run == run_of(side, rank)):
+        h = l.nodes[node].child[rank & 15] & ~<uint32_t>LEAF
+        if h == 0:
+            # Where a hint names the run of 16 prices, nothing else changes.
+            h = level_new(l, side, rank, price)
+            node_set(l, node, rank, LEAF | h)
+        return h
+    return ladder_enter_slow(l, side, rank, price)
 
 
 cdef inline uint32_t ladder_top(const ladder_t* l, uint32_t h) noexcept nogil:
@@ -277,31 +306,27 @@ cdef inline uint32_t ladder_top(const ladder_t* l, uint32_t h) noexcept nogil:
     return h & ~<uint32_t>LEAF
 
 
-cdef inline uint32_t ladder_below(const ladder_t* l, int side, int64_t price) noexcept nogil:
-    """The next level behind a price, 0 if there is none. O(log levels)."""
-    cdef uint64_t rank = rank_of(side, price)
-    cdef const node_t* n = &l.nodes[l.hints[side][(rank >> 4) & (HINTS - 1)]]
-    cdef uint32_t h, lower, below = 0
-    if likely(n.run == run_of(side, rank)):
-        lower = n.bits & ((<uint32_t>1 << (rank & 15)) - 1)
-        if lower:
-            return n.child[31 - __builtin_clz(lower)] & ~<uint32_t>LEAF
-    h = l.root[side]
-    while h != 0:
-        if h & LEAF:
-            if rank_of(side, l.levels[h & ~<uint32_t>LEAF].price_ticks) < rank:
-                below = h
-            break
-        n = &l.nodes[h]
-        if (rank ^ n.key) & key_mask(n.shift):
-            if n.key < rank:
-                below = h
-            break
+cdef inline uint32_t ladder_below(const ladder_t* l, uint32_t level) noexcept nogil:
+    """The next level behind one, 0 at the end."""
+    cdef const level_t* v = &l.levels[level]
+    cdef uint64_t rank = rank_of(v.side, v.price_ticks)
+    cdef uint32_t node = v.parent, lower
+    cdef const node_t* n
+    while node != 0:
+        n = &l.nodes[node]
         lower = n.bits & ((<uint32_t>1 << ((rank >> n.shift) & 15)) - 1)
         if lower:
-            below = n.child[31 - __builtin_clz(lower)]
-        h = n.child[(rank >> n.shift) & 15]
-    return ladder_top(l, below)
+            return ladder_top(l, n.child[31 - __builtin_clz(lower)])
+        node = n.parent
+    return 0
+
+
+cdef inline uint32_t ladder_look(const ladder_t* l, int side, uint64_t rank) noexcept nogil:
+    """A level that is on the way of a rank, 0 if none: what a search will touch has been touched."""
+    cdef uint32_t h = l.root[side]
+    while h != 0 and not h & LEAF:
+        h = l.nodes[h].child[(rank >> l.nodes[h].shift) & 15]
+    return h & ~<uint32_t>LEAF
 
 
 cdef inline uint32_t ladder_best(const ladder_t* l, int side) noexcept nogil:
@@ -309,56 +334,40 @@ cdef inline uint32_t ladder_best(const ladder_t* l, int side) noexcept nogil:
     return l.best[side]
 
 
-cdef inline void ladder_unlink(ladder_t* l, int side, uint64_t rank) noexcept nogil:
-    """Take a rank out of its tree, and every node that this leaves without children."""
-    cdef uint32_t* path[17]
-    cdef uint32_t h
+cdef inline void ladder_remove(ladder_t* l, uint32_t level) noexcept nogil:
+    """Take an empty level off, and every node that this leaves without children. Nodes with one child stay: the next level
+    near by is soon there again."""
+    cdef level_t* v = &l.levels[level]
+    cdef int side = v.side, i
+    cdef uint64_t rank = rank_of(side, v.price_ticks)
+    cdef uint32_t node = v.parent, below
     cdef node_t* n
-    cdef int depth = 0
-    path[0] = &l.root[side]
-    while not path[depth][0] & LEAF:
-        n = &l.nodes[path[depth][0]]
-        depth += 1
-        path[depth] = &n.child[(rank >> n.shift) & 15]
-    path[depth][0] = 0
-    while depth > 0:
-        depth -= 1
-        h = path[depth][0]
-        n = &l.nodes[h]
-        n.bits &= ~<uint16_t>(1 << ((rank >> n.shift) & 15))
+    if l.best[side] == level:
+        below = ladder_below(l, level)
+        ladder_set_best(l, side, below, l.levels[below].price_ticks)
+    l.n[side] -= 1
+    while node != 0:
+        n = &l.nodes[node]
+        i = (rank >> n.shift) & 15
+        n.child[i] = 0
+        n.bits &= ~<uint16_t>(1 << i)
         if n.bits:
-            return
+            break
         n.shift = NO_SHIFT
         n.run = 0
         n.child[0] = l.nodes_free
-        l.nodes_free = h
-        path[depth][0] = 0
-
-
-cdef inline void ladder_remove(ladder_t* l, uint32_t level) noexcept nogil:
-    """Take an empty level off."""
-    cdef level_t* v = &l.levels[level]
-    cdef int side = v.side
-    cdef uint64_t rank = rank_of(side, v.price_ticks)
-    cdef node_t* n = &l.nodes[ladder_hint(l, side, rank)[0]]
-    cdef int i = rank & 15
-    cdef uint32_t below
-    if l.best[side] == level:
-        below = ladder_below(l, side, v.price_ticks)
-        ladder_set_best(l, side, below, l.levels[below].price_ticks)
-    l.n[side] -= 1
-    # Nodes with one child stay: the next level near by is soon there again.
-    if n.run == run_of(side, rank) and n.bits != <uint16_t>(1 << i):
-        n.child[i] = 0
-        n.bits &= ~<uint16_t>(1 << i)
-    else:
-        ladder_unlink(l, side, rank)
+        l.nodes_free = node
+        node = n.parent
+    if node == 0:
+        l.root[side] = 0
     v.count = 0
     v.head = l.levels_free
     l.levels_free = level
 
 
-cdef inline int32_t ladder_check_child(const ladder_t* l, int side, uint32_t h, uint64_t key, uint64_t mask, int depth) noexcept nogil:
+cdef inline int32_t ladder_check_child(
+    const ladder_t* l, int side, uint32_t h, uint32_t parent, uint64_t key, uint64_t mask, int depth
+) noexcept nogil:
     """The levels below a child, whose ranks must agree with `key` in `mask`; negative if anything is wrong."""
     cdef const node_t* n
     cdef const level_t* v
@@ -371,18 +380,20 @@ cdef inline int32_t ladder_check_child(const ladder_t* l, int side, uint32_t h, 
             return -1
         v = &l.levels[h]
         rank = rank_of(side, v.price_ticks)
-        return 1 if v.side == side and v.count > 0 and not (rank ^ key) & mask else -1
+        return 1 if v.side == side and v.count > 0 and v.parent == parent and not (rank ^ key) & mask else -1
     if h == 0 or h >= <uint32_t>l.nodes_used or depth > 16:
         return -1
     n = &l.nodes[h]
-    if n.shift > 60 or n.shift & 3 or n.run != (run_of(side, n.key) if n.shift == 0 else 0) or (n.key ^ key) & mask or n.key & ~key_mask(n.shift) or n.bits == 0:
+    if n.parent != parent or n.shift > 60 or n.shift & 3 or n.bits == 0:
+        return -1
+    if n.run != (run_of(side, n.key) if n.shift == 0 else 0) or (n.key ^ key) & mask or n.key & ~key_mask(n.shift):
         return -1
     for i in range(16):
         if (n.child[i] != 0) != ((n.bits >> i) & 1):
             return -1
         if n.child[i] != 0:
             below = ladder_check_child(
-                l, side, n.child[i], n.key | <uint64_t>i << n.shift, key_mask(n.shift) | <uint64_t>15 << n.shift, depth + 1
+                l, side, n.child[i], h, n.key | <uint64_t>i << n.shift, key_mask(n.shift) | <uint64_t>15 << n.shift, depth + 1
             )
             if below < 0:
                 return -1
@@ -396,7 +407,7 @@ cdef inline bint ladder_check(const ladder_t* l) noexcept nogil:
     cdef int32_t n, i, live = 0, spare = 0
     cdef uint32_t h
     for side in range(2):
-        n = 0 if l.root[side] == 0 else ladder_check_child(l, side, l.root[side], 0, 0, 0)
+        n = 0 if l.root[side] == 0 else ladder_check_child(l, side, l.root[side], 0, 0, 0, 0)
         if n != l.n[side] or (l.best[side] == 0) != (n == 0):
             return False
         if n > 0 and (ladder_top(l, l.root[side]) != l.best[side] or l.levels[l.best[side]].price_ticks != l.best_ticks[side]):

@@ -5,7 +5,6 @@ from libc.string cimport memset
 
 from cascade._margin cimport magnitude, trade_value
 from cascade._run cimport (
-    EVENT_FILL,
     EVENT_TRANSFER,
     EXTERNAL,
     FEES,
@@ -25,10 +24,9 @@ from cascade._run cimport (
     row_t,
     run_room,
     run_t,
-    terms_t,
     watch,
 )
-from cascade._types cimport ERR_AUDIT, ERR_RANGE, OK
+from cascade._types cimport ERR_AUDIT, ERR_RANGE
 from cascade._wide cimport (
     money_rate_up,
     money_share_even,
@@ -38,7 +36,6 @@ from cascade._wide cimport (
     wide_of,
     wide_sign,
     wide_sub,
-    wide_t,
 )
 
 

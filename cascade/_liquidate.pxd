@@ -5,7 +5,7 @@ from libc.stdlib cimport qsort
 from libc.string cimport memset
 
 from cascade._book cimport book_lots, book_owner_first, book_owner_next, book_price
-from cascade._deleverage cimport ranked_t, ranking_next, ranking_ready, ranking_t, rankings_forget
+from cascade._deleverage cimport ranked_t, ranking_next, ranking_ready, ranking_t
 from cascade._ledger cimport party_of, party_t, trade, transfer
 from cascade._margin cimport (
     magnitude,
@@ -40,7 +40,6 @@ from cascade._run cimport (
     NO_INSTRUMENT,
     PAYER_FUND,
     PAYER_SOCIALISE,
-    PAYER_VAULT,
     RECORD_SUMMARY,
     SCRATCH_ITEM,
     STAGE_FUND_WALK,
@@ -56,7 +55,6 @@ from cascade._run cimport (
     account_t,
     case_t,
     context_begin,
-    dirty_mark,
     emit,
     instrument_t,
     liquidation_t,

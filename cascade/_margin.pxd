@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int32_t, int64_t
 
-from cascade._run cimport account_t, instrument_t, row_t, run_t, terms_t, tier_t
+from cascade._run cimport account_t, row_t, run_t, terms_t, tier_t
 from cascade._wide cimport (
     money_inverse,
     money_inverse_mark,

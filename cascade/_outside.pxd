@@ -22,11 +22,12 @@ from cascade._book cimport (
     book_side,
     book_t,
 )
+from cascade._match cimport match_prepare, plan_t
+from cascade._sink cimport report_cancelled, sink_next, sink_t
 from cascade._ladder cimport ASK, BID, level_t
 from cascade._ledger cimport audit_money, book_money, journal, party_of, party_t
 from cascade._liquidate cimport count_wave, wave_row
 from cascade._margin cimport magnitude
-from cascade._match cimport match_prepare, plan_t, report_cancelled, sink_next, sink_t
 from cascade._run cimport (
     EVENT_CANCEL,
     EVENT_ORDER,
@@ -66,8 +67,6 @@ from cascade._types cimport (
     ACTION_MODIFY,
     ACTION_NEW,
     ERR_CROSSES,
-    ERR_MEMORY,
-    OK,
     REASON_BAD_FIELD,
     REASON_BAD_OWNER,
     REASON_BAD_PRICE,
@@ -89,16 +88,7 @@ from cascade._types cimport (
     order_msg_t,
     report_t,
 )
-from cascade._wide cimport (
-    scaled_down,
-    scaled_even,
-    scaled_up,
-    wide_add,
-    wide_low,
-    wide_of,
-    wide_sign,
-    within_distance,
-)
+from cascade._wide cimport scaled_down, scaled_even, scaled_up, wide_add, wide_low, wide_of, within_distance
 
 
 # One operation of a shock: shocks.OP_DTYPE.

@@ -22,7 +22,6 @@ from cascade._run cimport (
     EVENT_FILL,
     EVENT_MARK,
     EXTERNAL,
-    MARK_BOOK_MEDIAN,
     MARK_INDEX,
     MARK_LAST,
     MARK_MID,

@@ -749,7 +749,7 @@ def test_digest_does_not_depend_on_the_history():
 
 
 def test_digest_is_fixed():
-    assert filled_book().digest == "99a6ffcb56af3865384cb87c13e6d9aa"
+    assert filled_book().digest == "eadc5cfbbc5d84868bbc68403cac3729"
 
 
 @pytest.mark.fast

@@ -42,6 +42,7 @@ from .questions import Questions, table
 LARGEST_QUANTITY = 2**62
 LARGEST_SUM = 2**63 - 1
 LARGEST_OWNER = 2**31 - 1
+MOST_SLICES = 2**16
 
 KNOWN_FLAGS = int(OrderFlags.REDUCE_ONLY | OrderFlags.MARK_TRIGGER)
 
@@ -223,6 +224,8 @@ class Book(Questions):
         order = self._living(m["order_id"])
         if order is None:
             return Reason.UNKNOWN_ID
+        if order.display and m["quantity"] > order.display * MOST_SLICES:
+            return Reason.BAD_QUANTITY
         if order.waits:
             return None
         others = self.open_at(order.side, m["price"])
@@ -500,6 +503,8 @@ def bad_fields(m: dict[str, int]) -> Reason | None:
         return Reason.BAD_SIDE
     if not 1 <= m["quantity"] <= LARGEST_QUANTITY or m["display"] < 0:
         return Reason.BAD_QUANTITY
+    if m["display"] and m["quantity"] > m["display"] * MOST_SLICES:
+        return Reason.BAD_QUANTITY
     if m["owner"] < 0 or (m["owner"] == 0 and m["flags"] & OrderFlags.REDUCE_ONLY):
         return Reason.BAD_OWNER
     return None
@@ -508,7 +513,8 @@ def bad_fields(m: dict[str, int]) -> Reason | None:
 def _order_of(m: dict[str, int]) -> Order:
     return Order(
         m["order_id"], m["owner"], m["side"], m["price"], m["quantity"], type=m["type"], tif=m["tif"],
-        stop_price=m["stop_price"], display=m["display"], flags=m["flags"], stp=m["stp"],
+        stop_price=m["stop_price"], display=m["display"], flags=m["flags"],
+        stp=m["stp"] if m["owner"] else Stp.NONE,
     )  # fmt: skip
 
 
