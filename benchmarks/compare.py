@@ -1,9 +1,9 @@
 """Any order book through the same flows, its fills checked, its time beside others'. See README.md.
 
-    python benchmarks/compare.py                            our book and every adapter whose package is installed
+    python benchmarks/compare.py                            our book, and the adapters that are installed
     python benchmarks/compare.py --engine mymodule:MyBook   yours (again for more), our book beside it
 
-An engine is a class without arguments. Sides are 1 (buys) and -1, prices ticks, quantities lots, ids integers:
+An engine is a class without arguments. Sides are 1 (buys) and -1; prices, quantities, ids are integers:
 
     add(order_id, side, price, quantity)    a limit order; what does not trade rests
     cancel(order_id)                        of an order that rests
@@ -12,10 +12,10 @@ An engine is a class without arguments. Sides are 1 (buys) and -1, prices ticks,
     modify(order_id, price, quantity)       optional: cancel, and add anew under the same id
     process(orders)                         optional, instead of all: rows of cascade.ORDER_DTYPE, up to 4,096
 
-The driver puts optional ones together from add and cancel where they are missing. Each call returns its fills, an
-iterable of (maker_id, price, quantity), or None if the engine has an attribute `fills` that holds all of them at the end
-(it is read when the clock has stopped). An engine that cannot tell them has `levels` instead: the (side, price, quantity)
-that rest at the end. An exception is a wrong answer.
+The driver makes optional ones of add and cancel where they are missing. Each call returns its fills,
+an iterable of (maker_id, price, quantity), or None if the engine has an attribute `fills` that holds all of
+them at the end (it is read when the clock has stopped). An engine that cannot tell them has `levels` instead:
+the (side, price, quantity) that rest at the end. An exception is a wrong answer.
 """
 
 from __future__ import annotations
@@ -48,7 +48,6 @@ PYPI = {
     "cython_orderbook": "adapters.cython_order:Book",
     "lobby": "adapters.lobby_book:Book",
     "fastlob": "adapters.fast:Book",
-    "order_matching": "adapters.order_match:Book",
 }
 """Module of the package -> its adapter."""
 
@@ -89,7 +88,7 @@ class Job:
             self.fills_after.append(len(book.fills))
         self.fills = book.fills
         if book.totals() != flow.totals:
-            raise AssertionError(f"{flow.name}: the plain book gives {book.totals()}, the flow has {flow.totals}")
+            raise AssertionError(f"{flow.name}: the plain book gives {book.totals()}, the file {flow.totals}")
         self.levels = {
             (1 if side == 0 else -1, price, sum(level.values()))
             for side in (0, 1)
@@ -98,9 +97,9 @@ class Job:
         self.split = flows.same_price(flow.messages).tolist()
         self._steps: dict[tuple[bool, ...], tuple[list[Step], list[Step]]] = {}
 
-    def steps(self, make: Callable[[], Any]) -> tuple[list[Step], list[Step]]:
-        """The calls for an engine (kind, id, side, price, quantity): the warm prefix's, and the timed ones."""
-        has = tuple(hasattr(make, name) for name in ("ioc", "market", "modify"))
+    def steps(self, book: Any) -> tuple[list[Step], list[Step]]:
+        """The calls for an engine (kind, id, side, price, quantity): the untimed prefix's and the others."""
+        has = tuple(hasattr(book, name) for name in ("ioc", "market", "modify"))
         if has not in self._steps:
             self._steps[has] = self._written(*has)
         return self._steps[has]
@@ -172,12 +171,14 @@ def one_pass(make: Callable[[], Any], job: Job, seconds: float) -> Run:
             taken, done = time.perf_counter() - start, len(rows) - warm
             returned = [found for found in returned if found is not None]
         else:
-            warm_steps, steps = job.steps(make)
+            warm_steps, steps = job.steps(book)
             begun = time.perf_counter()
             for i in range(0, len(warm_steps), CHUNK):
                 drive(book, warm_steps[i : i + CHUNK], returned)
                 if time.perf_counter() - begun > seconds:
-                    return Run(float("nan"), f"too slow: {i + CHUNK:,} untimed messages in {seconds:g} s", True)
+                    return Run(
+                        float("nan"), f"too slow: {i + CHUNK:,} untimed messages in {seconds:g} s", True
+                    )
             done, taken = 0, 0.0
             for i in range(0, len(steps), CHUNK):
                 part = steps[i : i + CHUNK]
@@ -190,12 +191,37 @@ def one_pass(make: Callable[[], Any], job: Job, seconds: float) -> Run:
                     break
             # A change or a taker may be two calls; the message is what counts.
             done = done * (len(job.flow) - job.flow.warm) / len(steps)
+        check = verdict(book, returned, job, cut)
+        if hasattr(book, "close"):
+            book.close()
     except Exception as error:
-        return Run(float("nan"), f"WRONG: {type(error).__name__}: {error}", False)
-    check = verdict(book, returned, job, cut)
-    if hasattr(book, "close"):
-        book.close()
+        return Run(
+            float("nan"), f"WRONG: {type(error).__name__}: {error}{before(book, returned, job)}", False
+        )
     return Run(taken / done * 1e9, check, not check.startswith("WRONG"))
+
+
+def fills_of(book: Any, returned: list[Iterable[Fill]]) -> list[Fill]:
+    source = book.fills if hasattr(book, "fills") else itertools.chain.from_iterable(returned)
+    return [(int(maker), int(price), int(lots)) for maker, price, lots in source]
+
+
+def difference(fills: list[Fill], right: list[Fill]) -> str:
+    """The first fill that is not what it must be."""
+    pairs = enumerate(zip(fills, right, strict=False))
+    at = next((k for k, (found, must) in pairs if found != must), min(len(fills), len(right)))
+    found, must = (str(x[at]) if at < len(x) else "none" for x in (fills, right))
+    return f"fill {at} is {found}, must be {must} (maker, price, lots)"
+
+
+def before(book: Any, returned: list[Iterable[Fill]], job: Job) -> str:
+    """What was wrong already when an engine raised."""
+    try:
+        fills = fills_of(book, returned)
+    except Exception:
+        return ""
+    right = job.fills[: len(fills)]
+    return "" if fills == right else f"; before that, {difference(fills, right)}"
 
 
 def verdict(book: Any, returned: list[Iterable[Fill]], job: Job, cut: bool) -> str:
@@ -207,15 +233,11 @@ def verdict(book: Any, returned: list[Iterable[Fill]], job: Job, cut: bool) -> s
         if found != job.levels:
             return f"WRONG: {len(found ^ job.levels)} levels at the end differ"
         return "levels at the end"
-    source = book.fills if hasattr(book, "fills") else itertools.chain.from_iterable(returned)
-    fills = [(int(maker), int(price), int(lots)) for maker, price, lots in source]
+    fills = fills_of(book, returned)
     right = job.fills[: len(fills)] if cut else job.fills
     if fills == right and (not cut or fills):
         return f"exact, cut after {len(fills):,} fills" if cut else "exact"
-    at = next((k for k, (a, b) in enumerate(zip(fills, right, strict=False)) if a != b), min(len(fills), len(right)))
-    got = fills[at] if at < len(fills) else "none"
-    must = right[at] if at < len(right) else "none"
-    return f"WRONG: fill {at} is {got}, must be {must} (maker, price, lots)"
+    return f"WRONG: {difference(fills, right)}"
 
 
 def engine(spec: str) -> Callable[[], Any]:
@@ -261,12 +283,15 @@ def compare(
 ) -> dict[str, tuple[float, str, bool]]:
     """Median ns a message, the check and whether it is right, of each; passes take turns."""
     runs: dict[str, list[Run]] = {name: [] for name in engines}
+    # The collector is part of what a book of many objects costs; the driver's own objects are not.
     gc.collect()
+    gc.freeze()
     for _ in range(rounds):
         for name, make in engines.items():
             # An engine that was wrong, or has to be cut, is not waited for again.
             if not runs[name] or runs[name][-1].check in ("exact", "levels at the end"):
                 runs[name].append(one_pass(make, job, seconds))
+    gc.unfreeze()
     found = {}
     for name, passes in runs.items():
         worst = next((run for run in passes if not run.right), passes[-1])
@@ -275,11 +300,17 @@ def compare(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--engine", action="append", default=[], metavar="MODULE:CLASS")
     parser.add_argument("--all", action="store_true", help="with --engine: the installed adapters too")
-    parser.add_argument("--flow", action="append", default=[], metavar="NAME_OR_FILE", help="normal, cascade, wide or a file")
-    parser.add_argument("--messages", type=int, help="of each flow, after the untimed ones (default: 200,000)")
+    parser.add_argument(
+        "--flow", action="append", default=[], metavar="NAME_OR_FILE", help="normal, cascade, wide or a file"
+    )
+    parser.add_argument(
+        "--messages", type=int, help="of each flow, after the untimed ones (default: 200,000)"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=20, help="cut a pass that takes longer (default 20)")
     args = parser.parse_args()

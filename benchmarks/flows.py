@@ -1,16 +1,16 @@
 """Seeded order flows with the fills that they must give: normal, cascade and wide. See README.md.
 
-    python benchmarks/flows.py FOLDER [--quick] [--seed N]      writes flow_normal.bin, flow_cascade.bin, flow_wide.bin
+    python benchmarks/flows.py FOLDER [--quick] [--seed N]      writes flow_normal.bin and the others there
 
-A file is a 128-byte header, then messages of 16 bytes, little endian (the format LOBFLOW1, which other engines'
-drivers read):
+A file is a 128-byte header, then messages of 16 bytes, little endian (the format LOBFLOW1, which drivers of
+other engines read):
 
     header   8s magic | u64 messages | u64 warm (an untimed prefix) | i32 lowest, i32 highest price |
              u32 largest id | u32 most orders live | u64 fills, lots, hash (of the whole file) |
              u64 fills, lots after the prefix | u64 orders live at the end | zeros
     message  u32 id | i32 price | u32 quantity | u8 kind | u8 side | u16 0
-    kind     0 ADD (limit, may trade, the rest rests)  1 CANCEL  2 IOC  3 MODIFY (cancel and add anew, under its
-             id: the place is always lost)  4 MARKET (its price is the worst there is)
+    kind     0 ADD (limit, may trade, the rest rests)  1 CANCEL  2 IOC  3 MODIFY (cancel and add anew
+             under its id: the place is always lost)  4 MARKET (its price is the worst there is)
     side     0 buys, 1 sells
     hash     h = (h + maker * K1 + (price << 20) + quantity) * K2 mod 2**64 over the fills in order, from 0
 """
@@ -66,7 +66,7 @@ def totals(maker: np.ndarray, price: np.ndarray, lots: np.ndarray) -> Totals:
         return Totals(n, int(lots.sum()), int((word * power).sum(dtype=np.uint64)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Orders:
     """A flow as `OrderBook.process` takes it: ORDER_DTYPE rows, of which the first `warm` are not timed."""
 
@@ -82,7 +82,7 @@ class Orders:
         return totals(maker, trades["price"], trades["quantity"])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Flow:
     """Messages, and the totals that a right book gives."""
 
@@ -96,7 +96,7 @@ class Flow:
     """fills and lots after the warm prefix"""
     most_live: int
     live_end: int
-    _orders: dict[int | None, Orders] = field(default_factory=dict, repr=False, compare=False)
+    _orders: dict[int | None, Orders] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.messages)
@@ -360,8 +360,8 @@ def normal(n: int = 2_200_000, warm: int = 200_000, seed: int = 1) -> Flow:
 def wide(n: int = 2_200_000, warm: int = 200_000, seed: int = 3) -> Flow:
     """The same mix with prices all over 1..2^31 - 1, so that about every order has a level of its own.
 
-    A new price is even between the end of the range and the other side's best. Takers go through the best by up
-    to seven times the mean distance of levels.
+    A new price is even between the end of the range and the other side's best. Takers go through the best by
+    up to eight times the mean distance of levels.
     """
     rng = np.random.default_rng(seed)
     where = rng.random(n).tolist()
@@ -421,9 +421,9 @@ def _mixed(
 def cascade(levels: int = 5_000, per: int = 20, rounds: int = 6_000, seed: int = 2) -> Flow:
     """A full book swept by large market sells, between refills.
 
-    `levels` levels a side of `per` orders each rest beforehand (not timed). Each round sells about as many orders'
-    lots as a lognormal of median 90 and sigma 0.8 says, every 250th round 10,000 orders'. Then up to 60 to 340
-    new bids, of the number that is missing, come in from 20 ticks below the best bid to the first price.
+    `levels` levels a side of `per` orders each rest beforehand (not timed). Each round sells the lots of as
+    many orders as a lognormal of median 90 and sigma 0.8 says, every 250th round of 10,000. Then up to 60 to
+    340 new bids, of the number that is missing, come in from 20 ticks below the best bid to the first price.
     """
     rng = np.random.default_rng(seed)
     top = 65_536

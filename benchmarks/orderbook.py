@@ -2,8 +2,8 @@
 
     python benchmarks/orderbook.py [--quick] [--rounds N] [--flows FOLDER] [--only SECTION ...]
 
-Every pass deals with the same messages as the pass that was checked before, fill by fill, against the flow's header;
-its number of reports and the book that it ends with are compared each time.
+Every pass deals with the same messages as the pass that was checked before, fill by fill, against the flow's
+header; its number of reports and the book that it ends with are compared each time.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import compare
 import flows
 import numpy as np
 
@@ -428,13 +429,11 @@ def memory(table: Table, n: int) -> None:
 
 
 def copies(table: Table, n: int, rounds: int) -> None:
-    """A copy against memcpy of as many bytes."""
-    table.head("copy: against malloc and memcpy of the bytes that it has")
+    """A copy against memcpy of as many bytes into memory that is new too."""
+    table.head("copy: against memcpy of the bytes that it has into new memory (ndarray.copy, in large pages)")
     libc = ctypes.CDLL(None)
-    libc.malloc.restype = libc.memcpy.restype = ctypes.c_void_p
-    libc.malloc.argtypes = [ctypes.c_size_t]
+    libc.memcpy.restype = ctypes.c_void_p
     libc.memcpy.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
-    libc.free.argtypes = [ctypes.c_void_p]
     for shape in SHAPES:
         rows = resting(shape, n, False)
         book = cs.OrderBook()
@@ -447,36 +446,58 @@ def copies(table: Table, n: int, rounds: int) -> None:
         if twin.digest != book.digest:
             raise AssertionError("a copy differs")
         del twin
-        source = np.ones(size, np.uint8)
-        target = np.ones(size, np.uint8)
+        source, target = np.ones(size, np.uint8), np.ones(size, np.uint8)
 
         def ours(book: cs.OrderBook = book) -> float:
-            start = time.perf_counter_ns()
-            twin = book.copy()
-            taken = time.perf_counter_ns() - start
-            del twin
-            return taken / 1e6
+            return milliseconds(book.copy)
 
         def fresh(source: np.ndarray = source) -> float:
-            start = time.perf_counter_ns()
-            block = libc.malloc(source.nbytes)
-            libc.memcpy(block, source.ctypes.data, source.nbytes)
-            taken = time.perf_counter_ns() - start
-            libc.free(block)
-            return taken / 1e6
+            return milliseconds(source.copy)
 
-        def reused(source: np.ndarray = source, target: np.ndarray = target) -> float:
-            start = time.perf_counter_ns()
-            libc.memcpy(target.ctypes.data, source.ctypes.data, source.nbytes)
-            return (time.perf_counter_ns() - start) / 1e6
+        def onto(source: np.ndarray = source, target: np.ndarray = target) -> float:
+            return milliseconds(lambda: libc.memcpy(target.ctypes.data, source.ctypes.data, source.nbytes))
 
-        taken = in_turn({"ours": ours, "fresh": fresh, "reused": reused}, max(rounds, 7))
+        taken = in_turn({"ours": ours, "fresh": fresh, "onto": onto}, max(rounds, 7))
         ms = {name: median(times) for name, times in taken.items()}
         ratio = ms["ours"] / ms["fresh"]
-        beside = f"{ratio:.2f} x memcpy, {ms['ours'] / ms['reused']:.2f} x onto old memory"
+        beside = f"{ratio:.2f} x memcpy ({ms['ours'] / ms['onto']:.2f} onto old)"
         table.line(
             f"{shape}, {size / 1e6:.0f} MB", f"{ms['ours']:.1f} ms", beside, f"< {COPY:g}", ratio < COPY
         )
+
+
+def milliseconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter_ns()
+    made = call()
+    taken = time.perf_counter_ns() - start
+    del made
+    return taken / 1e6
+
+
+# Others' books
+
+
+def others(table: Table, flow: flows.Flow, rounds: int) -> None:
+    """One call a message, ours and every book of PyPI that is installed."""
+    job = compare.Job(compare.head(flow, 20_000))
+    names = compare.installed()
+    engines = {"driver": compare.Driver, "ours": compare.engine("adapters.ours:Calls")}
+    engines |= {name: compare.engine(spec) for name, spec in names.items()}
+    found = compare.compare(engines, job, rounds, 60)
+    driver, ours = found["driver"][0], found["ours"][0]
+    count = len(job.flow) - job.flow.warm
+    table.head(f"one call a message, {count:,} of the normal flow: the loop itself is {driver:.0f} ns")
+    table.line("cascade.OrderBook", f"{ours:.0f} ns/msg", found["ours"][1], "", found["ours"][2])
+    for name in names:
+        ns, check, right = found[name]
+        if right:
+            table.line(name, f"{ns:.0f} ns/msg", f"{ns / ours:.1f} x ours, {check}", "> 1", ns > ours)
+        else:
+            table.line(name, f"{ns:.0f} ns/msg", f"{ns / ours:.1f} x ours, does not match right")
+            print(f"    {check}")
+    missing = sorted(set(compare.PYPI) - set(names))
+    if missing:
+        print(f"  not installed (pip install '.[bench]'): {', '.join(missing)}")
 
 
 def machine() -> str:
@@ -519,12 +540,14 @@ def main() -> None:
     table = Table()
     with tempfile.TemporaryDirectory(prefix="cascade-bench-") as temporary:
         folder = Path(temporary)
-        if "process" in args.only or "calls" in args.only:
+        if {"process", "calls", "others"} & set(args.only):
             made = load_flows(args.flows or folder, args.quick, args.ours)
         if "process" in args.only:
             process(table, made, folder, rounds)
         if "calls" in args.only:
             calls(table, made["normal"][0], rounds)
+        if "others" in args.only:
+            others(table, made["normal"][0], 3)
     n = MILLION // 10 if args.quick else MILLION
     if "memory" in args.only:
         memory(table, n)

@@ -1,1 +1,1 @@
-"""Order books behind the protocol of compare.py: ours, and others' from PyPI (each needs its package; see README.md)."""
+"""Order books behind the protocol of compare.py: ours, and others' from PyPI (each needs its package)."""

@@ -14,7 +14,9 @@ class Book:
         self.ours: dict[str, int] = {}
 
     def add(self, order_id: int, side: int, price: int, quantity: int) -> None:
-        order = Order(side=OrderSide.BID if side == 1 else OrderSide.ASK, price=price, original_quantity=quantity)
+        order = Order(
+            side=OrderSide.BID if side == 1 else OrderSide.ASK, price=price, original_quantity=quantity
+        )
         self.theirs[order_id] = order.order_id
         self.ours[order.order_id] = order_id
         self.book.add_limit_order(order)

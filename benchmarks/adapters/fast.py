@@ -1,4 +1,4 @@
-"""fastlob (Python): Decimals, ids of its own; it does not name makers, so the levels at the end are looked at."""
+"""fastlob (Python): Decimals, own ids. It does not name makers: the levels at the end are looked at."""
 
 from __future__ import annotations
 

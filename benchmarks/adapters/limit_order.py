@@ -1,4 +1,4 @@
-"""limit-order-book (C++ through ctypes): our ids; it gives no fills, so the levels at the end are looked at."""
+"""limit-order-book (C++ through ctypes): our ids; it gives no fills: the levels at the end are looked at."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """litebook (Rust): float prices and quantities, ids of its own (UUIDs), orders made first and sent then.
 
-Its fills name the resting order `buy_id` whatever its side, and carry the seller's price whoever came first: makers and
-lots are checked as it tells them, the price is put in here.
+Its fills name the resting order `buy_id` whatever its side, and carry the seller's price whoever came first:
+makers and lots are checked as it tells them, the price is put in here.
 """
 
 from __future__ import annotations
