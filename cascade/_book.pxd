@@ -9,7 +9,6 @@ from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint32_t, uint64_t, uint8_
 from libc.string cimport memcpy, memset
 
 from cascade._allocate cimport rule_t, share_t
-from cascade._deleverage cimport rank_of
 from cascade._ids cimport (
     ids_clear,
     ids_copy,
@@ -45,6 +44,7 @@ from cascade._ladder cimport (
     ladder_reserve,
     ladder_t,
     level_t,
+    price_rank,
     unlikely,
 )
 from cascade._pool cimport (
@@ -474,7 +474,7 @@ cdef inline uint32_t book_next_level(const book_t* b, uint32_t level) noexcept n
 
 cdef inline uint32_t book_level_at(book_t* b, int side, int64_t price) noexcept nogil:
     """The level of a price, 0 if there is none."""
-    return ladder_find(&b.ladder, side, rank_of(side, price), price)
+    return ladder_find(&b.ladder, side, price_rank(side, price), price)
 
 
 cdef inline uint32_t chunk_first(const chunk_t* c, uint32_t chunk) noexcept nogil:
@@ -726,7 +726,7 @@ cdef inline uint32_t book_append(book_t* b, uint32_t level, uint64_t id, int64_t
 
 cdef inline uint32_t book_rest(book_t* b, int side, int64_t price, uint64_t id, int64_t lots) noexcept nogil:
     """book_append where the price's level may be new, with hint and count. The room is there."""
-    cdef uint32_t level = ladder_enter(&b.ladder, side, rank_of(side, price), price)
+    cdef uint32_t level = ladder_enter(&b.ladder, side, price_rank(side, price), price)
     cdef uint32_t h = book_append(b, level, id, lots)
     ids_put(&b.ids, id, h)
     b.orders[side] += 1
@@ -877,7 +877,7 @@ cdef inline int64_t book_place(
     if not book_fits(b, side, price, lots):
         return ERR_RANGE
     if flags & ORDER_EXTERNAL:
-        level = ladder_enter(&b.ladder, side, rank_of(side, price), price)
+        level = ladder_enter(&b.ladder, side, price_rank(side, price), price)
         h = book_append(b, level, 0, lots)
         b.chunks[h >> SLOT_BITS].anon |= <uint8_t>(1 << (h & SLOTS))
         b.orders[side] += 1

@@ -78,7 +78,7 @@ ctypedef struct ladder_t:
     uint32_t hints[2][HINTS]    # by the rank without its last four bits
 
 
-cdef inline uint64_t rank_of(int side, int64_t price) noexcept nogil:
+cdef inline uint64_t price_rank(int side, int64_t price) noexcept nogil:
     """A number that grows as the price gets better."""
     return <uint64_t>price ^ ((<uint64_t>1 << 63) - <uint64_t>side)
 
@@ -92,7 +92,7 @@ cdef inline void ladder_set_best(ladder_t* l, int side, uint32_t level, int64_t 
     """Note a side's best level, 0 for none."""
     l.best[side] = level
     l.best_ticks[side] = price
-    l.crossing[1 - side] = rank_of(1 - side, price) if level != 0 else ~<uint64_t>0
+    l.crossing[1 - side] = price_rank(1 - side, price) if level != 0 else ~<uint64_t>0
 
 
 cdef inline int ladder_reserve(ladder_t* l, int64_t levels) noexcept nogil:
@@ -242,7 +242,7 @@ cdef inline uint32_t level_new(ladder_t* l, int side, uint64_t rank, int64_t pri
     v.price_ticks = price
     v.side = <uint8_t>side
     l.n[side] += 1
-    if l.best[side] == 0 or rank > rank_of(side, l.best_ticks[side]):
+    if l.best[side] == 0 or rank > price_rank(side, l.best_ticks[side]):
         ladder_set_best(l, side, made, price)
     return made
 
@@ -258,7 +258,7 @@ cdef inline uint32_t ladder_enter_slow(ladder_t* l, int side, uint64_t rank, int
         if h == 0:
             break
         if h & LEAF:
-            key = rank_of(side, l.levels[h & ~<uint32_t>LEAF].price_ticks)
+            key = price_rank(side, l.levels[h & ~<uint32_t>LEAF].price_ticks)
             if key == rank:
                 return h & ~<uint32_t>LEAF
         else:
@@ -309,7 +309,7 @@ cdef inline uint32_t ladder_top(const ladder_t* l, uint32_t h) noexcept nogil:
 cdef inline uint32_t ladder_below(const ladder_t* l, uint32_t level) noexcept nogil:
     """The next level behind one, 0 at the end."""
     cdef const level_t* v = &l.levels[level]
-    cdef uint64_t rank = rank_of(v.side, v.price_ticks)
+    cdef uint64_t rank = price_rank(v.side, v.price_ticks)
     cdef uint32_t node = v.parent, lower
     cdef const node_t* n
     while node != 0:
@@ -339,7 +339,7 @@ cdef inline void ladder_remove(ladder_t* l, uint32_t level) noexcept nogil:
     near by is soon there again."""
     cdef level_t* v = &l.levels[level]
     cdef int side = v.side, i
-    cdef uint64_t rank = rank_of(side, v.price_ticks)
+    cdef uint64_t rank = price_rank(side, v.price_ticks)
     cdef uint32_t node = v.parent, below
     cdef node_t* n
     if l.best[side] == level:
@@ -379,7 +379,7 @@ cdef inline int32_t ladder_check_child(
         if h == 0 or h >= <uint32_t>l.levels_used:
             return -1
         v = &l.levels[h]
-        rank = rank_of(side, v.price_ticks)
+        rank = price_rank(side, v.price_ticks)
         return 1 if v.side == side and v.count > 0 and v.parent == parent and not (rank ^ key) & mask else -1
     if h == 0 or h >= <uint32_t>l.nodes_used or depth > 16:
         return -1
@@ -412,7 +412,7 @@ cdef inline bint ladder_check(const ladder_t* l) noexcept nogil:
             return False
         if n > 0 and (ladder_top(l, l.root[side]) != l.best[side] or l.levels[l.best[side]].price_ticks != l.best_ticks[side]):
             return False
-        if l.crossing[1 - side] != (rank_of(1 - side, l.best_ticks[side]) if n > 0 else ~<uint64_t>0):
+        if l.crossing[1 - side] != (price_rank(1 - side, l.best_ticks[side]) if n > 0 else ~<uint64_t>0):
             return False
         live += n
     h = l.levels_free

@@ -12,9 +12,15 @@ cdef int64_t exact_i64(object value, str name) except? -1:
     return _orders.exact_int(value, name)
 
 
+cdef object ZERO = 0     # the default of optional codes: CPython has one
+
+
 cdef int64_t exact_code(object value, str name, int64_t high) except? -1:
     """A Python integer in 0..high."""
-    cdef int64_t number = exact_i64(value, name)
+    cdef int64_t number
+    if value is ZERO:
+        return 0
+    number = exact_i64(value, name)
     if not 0 <= number <= high:
         _orders.exact_int(value, name, 0, high)
     return number
@@ -219,9 +225,10 @@ cdef class OrderBook:
         """Deal with one message inside `enter`; a refusal is an InputError."""
         cdef plan_t plan
         cdef sink_t sink
-        sink_count(&sink)
-        if message_plain(&self.book, m, 0, sink.few):
+        cdef report_t report
+        if message_plain(&self.book, m, 0, &report):
             return 0
+        sink_count(&sink)
         match_prepare(&self.book, m, 0, &plan)
         if plan.reason != 0:
             raise _orders.rejection(m.order_id, plan.reason)

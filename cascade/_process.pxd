@@ -16,9 +16,8 @@ from cascade._book cimport (
     book_t,
     chunk_t,
 )
-from cascade._deleverage cimport rank_of
 from cascade._ids cimport ids_dense, ids_fetch, ids_first, ids_put_paged, ids_put_vacant, ids_slot
-from cascade._ladder cimport ladder_enter, ladder_look, level_t, likely, unlikely
+from cascade._ladder cimport ladder_enter, ladder_look, level_t, likely, price_rank, unlikely
 from cascade._match cimport match_commit, match_lots_valid, match_prepare, match_reports, plan_t
 from cascade._sink cimport SINK_FIXED, match_side_code, report_codes, report_put, sink_more, sink_t
 from cascade._take cimport match_finish, match_hinders, match_walk_fifo, taker_t
@@ -60,7 +59,7 @@ cdef inline bint plain_new(book_t* b, const order_msg_t* m, int64_t row, report_
     cdef int64_t price = m.price, lots = m.quantity
     cdef int sign = m.side
     cdef int side = sign < 0    # sides come at random: no branch depends on them
-    cdef uint64_t rank = rank_of(side, price)
+    cdef uint64_t rank = price_rank(side, price)
     cdef uint32_t h, level
     cdef uint32_t* slot
     cdef int64_t vacant = 0
@@ -176,7 +175,7 @@ cdef inline void message_ahead(book_t* b, const order_msg_t* m) noexcept nogil:
         __builtin_prefetch(&b.chunks[(ids_dense(&b.ids, later.order_id) & ~<uint32_t>STOP_BIT) >> SLOT_BITS])
     else:
         side = later.side < 0
-        h = ladder_look(&b.ladder, side, rank_of(side, later.price))
+        h = ladder_look(&b.ladder, side, price_rank(side, later.price))
         __builtin_prefetch(&b.ladder.levels[h])
     later = m + 4
     if later.action != ACTION_NEW:
