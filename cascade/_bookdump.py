@@ -94,8 +94,8 @@ def unpack(blob: Any) -> dict[str, Any]:
     if len(blob) < _HEADER.size + _CHECKSUM_BYTES:
         raise InputError(f"dump: {len(blob)} bytes, shorter than an empty book's")
     (
-        _, _, zero, last_id, orders, stops, owners, has_last, has_mark, last, mark, left_bid, left_ask, top_min,
-        top_max, pro_rata_min, fifo_percent, steps, codes,
+        _, _, zero, last_id, orders, stops, owners, has_last, has_mark, last, mark, left_bid, left_ask,
+        top_min, top_max, pro_rata_min, fifo_percent, steps, codes,
     ) = _HEADER.unpack_from(blob)  # fmt: skip
     tables = {
         "orders": (orders, RESTING_DTYPE),

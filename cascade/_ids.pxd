@@ -103,15 +103,14 @@ cdef inline uint32_t ids_dense(const ids_t* x, uint64_t id) noexcept nogil:
 
 
 cdef inline uint64_t ids_hash(uint64_t id) noexcept nogil:
-    """All bits mixed: ids often come in strides. The high bits choose the place, the low ones are the tag."""
-    id ^= id >> 32
-    id *= <uint64_t>0x9E3779B97F4A7C15
-    return id ^ (id >> 29)
+    """The id times 2**64 over the golden ratio: ids in strides are spread evenly. The high bits choose the place, the low
+    ones are the tag."""
+    return id * <uint64_t>0x9E3779B97F4A7C15
 
 
 cdef inline int64_t ids_place(const ids_t* x, uint64_t hash) noexcept nogil:
     """Where the probing for a hash starts."""
-    return <int64_t>((hash * <uint64_t>0xBF58476D1CE4E5B9) >> x.shift)
+    return <int64_t>(hash >> x.shift)
 
 
 cdef inline void ids_fetch(const ids_t* x, uint64_t id) noexcept nogil:
