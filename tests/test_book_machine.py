@@ -67,7 +67,8 @@ class Books(RuleBasedStateMachine):
     def any_order(self, order_id, side, price, lots, kind, tif, owner, stp, flags, display, stop_price):
         self.send(
             order_id=order_id, side=side, price=price, quantity=lots, type=kind, tif=tif, owner=owner,
-            stp=stp, flags=flags if kind >= OrderType.STOP else flags & 1, display=display, stop_price=stop_price,
+            stp=stp, flags=flags if kind >= OrderType.STOP else flags & 1, display=display,
+            stop_price=stop_price,
         )  # fmt: skip
 
     @rule(order_id=IDS)
