@@ -224,6 +224,9 @@ FORGERIES = {
         p.row("orders", 5, quantity=LARGEST, shown=1, display=2**46),
         p.row("orders", 6, quantity=LARGEST, shown=1, display=2**46),
     ),
+    "sum with hidden far too large": lambda p: [
+        p.add("orders", 5, order_id=k, quantity=LARGEST, shown=1, display=2**46) for k in (2, 12)
+    ],
     "shown 0": lambda p: p.row("orders", 0, shown=0),
     "shown < 0": lambda p: p.row("orders", 0, shown=-3),
     "shown > quantity": lambda p: p.row("orders", 0, shown=8),
