@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from cascade.errors import InputError, InputTypeError
+from cascade.errors import CascadeError, InputError, InputTypeError
 from cascade.matching import STEPS, Matching
 from cascade.records import FORMAT_VERSION
 
@@ -46,6 +47,7 @@ _MAGIC = b"CASCBOOK"
 # top_min, top_max, pro_rata_min, fifo percent, number of steps, steps.
 _HEADER = struct.Struct("<8sIIQQQQBB6xqqqqqqqII8s")
 _CHECKSUM_BYTES = 16
+_IMPOSSIBLE = "dump: holds what no book can hold"
 
 
 def _checksum(payload: bytes | memoryview) -> bytes:
@@ -97,15 +99,16 @@ def unpack(blob: Any) -> dict[str, Any]:
         _, _, zero, last_id, orders, stops, owners, has_last, has_mark, last, mark, left_bid, left_ask,
         top_min, top_max, pro_rata_min, fifo_percent, steps, codes,
     ) = _HEADER.unpack_from(blob)  # fmt: skip
-    tables = {
+    counts = {
         "orders": (orders, RESTING_DTYPE),
         "stops": (stops, STOP_DTYPE),
         "owners": (owners, OWNER_DTYPE),
     }
-    expected = _HEADER.size + sum(n * dtype.itemsize for n, dtype in tables.values()) + _CHECKSUM_BYTES
+    expected = _HEADER.size + sum(n * dtype.itemsize for n, dtype in counts.values()) + _CHECKSUM_BYTES
     if len(blob) != expected:
-        held = f"{orders} orders, {stops} stops, {owners} owners"
-        raise InputError(f"dump: {len(blob)} bytes, {held} take {expected}")
+        raise InputError(
+            f"dump: {len(blob)} bytes, {orders} orders, {stops} stops, {owners} owners take {expected}"
+        )
     if _checksum(memoryview(blob)[:-_CHECKSUM_BYTES]) != blob[-_CHECKSUM_BYTES:]:
         raise InputError("dump: the checksum does not match, bytes have changed")
     state: dict[str, Any] = {
@@ -115,39 +118,82 @@ def unpack(blob: Any) -> dict[str, Any]:
         "last_id": last_id,
     }
     at = _HEADER.size
-    for name, (n, dtype) in tables.items():
+    for name, (n, dtype) in counts.items():
         state[name] = np.frombuffer(blob, dtype, n, at)
         at += n * dtype.itemsize
     steps_known = 1 <= steps <= len(codes) and max(codes[:steps]) < len(STEPS)
-    if zero or has_last > 1 or has_mark > 1 or not steps_known or not _plausible(state):
-        raise InputError("dump: holds what no book can hold")
-    state["matching"] = Matching(
-        tuple(STEPS[code] for code in codes[:steps]), top_min, top_max, pro_rata_min, fifo_percent
-    )
+    if zero or has_last > 1 or has_mark > 1 or not steps_known:
+        raise InputError(_IMPOSSIBLE)
+    try:
+        state["matching"] = Matching(
+            tuple(STEPS[code] for code in codes[:steps]), top_min, top_max, pro_rata_min, fifo_percent
+        )
+    except CascadeError as error:
+        raise InputError(f"{_IMPOSSIBLE}: {error}") from None
+    if not _plausible(state):
+        raise InputError(_IMPOSSIBLE)
     return state
 
 
 def _plausible(state: dict[str, Any]) -> bool:
-    """Could a book hold these values, each looked at alone, and these ids together?"""
+    """Could a book hold these values, each row looked at alone, and these ids together?"""
     orders, stops, owners = state["orders"], state["stops"], state["owners"]
     if orders.size + stops.size + owners.size >= 2**31:
         return False
     ids = np.concatenate([orders["order_id"][orders["external"] == 0], stops["order_id"]])
     return (
-        all(bool(((x["quantity"] >= 1) & (x["quantity"] <= 2**62)).all()) for x in (orders, stops))
-        and all(bool(((x["owner"] >= 0) & (np.abs(x["side"]) == 1)).all()) for x in (orders, stops))
-        and all(bool(((x["display"] >= 0) & (x["stp"] <= 4)).all()) for x in (orders, stops))
-        and bool(((orders["shown"] >= 1) & (orders["shown"] <= orders["quantity"])).all())
-        and bool(((orders["shown"] == orders["quantity"]) | (orders["display"] > 0)).all())
-        and bool(((orders["external"] <= 1) & (orders["flags"] <= 1) & (orders["top"] <= 1)).all())
-        and bool(((orders["external"] == 0) | ((orders["owner"] == 0) & (orders["display"] == 0))).all())
-        and bool(((orders["flags"] == 0) | (orders["owner"] > 0)).all())
-        and bool(((stops["type"] >= 2) & (stops["type"] <= 3) & (stops["tif"] <= 3)).all())
-        and bool(((stops["flags"] <= 3) & ((stops["flags"] & 1 == 0) | (stops["owner"] > 0))).all())
-        and bool((owners["owner"] > 0).all())
-        and bool(((owners["lmm_percent"] >= 0) & (owners["lmm_percent"] <= 100)).all())
+        all(bool(rule.all()) for rule in (*_of_both(orders), *_of_both(stops)))
+        and all(bool(rule.all()) for rule in (*_of_resting(orders), *_of_waiting(stops, state)))
+        and all(bool(rule.all()) for rule in _of_owners(owners))
+        and _top_plausible(state)
         and np.unique(ids).size == ids.size
         and (ids.size == 0 or int(ids.max()) <= state["last_id"])
+    )
+
+
+def _of_both(x: np.ndarray) -> Iterator[np.ndarray]:
+    """What holds for every order, resting or waiting."""
+    nobodys = x["owner"] == 0
+    yield (x["quantity"] >= 1) & (x["quantity"] <= 2**62)
+    yield (x["owner"] >= 0) & (np.abs(x["side"]) == 1) & (x["display"] >= 0) & (x["stp"] <= 4)
+    yield (x["display"] == 0) | ((x["quantity"] - 1) >> 16 < x["display"])  # at most 2**16 slices
+    yield ~nobodys | ((x["flags"] & 1 == 0) & (x["stp"] == 0))
+
+
+def _of_resting(orders: np.ndarray) -> Iterator[np.ndarray]:
+    shown, display, external = orders["shown"], orders["display"], orders["external"]
+    yield (shown >= 1) & (shown <= orders["quantity"])
+    yield np.where(display == 0, shown == orders["quantity"], shown <= display)
+    yield (external <= 1) & (orders["flags"] <= 1) & (orders["top"] <= 1)
+    yield (external == 0) | ((orders["owner"] == 0) & (display == 0) & (orders["top"] == 0))
+    anonymous = orders[["side", "price"]][external != 0]
+    yield np.array(np.unique(anonymous).size == anonymous.size)
+
+
+def _of_waiting(stops: np.ndarray, state: dict[str, Any]) -> Iterator[np.ndarray]:
+    yield (stops["type"] >= 2) & (stops["type"] <= 3) & (stops["tif"] <= 3) & (stops["flags"] <= 3)
+    yield (stops["type"] == 3) | (stops["tif"] < 3)
+    for on_mark, now in ((0, state["last"]), (2, state["mark"])):
+        if now is not None:
+            waits = np.where(stops["side"] == 1, stops["stop_price"] > now, stops["stop_price"] < now)
+            yield (stops["flags"] & 2 != on_mark) | waits
+
+
+def _of_owners(owners: np.ndarray) -> Iterator[np.ndarray]:
+    yield (owners["owner"] > 0) & (owners["lmm_percent"] >= 0) & (owners["lmm_percent"] <= 100)
+    # A trade moves a position by at most 2**62: beyond this no book comes.
+    yield (owners["position_high"] >= -(2**61)) & (owners["position_high"] < 2**61)
+
+
+def _top_plausible(state: dict[str, Any]) -> bool:
+    """A TOP order is its side's first one, with at most `top_max` left to get."""
+    orders, matching = state["orders"], state["matching"]
+    rows = np.flatnonzero(orders["top"])
+    first = (rows == 0) | (orders["side"][rows] != orders["side"][rows - 1])
+    return (
+        bool(first.all())
+        and (rows.size == 0 or "top" in matching.steps)
+        and all(0 <= left <= matching.top_max for left in state["top_left"])
     )
 
 

@@ -1121,6 +1121,9 @@ cdef class OrderBook:
         for i in range(n):
             o = <const _resting_t*>&source[0] + placed[i]
             s = BID if o.side == SIDE_BUY else ASK
+            # Of the lots that show book_place makes sure itself.
+            if not book_fits(b, s, o.price, o.quantity):
+                raise InputError("dump: holds what no book can hold")
             raise_status(book_reserve_rare(b, o.owner > 0, o.display > 0))
             h = book_place(b, s, o.price, o.shown, o.owner, o.order_id, ORDER_EXTERNAL if o.external else 0)
             if h < 0:

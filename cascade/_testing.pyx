@@ -1,9 +1,43 @@
 """Thin wrappers over the units, for tests: built with CASCADE_TESTING=1 only."""
 
 from cpython.mem cimport PyMem_RawFree
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
+from cascade._ids cimport (
+    ids_clear,
+    ids_copy,
+    ids_copy_room,
+    ids_dense,
+    ids_free,
+    ids_hash,
+    ids_init,
+    ids_keep_marked,
+    ids_mark,
+    ids_move,
+    ids_place,
+    ids_put,
+    ids_put_sparse,
+    ids_renew_sparse,
+    ids_roomy,
+    ids_t,
+)
+from cascade._ladder cimport (
+    ladder_below,
+    ladder_best,
+    ladder_check,
+    ladder_clear,
+    ladder_copy,
+    ladder_copy_room,
+    ladder_enter,
+    ladder_find,
+    ladder_free,
+    ladder_init,
+    ladder_remove,
+    ladder_reserve,
+    ladder_t,
+    price_rank,
+)
 from cascade._pool cimport (
     idmap_check,
     idmap_copy,
@@ -18,6 +52,22 @@ from cascade._pool cimport (
 )
 from cascade._queue cimport queue_pop, queue_push, queue_sort, queue_waits
 from cascade._run cimport run_t, waiting_t
+from cascade._stops cimport (
+    stop_release,
+    stop_t,
+    stops_add,
+    stops_check,
+    stops_clear,
+    stops_copy,
+    stops_copy_room,
+    stops_free,
+    stops_init,
+    stops_kill,
+    stops_next,
+    stops_reach,
+    stops_reserve,
+    stops_t,
+)
 from cascade._types cimport OK
 from cascade._wide cimport (
     fraction_cmp,
@@ -227,3 +277,184 @@ def drained(script):
     finally:
         PyMem_RawFree(r.line)
         PyMem_RawFree(r.heap)
+
+
+# The order book's levels
+
+
+cdef class Ladder:
+    """A ladder_t as two sets of prices."""
+
+    cdef ladder_t l
+
+    def __cinit__(self):
+        if ladder_init(&self.l) != OK:
+            raise MemoryError
+
+    def __dealloc__(self):
+        ladder_free(&self.l)
+
+    def add(self, int side, int64_t price):
+        if ladder_reserve(&self.l, 1) != OK:
+            raise MemoryError
+        self.l.levels[ladder_enter(&self.l, side, price_rank(side, price), price)].count = 1
+
+    def remove(self, int side, int64_t price):
+        ladder_remove(&self.l, ladder_find(&self.l, side, price_rank(side, price), price))
+
+    def has(self, int side, int64_t price):
+        cdef uint32_t level = ladder_find(&self.l, side, price_rank(side, price), price)
+        return level != 0 and self.l.levels[level].price_ticks == price and self.l.levels[level].side == side
+
+    def below(self, int side, int64_t price):
+        """The next price behind one that is there, or None."""
+        cdef uint32_t level = ladder_below(&self.l, ladder_find(&self.l, side, price_rank(side, price), price))
+        return self.l.levels[level].price_ticks if level != 0 else None
+
+    def prices(self, int side):
+        cdef uint32_t level = ladder_best(&self.l, side)
+        out = []
+        while level != 0:
+            out.append(self.l.levels[level].price_ticks)
+            level = ladder_below(&self.l, level)
+        return out
+
+    def copy(self):
+        cdef Ladder made = Ladder()
+        if ladder_copy_room(&made.l, &self.l) != OK:
+            raise MemoryError
+        ladder_copy(&made.l, &self.l)
+        return made
+
+    def clear(self):
+        ladder_clear(&self.l)
+
+    def check(self):
+        return bool(ladder_check(&self.l))
+
+
+# The order book's ids
+
+
+cdef class Ids:
+    """An ids_t: hints by id, stale ones among them."""
+
+    cdef ids_t x
+
+    def __cinit__(self):
+        ids_init(&self.x)
+
+    def __dealloc__(self):
+        ids_free(&self.x)
+
+    def put(self, uint64_t id, uint32_t handle):
+        """False, with nothing changed, without room: `renew` makes it."""
+        if not ids_roomy(&self.x, 1):
+            return False
+        ids_put(&self.x, id, handle)
+        return True
+
+    def move(self, uint64_t id, uint32_t old, uint32_t handle):
+        ids_move(&self.x, id, old, handle)
+
+    def hints(self, uint64_t id):
+        """Every handle that a search for the id looks at."""
+        cdef uint64_t hash = ids_hash(id)
+        cdef int64_t i
+        found = {ids_dense(&self.x, id)}
+        if self.x.used > 0:
+            i = ids_place(&self.x, hash)
+            while self.x.slots[i].handle != 0:
+                if self.x.slots[i].tag == <uint32_t>hash:
+                    found.add(self.x.slots[i].handle)
+                i = (i + 1) & (self.x.cap - 1)
+        return found
+
+    def renew(self, live):
+        """A hash table of the hints of `live`, a dict of id to handle, that no page has."""
+        if ids_renew_sparse(&self.x, len(live) + 1) != OK:
+            raise MemoryError
+        for id, handle in live.items():
+            if ids_dense(&self.x, id) != handle:
+                ids_put_sparse(&self.x, id, handle)
+
+    def collect(self, live):
+        """Give up the pages without a live id."""
+        for id in live:
+            ids_mark(&self.x, id)
+        ids_keep_marked(&self.x)
+
+    def full(self):
+        """Are there so many pages that they are looked through?"""
+        return self.x.pages_n >= self.x.collect_at
+
+    def copy(self):
+        cdef Ids made = Ids()
+        if ids_copy_room(&made.x, &self.x) != OK:
+            raise MemoryError
+        ids_copy(&made.x, &self.x)
+        return made
+
+    def clear(self):
+        ids_clear(&self.x)
+
+    def sizes(self):
+        """Pages, directory entries, slots in use."""
+        return self.x.pages_n, self.x.span, self.x.used
+
+
+# The order book's stops
+
+
+cdef class Stops:
+    """A stops_t; stops are named by the numbers that `add` gives."""
+
+    cdef stops_t s
+
+    def __cinit__(self):
+        stops_init(&self.s)
+
+    def __dealloc__(self):
+        stops_free(&self.s)
+
+    def add(self, uint64_t id, int8_t side, int64_t stop_ticks, uint8_t flags):
+        cdef stop_t stop
+        memset(&stop, 0, sizeof(stop_t))
+        stop.id = id
+        stop.side = side
+        stop.stop_ticks = stop_ticks
+        stop.rare.flags = flags
+        if stops_reserve(&self.s, 1) != OK:
+            raise MemoryError
+        return stops_add(&self.s, &stop)
+
+    def kill(self, uint32_t record):
+        stops_kill(&self.s, record)
+
+    def reach(self, int first, int64_t low, int64_t high):
+        """The ids of the stops reached, in the order in which they act."""
+        cdef uint32_t record
+        out = []
+        stops_reach(&self.s, first, low, high)
+        record = stops_next(&self.s)
+        while record != 0:
+            out.append(self.s.records[record].id)
+            stop_release(&self.s, record)
+            record = stops_next(&self.s)
+        return out
+
+    def copy(self):
+        cdef Stops made = Stops()
+        if stops_copy_room(&made.s, &self.s) != OK:
+            raise MemoryError
+        stops_copy(&made.s, &self.s)
+        return made
+
+    def clear(self):
+        stops_clear(&self.s)
+
+    def check(self):
+        return bool(stops_check(&self.s))
+
+    def __len__(self):
+        return self.s.live

@@ -112,3 +112,16 @@ def levels(book):
     assert len(book) == len(o["side"])
     texts = [[f"{lots}({n})@{price}" for s, price, lots, n in depth if s == side] for side in (BUY, SELL)]
     return " | ".join(" ".join(side) or "-" for side in texts)
+
+
+def filled_book():
+    """A compiled book with seven orders, owners and anonymous levels among them."""
+    book = cs.OrderBook()
+    book.limit(BUY, 99, 4, owner=3)
+    book.limit(BUY, 99, 6)
+    book.limit(BUY, 98, 1, owner=3)
+    book.limit(SELL, 101, 2)
+    book.limit(SELL, 103, 7, owner=2)
+    book.set_levels(SELL, [103, 104], [5, 6])
+    book.modify(1, 99, 5)
+    return book

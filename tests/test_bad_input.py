@@ -8,7 +8,7 @@ The numbers are those of the project's list of 84 classes of bad input. Not here
   `Simulation.submit`.
 - 68 for a leverage: instruments take rates, whose inverse it is; the rates' range is tested.
 - 80 fork during a run: needs the sweep's workers.
-- 81 damaged dumps: only an `OrderBook` has a dump so far (`test_orderbook.py`).
+- 81 damaged dumps: only an `OrderBook` has a dump so far (`test_book_dump.py`).
 - 82 Ctrl-C, 83 failing allocation: need the compiled engine; a book's allocations are tested in `test_orderbook_input.py`.
 - 84 deadlines: a run takes no deadline and no callback yet; caps on waves, and a callback of `settle`, are here.
 """

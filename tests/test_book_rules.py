@@ -17,6 +17,7 @@ from book_texts import (
     STOP,
     STOP_LIMIT,
     cancel,
+    levels,
     market,
     modify,
     new,
@@ -27,6 +28,78 @@ from book_texts import (
 )
 
 import cascade as cs
+
+# Taking
+
+
+@pytest.mark.fast
+def test_the_example_of_the_documentation(orderbook):
+    book = orderbook("fifo")
+    assert send(book, new(1, BUY, 100, 5), new(2, SELL, 100, 3)) == [
+        "ACK 1: buy 5 @ 100",
+        "ACK 2: sell 3 @ 100 [1]",
+        "TRADE 2: sell 3 @ 100 from 1, 0 left [1]",
+    ]
+    assert levels(book) == "2(1)@100 | -"
+
+
+def test_an_empty_book(orderbook):
+    book = orderbook("fifo")
+    assert (levels(book), len(book), book.last, book.mark) == ("- | -", 0, None, None)
+    assert book.process(np.zeros(0, cs.ORDER_DTYPE)).shape == (0,)
+    assert send(book, market(1, BUY, 5)) == ["ACK 1: buy 5 @ 0", "CANCELLED 1: buy 5 @ 0 IOC"]
+    assert book.cancel_owner(7).size == 0
+    assert book.set_mark(5).size == 0
+
+
+@pytest.mark.fast
+def test_the_best_price_first_then_the_oldest_at_the_makers_price(orderbook):
+    book = orderbook("fifo")
+    send(book, new(1, SELL, 102, 1), new(2, SELL, 101, 2, owner=5), new(3, SELL, 101, 3))
+    send(book, new(4, SELL, 103, 9))
+    assert send(book, new(5, BUY, 102, 7, owner=8)) == [
+        "ACK 5 of 8: buy 7 @ 102",
+        "TRADE 5 of 8: buy 2 @ 101 from 2 of 5, 5 left",
+        "TRADE 5 of 8: buy 3 @ 101 from 3, 2 left",
+        "TRADE 5 of 8: buy 1 @ 102 from 1, 1 left",
+    ]
+    assert levels(book) == "1(1)@102 | 9(1)@103"
+
+
+@pytest.mark.parametrize("kind", ["limit", "market"])
+def test_fok_is_filled_whole_or_refused(orderbook, kind):
+    book = orderbook("fifo")
+    send(book, new(1, SELL, 100, 3), new(2, SELL, 101, 3))
+    before = random_orders.state(book)
+    too_much = new(3, BUY, 100, 4, tif=FOK) if kind == "limit" else market(3, BUY, 7, tif=FOK)
+    assert send(book, too_much) == ["REJECTED 3: NEW FOK_UNFILLABLE"]
+    assert random_orders.state(book) == before
+    enough = new(3, BUY, 101, 6, tif=FOK) if kind == "limit" else market(3, BUY, 6, tif=FOK)
+    assert send(book, enough)[1:] == [
+        "TRADE 3: buy 3 @ 100 from 1, 3 left",
+        "TRADE 3: buy 3 @ 101 from 2, 0 left",
+    ]
+    assert levels(book) == "- | -"
+
+
+def test_post_only_rests_or_is_refused(orderbook):
+    book = orderbook("fifo")
+    send(book, new(1, SELL, 100, 3, owner=7))
+    before = random_orders.state(book)
+    taker = new(2, BUY, 100, 1, tif=POST_ONLY, owner=7, stp=cs.Stp.MAKER)
+    assert send(book, taker) == ["REJECTED 2: NEW WOULD_TAKE"]
+    assert random_orders.state(book) == before
+    assert send(book, new(2, BUY, 99, 1, tif=POST_ONLY)) == ["ACK 2: buy 1 @ 99"]
+    assert send(book, modify(2, 100, 1)) == [
+        "TRADE 2: buy 1 @ 100 from 1 of 7, 0 left",
+        "MODIFIED 2: 1 @ 100",
+    ]
+
+
+def test_fields_that_are_not_read(orderbook):
+    book = orderbook("fifo")
+    assert send(book, new(1, BUY, 5, 5, stop_price=77, ts_ns=-5, instrument=-3)) == ["ACK 1: buy 5 @ 5"]
+
 
 # Refusals
 
@@ -684,7 +757,55 @@ def test_matching_presets(orderbook):
         cs.Matching.preset("K", percent=3)
 
 
-# Levels, owners, questions
+# Owners, anonymous levels, copies
+
+
+def test_cancel_owner_goes_by_arrival(orderbook):
+    book = orderbook("fifo")
+    send(
+        book,
+        new(1, BUY, 100, 5, owner=7), new(2, SELL, 200, 5, owner=7), new(3, BUY, 100, 5, owner=8),
+        new(4, BUY, 101, 5, owner=7), modify(1, 100, 6),
+    )  # fmt: skip
+    assert texts(book.cancel_owner(7)) == [
+        "CANCELLED 2 of 7: sell 5 @ 200 OWNER",
+        "CANCELLED 4 of 7: buy 5 @ 101 OWNER",
+        "CANCELLED 1 of 7: buy 6 @ 100 OWNER",
+    ]
+    assert levels(book) == "5(1)@100 | -"
+    assert book.cancel_owner(7).size == 0
+
+
+def test_anonymous_levels_trade_but_have_no_id(orderbook):
+    book = orderbook("fifo")
+    book.set_levels(SELL, [100], [5])
+    send(book, new(0, SELL, 100, 5))
+    assert send(book, new(3, BUY, 100, 7))[1:] == [
+        "TRADE 3: buy 5 @ 100 from 0, 2 left",
+        "TRADE 3: buy 2 @ 100 from 0, 0 left",
+    ]
+    assert send(book, cancel(0)) == ["CANCELLED 0: sell 3 @ 100 USER"]
+    book.set_levels(SELL, [100], [5])
+    assert send(book, cancel(0), modify(0, 100, 1)) == [
+        "REJECTED 0: CANCEL UNKNOWN_ID",
+        "REJECTED 0: MODIFY UNKNOWN_ID [1]",
+    ]
+
+
+def test_a_copy_is_independent(orderbook):
+    book = orderbook("fifo")
+    send(book, new(1, BUY, 100, 5, owner=7), new(2, BUY, 90, 5, owner=7), stop(3, BUY, 300, 1, owner=7))
+    send(book, modify(1, 100, 5))
+    before = random_orders.state(book)
+    twin = book.copy()
+    assert random_orders.state(twin) == before
+    assert twin.cancel_owner(7)["order_id"].tolist() == [2, 3, 1]
+    send(twin, new(9, SELL, 1, 1))
+    assert random_orders.state(book) == before
+    assert book.cancel_owner(7)["order_id"].tolist() == [2, 3, 1]
+
+
+# Levels, questions
 
 
 def test_levels_are_set_worst_price_first(orderbook):

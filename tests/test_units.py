@@ -233,3 +233,156 @@ def test_the_queue_is_sorted():
                 waiting = [x for x in waiting if x[2] != first]
                 out.append(first)
         assert units.drained(script) == out + python_order(waiting)
+
+
+# The order book's units
+
+LOW = -(2**63)
+
+
+def some_price(rng, near: int) -> int:
+    kind = rng.random()
+    if kind < 0.6:
+        return near + rng.randint(-40, 40)
+    if kind < 0.7:
+        return rng.choice(
+            (LOW, LOW + 1, LOW + 15, LOW + 16, TOP, TOP - 1, TOP - 16, -1, 0, 1, 15, 16, -16, -17)
+        )
+    if kind < 0.85:
+        return near + rng.choice((-1, 1)) * rng.getrandbits(rng.randint(1, 40))
+    return rng.randint(LOW, TOP)
+
+
+def same_prices(ladder, prices) -> None:
+    assert ladder.check()
+    assert ladder.prices(0) == sorted(prices[0], reverse=True)
+    assert ladder.prices(1) == sorted(prices[1])
+
+
+def test_the_ladder_is_two_sorted_sets():
+    for seed in range(40):
+        rng = random.Random(seed)
+        ladder, prices = units.Ladder(), (set(), set())
+        near, full = rng.choice((0, 0, 7, 10**9, -(10**15))), rng.choice((3, 30, 300))
+        for step in range(1_500):
+            side, price = rng.randrange(2), some_price(rng, near)
+            if prices[side] and rng.random() < 0.3:
+                price = rng.choice(tuple(prices[side])) + rng.choice((0, 0, 0, 1, -1))
+                price = min(max(price, LOW), TOP)
+            assert ladder.has(side, price) == (price in prices[side])
+            behind = [p for p in prices[side] if (p < price if side == 0 else p > price)]
+            assert (
+                ladder.below(side, price) == (max(behind) if side == 0 else min(behind)) if behind else True
+            )
+            if not behind:
+                assert ladder.below(side, price) is None
+            if price in prices[side]:
+                if rng.random() < 0.7:
+                    ladder.remove(side, price)
+                    prices[side].remove(price)
+            elif len(prices[side]) < full or rng.random() < 0.1:
+                ladder.add(side, price)
+                prices[side].add(price)
+            else:
+                gone = rng.choice(tuple(prices[side]))
+                ladder.remove(side, gone)
+                prices[side].remove(gone)
+            if step % 50 == 0:
+                same_prices(ladder, prices)
+            if step % 500 == 250:
+                twin = ladder.copy()
+                for p in prices[0]:
+                    twin.remove(0, p)
+                same_prices(twin, (set(), prices[1]))
+        same_prices(ladder, prices)
+        for side in range(2):  # the best one first: what a long walk does
+            for price in ladder.prices(side):
+                ladder.remove(side, price)
+                prices[side].remove(price)
+        same_prices(ladder, prices)
+        ladder.add(0, near)
+        ladder.clear()
+        same_prices(ladder, (set(), set()))
+
+
+ID_STREAMS = (
+    lambda n: n,
+    lambda n: n * 40,
+    lambda n: n * 512,
+    lambda n: 2**64 - 1 - n,
+    lambda n: n * 0x9E3779B97F4A7C15 % 2**64,
+    lambda n: n if n // 3000 % 2 else n * 0x9E3779B97F4A7C15 % 2**64,
+    lambda n: n + n // 2000 * 10**9,
+    lambda n: n // 2 | n % 2 << 40,
+)
+
+
+@pytest.mark.parametrize("stream", range(len(ID_STREAMS)))
+def test_hints_lead_to_every_live_id(stream):
+    """Hints are never erased; pages are collected and the table is renewed as a book does it."""
+    rng = random.Random(stream)
+    for most in (5, 400):
+        ids, live, collected, renewed = units.Ids(), {}, 0, 0
+        for n in range(1, 25_000):
+            if ids.full():
+                ids.collect(live)
+                collected += 1
+            while not ids.put(ID_STREAMS[stream](n), n):
+                ids.renew(live)
+                renewed += 1
+            live[ID_STREAMS[stream](n)] = n
+            if rng.random() < 0.05:
+                some_id = rng.choice(tuple(live))
+                ids.move(some_id, live[some_id], n + 10**6)
+                live[some_id] = n + 10**6
+            while len(live) > most:
+                del live[rng.choice(tuple(live)) if rng.random() < 0.1 else next(iter(live))]
+            if n % 1_000 == 0:
+                assert all(handle in ids.hints(some_id) for some_id, handle in live.items())
+        assert all(handle in ids.hints(some_id) for some_id, handle in live.items())
+        pages, span, used = ids.sizes()
+        assert pages < 64 + 2 * (len(live) + 64)
+        assert used < 64 + 8 * len(live)
+        assert renewed > 0
+        twin = ids.copy()
+        ids.clear()
+        assert ids.sizes()[1:] == (0, 0)
+        assert all(ids.hints(some_id) == {0} for some_id in live)
+        assert all(handle in twin.hints(some_id) for some_id, handle in live.items())
+        if stream == 0:
+            assert pages < 70
+
+
+def test_the_stops_are_four_sorted_lists():
+    for seed in range(60):
+        rng = random.Random(seed)
+        stops, waiting, width = units.Stops(), {}, rng.choice((2, 20, 2**62))
+        for n in range(1, 600):
+            kind = rng.random()
+            if kind < 0.6:
+                side, flags = rng.choice((1, -1)), rng.choice((0, 2))
+                price = rng.choice((LOW, TOP)) if rng.random() < 0.02 else rng.randint(-width, width)
+                waiting[n] = (flags, side, side * price, n, price, stops.add(n, side, price, flags))
+            elif kind < 0.8 and waiting:
+                stops.kill(waiting.pop(rng.choice(tuple(waiting)))[5])
+            elif kind < 0.85:
+                flags = rng.choice((0, 2))
+                low, high = sorted(rng.randint(-width, width) for _ in range(2))
+                reached = sorted(
+                    row for row in waiting.values()
+                    if row[0] == flags and (row[4] <= high if row[1] == 1 else row[4] >= low)
+                )  # fmt: skip
+                assert stops.reach(flags, low, high) == [row[3] for row in reached]
+                for row in reached:
+                    del waiting[row[3]]
+            if n % 20 == 0:
+                assert stops.check()
+                assert len(stops) == len(waiting)
+            if n % 200 == 0:
+                everything = [stops.copy().reach(first, LOW, TOP) for first in (0, 2)]
+                assert everything == [
+                    [row[3] for row in sorted(waiting.values()) if row[0] == flags] for flags in (0, 2)
+                ]
+        stops.clear()
+        assert stops.check()
+        assert stops.reach(0, LOW, TOP) == []
