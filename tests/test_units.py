@@ -270,10 +270,10 @@ def test_the_ladder_is_two_sorted_sets():
                 price = rng.choice(tuple(prices[side])) + rng.choice((0, 0, 0, 1, -1))
                 price = min(max(price, LOW), TOP)
             assert ladder.has(side, price) == (price in prices[side])
-            behind = [p for p in prices[side] if (p < price if side == 0 else p > price)]
-            best = max if side == 0 else min
-            assert ladder.below(side, price) == best(behind, default=None)
             if price in prices[side]:
+                behind = [p for p in prices[side] if (p < price if side == 0 else p > price)]
+                best = max if side == 0 else min
+                assert ladder.below(side, price) == best(behind, default=None)
                 if rng.random() < 0.7:
                     ladder.remove(side, price)
                     prices[side].remove(price)
