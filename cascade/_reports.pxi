@@ -20,11 +20,12 @@ cdef class ReportPool:
         PyMem_RawFree(self.spare)
 
     cdef ReportBlock take(self, int64_t least):
-        """A block of at least `least` reports, the kept one if it is large enough."""
+        """A block of at least `least` reports, the kept one if it is of that size: a few reports that somebody holds on
+        to must not keep the memory of a million."""
         cdef ReportBlock block = ReportBlock.__new__(ReportBlock)
         cdef block_head_t* head = <block_head_t*>cascade_pointer_swap(&self.spare, NULL)
-        if head != NULL and head.cap < least:
-            PyMem_RawFree(head)
+        if head != NULL and not least <= head.cap <= 8 * least + 4096:
+            self.give(head)
             head = NULL
         if head == NULL:
             head = <block_head_t*>PyMem_RawMalloc(sizeof(block_head_t) + <size_t>least * sizeof(report_t))
@@ -37,7 +38,11 @@ cdef class ReportPool:
         return block
 
     cdef void give(self, void* head) noexcept:
-        """Keep a block, in place of the one kept so far."""
+        """Keep the larger of a block and the one kept so far."""
+        cdef void* kept = cascade_pointer_swap(&self.spare, NULL)
+        if kept != NULL and (<block_head_t*>kept).cap > (<block_head_t*>head).cap:
+            head, kept = kept, head
+        PyMem_RawFree(kept)
         PyMem_RawFree(cascade_pointer_swap(&self.spare, head))
 
 
