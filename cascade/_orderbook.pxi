@@ -611,6 +611,10 @@ cdef class OrderBook:
         price_column = _orders.integer_column(prices, np.dtype(np.int64), "prices")
         lots_column = _orders.integer_column(quantities, np.dtype(np.int64), "quantities")
         _orders.check_levels(price_column, lots_column)
+        if self.book.rule.has_top:
+            # Worst first: the order decides which of the levels better the market.
+            worst_first = np.argsort(price_column if s == BID else ~price_column)
+            price_column, lots_column = price_column[worst_first], lots_column[worst_first]
         cdef const int64_t[::1] price = price_column
         cdef const int64_t[::1] lots = lots_column
         cdef int64_t i, n = price.shape[0]

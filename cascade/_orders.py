@@ -63,6 +63,8 @@ def _masked(label: str, array: np.ma.MaskedArray) -> InputTypeError:
 
 def integer_column(values: Any, dtype: np.dtype, label: str) -> np.ndarray:
     """`values` as a 1-D array of the integer type `dtype`, or an error that names the first bad row."""
+    if type(values) is np.ndarray and values.dtype == dtype and values.ndim == 1:
+        return values
     if values is None:
         raise InputTypeError(f"{label} = None: must be a 1-D array of integers")
     if isinstance(values, np.ma.MaskedArray):
@@ -179,6 +181,10 @@ def check_levels(prices: np.ndarray, quantities: np.ndarray) -> None:
     """Are these levels that one call may set?"""
     if prices.size != quantities.size:
         raise InputError(f"quantities: has {quantities.size} rows, prices has {prices.size}")
+    # Market data comes a few levels at a time: plain numbers are faster there than arrays.
+    if prices.size <= 32 and len(set(prices.tolist())) == prices.size:
+        if all(0 <= lots <= 2**62 for lots in quantities.tolist()):
+            return
     bad = (quantities < 0) | (quantities > 2**62)
     if bad.any():
         row = int(bad.argmax())
@@ -197,6 +203,8 @@ def check_levels(prices: np.ndarray, quantities: np.ndarray) -> None:
 
 def check_uncrossed(prices: np.ndarray, quantities: np.ndarray, bids: bool, far: int) -> None:
     """Does no new level lie at or through `far`, the other side's best price?"""
+    if prices.size == 0 or (prices.max() < far if bids else prices.min() > far):
+        return
     bad = (quantities > 0) & (prices >= far if bids else prices <= far)
     if bad.any():
         row = int(bad.argmax())
