@@ -251,8 +251,10 @@ def test_unknown_reports(book, reports):
 
 def test_constructor():
     assert len(cs.OrderBook("fifo", 10)) == 0
-    for matching in ("pro_rata", None, 5):
-        with pytest.raises(cs.InputError, match="matching"):
+    with pytest.raises(cs.InputError, match="matching"):
+        cs.OrderBook(matching="price_time")
+    for matching in (None, 5):
+        with pytest.raises(cs.InputTypeError, match="matching"):
             cs.OrderBook(matching=matching)
     for reserve in (-1, 2**31):
         with pytest.raises(cs.RangeError, match="reserve"):
