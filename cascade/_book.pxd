@@ -241,8 +241,8 @@ cdef inline int book_init(book_t* b) noexcept nogil:
 cdef inline void book_free(book_t* b) noexcept nogil:
     """Give all memory back; the book can only be made anew with book_init after it."""
     cdef book_t* scratch = <book_t*>b.scratch
-    cdef int k
-    for k in range(2):
+    cdef int _
+    for _ in range(2):
         lines_free(&b.chunks_mem)
         ladder_free(&b.ladder)
         ids_free(&b.ids)

@@ -15,7 +15,6 @@ from cascade._book cimport (
     ORDER_EXTERNAL,
     SLOT_BITS,
     STOP_BIT,
-    book_add,
     book_behind,
     book_best,
     book_best_level,

@@ -375,7 +375,9 @@ cdef inline int32_t ladder_check_child(const ladder_t* l, int side, uint32_t h, 
     if h == 0 or h >= <uint32_t>l.nodes_used or depth > 16:
         return -1
     n = &l.nodes[h]
-    if n.shift > 60 or n.shift & 3 or n.run != (run_of(side, n.key) if n.shift == 0 else 0) or (n.key ^ key) & mask or n.key & ~key_mask(n.shift) or n.bits == 0:
+    if n.shift > 60 or n.shift & 3 or n.run != (run_of(side, n.key) if n.shift == 0 else 0):
+        return -1
+    if (n.key ^ key) & mask or n.key & ~key_mask(n.shift) or n.bits == 0:
         return -1
     for i in range(16):
         if (n.child[i] != 0) != ((n.bits >> i) & 1):

@@ -1283,7 +1283,7 @@ cdef inline int64_t book_process_trades(
     """book_process that reports trades only; `stage` grows and holds one message's reports."""
     cdef order_msg_t m
     cdef plan_t p
-    cdef int64_t i, k, trades
+    cdef int64_t i, k
     needed[0] = 0
     for i in range(n):
         m = messages[i]

@@ -198,6 +198,6 @@ class OrderEntry(Waterfall):
 
 
 def is_plain(m: dict[str, int]) -> bool:
-    """Has a NEW nothing of what a book does alone, but not yet with accounts behind its owners: stops, icebergs,
-    reduce-only and self-trade prevention?"""
+    """Has a NEW nothing of what a book does alone, but not yet with accounts behind its owners: stops,
+    icebergs, reduce-only and self-trade prevention?"""
     return m["type"] <= OrderType.MARKET and not (m["display"] or m["flags"] or m["stp"])
