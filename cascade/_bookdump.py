@@ -166,8 +166,6 @@ def _of_resting(orders: np.ndarray) -> Iterator[np.ndarray]:
     yield np.where(display == 0, shown == orders["quantity"], shown <= display)
     yield (external <= 1) & (orders["flags"] <= 1) & (orders["top"] <= 1)
     yield (external == 0) | ((orders["owner"] == 0) & (display == 0) & (orders["top"] == 0))
-    anonymous = orders[["side", "price"]][external != 0]
-    yield np.array(np.unique(anonymous).size == anonymous.size)
 
 
 def _of_waiting(stops: np.ndarray, state: dict[str, Any]) -> Iterator[np.ndarray]:

@@ -182,9 +182,9 @@ def check_levels(prices: np.ndarray, quantities: np.ndarray) -> None:
     if prices.size != quantities.size:
         raise InputError(f"quantities: has {quantities.size} rows, prices has {prices.size}")
     # Market data comes a few levels at a time: plain numbers are faster there than arrays.
-    if prices.size <= 32 and len(set(prices.tolist())) == prices.size:
-        if all(0 <= lots <= 2**62 for lots in quantities.tolist()):
-            return
+    few = prices.size <= 32 and len(set(prices.tolist())) == prices.size
+    if few and all(0 <= lots <= 2**62 for lots in quantities.tolist()):
+        return
     bad = (quantities < 0) | (quantities > 2**62)
     if bad.any():
         row = int(bad.argmax())

@@ -366,7 +366,8 @@ def few_alive(stream, messages, most, seed):
                 order = gone[int(pick[row] * len(gone))]
                 action, kind = Action.CANCEL, ReportKind.REJECTED
             elif len(live) >= most or (live and chance[row] < 0.3):
-                order = next(iter(live)) if chance[row] < 0.9 else list(live)[-1]
+                # Most go soon, some stay for long.
+                order = next(reversed(live)) if pick[row] < 0.9 else next(iter(live))
                 del live[order]
                 gone = [*gone[-50:], order]
                 action, kind = Action.CANCEL, ReportKind.CANCELLED

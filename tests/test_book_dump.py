@@ -253,7 +253,6 @@ FORGERIES = {
     "external with stp": lambda p: p.row("orders", 2, stp=1),
     "external with flags": lambda p: p.row("orders", 2, flags=1),
     "external TOP": lambda p: (p.row("orders", 0, top=0), p.row("orders", 2, top=1)),
-    "external twice": lambda p: p.add("orders", 2, quantity=1, shown=1),
     "mark trigger at rest": lambda p: p.row("orders", 0, flags=2),
     "unknown flag": lambda p: p.row("orders", 0, flags=4),
     "reduce-only of nobody": lambda p: p.row("orders", 5, flags=1),
@@ -340,8 +339,8 @@ def wrong_somewhere(seed):
 
 
 def test_random_content():
-    loaded = sum(wrong_somewhere(seed) for seed in range(3_000))
-    assert 100 < loaded < 2_900
+    loaded = sum(wrong_somewhere(seed) for seed in range(1_000))
+    assert 50 < loaded < 950
 
 
 @pytest.mark.fast

@@ -1,7 +1,6 @@
 """The order book rule by rule (docs/orderbook.md), on both books: exact reports written by hand, and what
 holds for any commands."""
 
-
 from collections import Counter
 
 import numpy as np
