@@ -205,6 +205,16 @@ cdef inline bint ids_open_page(ids_t* x, uint64_t number) noexcept nogil:
     return True
 
 
+cdef inline bint ids_far(ids_t* x, uint64_t id) noexcept nogil:
+    """Is an id that has no page far from all that might be worth one? Then it is counted as the first of its page."""
+    cdef uint64_t number = id >> PAGE_BITS
+    if x.pages_n <= 1 or number - x.last <= 2 or number == x.candidate:
+        return False
+    x.candidate = number
+    x.candidate_n = 1
+    return True
+
+
 cdef inline bint ids_put_paged(ids_t* x, uint64_t id, uint32_t handle) noexcept nogil:
     """Give a hint in a page, which may be a new one; False, with the id's page counted, if it is to be hashed."""
     if ids_put_dense(x, id, handle):

@@ -102,14 +102,12 @@ cdef class OrderBook:
 
     cdef book_t book
     cdef int busy           # 1 while a thread is inside
-    cdef ReportPool pool
     cdef readonly object matching
     """The allocation rule, a `Matching`."""
 
     def __cinit__(self, matching="fifo", reserve=0):
         raise_status(book_init(&self.book))
         self.matching = as_matching(matching)
-        self.pool = ReportPool()
         cdef int64_t orders = _orders.exact_int(reserve, "reserve", 0, MAX_HANDLES)
         cdef rule_t* rule = &self.book.rule
         cdef int k
@@ -157,8 +155,8 @@ cdef class OrderBook:
         Returns
         -------
         ndarray of REPORT_DTYPE, shape (reports,)
-            The reports in event order; `message` is the row that caused it. Without `out` only. Its memory
-            is used again by a later call once the array is gone.
+            The reports in event order; `message` is the row that caused it. Without `out` only. Once the
+            array is gone, its memory is kept for the next call (one block, at most 512 MB).
         tuple of int
             (reports written, rows dealt with), with `out`. A message is dealt with only when all its reports
             fit the rest of the buffer: go on with ``orders[rows:]`` and nothing is lost.
@@ -196,7 +194,7 @@ cdef class OrderBook:
             target = out.view(np.uint8)
             sink_fix(&sink, <report_t*>&target[0] if out.shape[0] > 0 else NULL, out.shape[0])
         else:
-            block = self.pool.take(16 if trades else 2 * n + min(<int64_t>book_count(&self.book), n) + 16)
+            block = REPORTS.take(16 if trades else 2 * n + min(<int64_t>book_count(&self.book), n) + 16)
             block.lend(&sink)
         self.enter()
         try:
@@ -506,7 +504,7 @@ cdef class OrderBook:
         """
         cdef int64_t ticks = exact_i64(price, "price")
         cdef sink_t sink
-        cdef ReportBlock block = self.pool.take(16)
+        cdef ReportBlock block = REPORTS.take(16)
         block.lend(&sink)
         self.enter()
         try:

@@ -16,7 +16,7 @@ from cascade._book cimport (
     book_t,
     chunk_t,
 )
-from cascade._ids cimport ids_dense, ids_fetch, ids_first, ids_put_paged, ids_put_vacant, ids_slot
+from cascade._ids cimport ids_dense, ids_far, ids_fetch, ids_first, ids_put_paged, ids_put_vacant, ids_slot
 from cascade._ladder cimport ladder_enter, ladder_look, level_t, likely, price_rank, unlikely
 from cascade._match cimport match_commit, match_lots_valid, match_prepare, match_reports, plan_t
 from cascade._sink cimport SINK_FIXED, match_side_code, report_codes, report_put, sink_more, sink_t
@@ -79,7 +79,7 @@ cdef inline bint plain_new(book_t* b, const order_msg_t* m, int64_t row, report_
     h = book_append(b, level, id, lots)
     if likely(slot != NULL):
         slot[0] = h
-    elif not ids_put_paged(&b.ids, id, h):
+    elif ids_far(&b.ids, id) or not ids_put_paged(&b.ids, id, h):
         ids_put_vacant(&b.ids, id, h, vacant)
     b.orders[side] += 1
     b.room -= 1

@@ -1,7 +1,12 @@
 """Memory for reports that arrays are returned on. Included by _core.pyx.
 
-Memory fresh from the system costs more than matching does: what an array gives back is kept, one block a book.
+Memory fresh from the system costs as much as matching does, because the system clears it: of what arrays give back one
+block is kept for the next call, whichever book's. It is memory alone; books share nothing else.
 """
+
+
+cdef enum:
+    KEPT_REPORTS = 0x800000     # a block of more, 512 MB, is not kept
 
 
 # Before the reports of a block, a cache line long.
@@ -12,7 +17,7 @@ ctypedef struct block_head_t:
 
 @cython.final
 cdef class ReportPool:
-    """The block that a book keeps for its next call."""
+    """The block that is kept for the next call."""
 
     cdef void* spare
 
@@ -38,8 +43,12 @@ cdef class ReportPool:
         return block
 
     cdef void give(self, void* head) noexcept:
-        """Keep the larger of a block and the one kept so far."""
-        cdef void* kept = cascade_pointer_swap(&self.spare, NULL)
+        """Keep the larger of a block and the one kept so far, unless it is huge."""
+        cdef void* kept
+        if (<block_head_t*>head).cap > KEPT_REPORTS:
+            PyMem_RawFree(head)
+            return
+        kept = cascade_pointer_swap(&self.spare, NULL)
         if kept != NULL and (<block_head_t*>kept).cap > (<block_head_t*>head).cap:
             head, kept = kept, head
         PyMem_RawFree(kept)
@@ -76,3 +85,6 @@ cdef class ReportBlock:
             self.pool.give(self.head)
         else:
             PyMem_RawFree(self.head)
+
+
+cdef ReportPool REPORTS = ReportPool()
