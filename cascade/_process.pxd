@@ -179,7 +179,9 @@ cdef inline void message_ahead(book_t* b, const order_msg_t* m) noexcept nogil:
         __builtin_prefetch(&b.ladder.levels[h])
     later = m + 4
     if later.action != ACTION_NEW:
-        __builtin_prefetch(&b.ladder.levels[b.chunks[(ids_dense(&b.ids, later.order_id) & ~<uint32_t>STOP_BIT) >> SLOT_BITS].level])
+        h = ids_dense(&b.ids, later.order_id)
+        if not h & STOP_BIT:    # this one is read
+            __builtin_prefetch(&b.ladder.levels[b.chunks[h >> SLOT_BITS].level])
 
 
 cdef inline int64_t most_reports(const book_t* b, const plan_t* p) noexcept nogil:

@@ -176,3 +176,23 @@ def test_reports_outgrow_the_first_buffer():
     assert reports["maker_id"][1:].tolist() == list(range(5000))
     assert reports["leaves"][-1] == 1
     assert book._check()
+
+
+@pytest.mark.fast
+def test_many_stops_are_cancelled_in_a_wide_book():
+    """What is fetched ahead for a cancellation must not take a stop for a resting order."""
+    resting, waiting = 5_000, 60_000
+    book = cs.OrderBook()
+    orders = np.zeros(resting + waiting, cs.ORDER_DTYPE)
+    orders["order_id"] = np.arange(1, resting + waiting + 1)
+    orders["side"], orders["quantity"] = BUY, 1
+    orders["price"][:resting] = np.random.default_rng(1).integers(0, 2**31, resting)
+    orders["type"][resting:], orders["stop_price"][resting:] = cs.OrderType.STOP, 2**40
+    book.process(orders, reports="none")
+    off = np.zeros(waiting, cs.ORDER_DTYPE)
+    off["order_id"], off["action"] = orders["order_id"][resting:][::-1], cs.Action.CANCEL
+    reports = book.process(off)
+    assert (reports["kind"] == cs.ReportKind.CANCELLED).all()
+    assert len(reports) == waiting
+    assert len(book) == resting
+    assert book._check()
