@@ -229,13 +229,22 @@ cdef class Engine:
         return 0
 
     cdef int load_rules(self, object rules, object residual, object shortfall) except -1:
-        """`rules`: the codes in the order of rules_t."""
+        """`rules`: the codes by the names of rules_t."""
         cdef rules_t* to = &self.r.rules
         cdef int k
-        (
-            to.mark, to.queue, to.position_order, to.adl_rank, to.adl_price, to.continuous, to.trigger_le, to.size_all,
-            to.bankruptcy_price, to.cancel_orders, to.surplus_to_fund, to.fee_to_venue, to.capacity,
-        ) = rules
+        to.mark = rules["mark"]
+        to.queue = rules["queue"]
+        to.position_order = rules["position_order"]
+        to.adl_rank = rules["adl_rank"]
+        to.adl_price = rules["adl_price"]
+        to.continuous = rules["continuous"]
+        to.trigger_le = rules["trigger_le"]
+        to.size_all = rules["size_all"]
+        to.bankruptcy_price = rules["bankruptcy_price"]
+        to.cancel_orders = rules["cancel_orders"]
+        to.surplus_to_fund = rules["surplus_to_fund"]
+        to.fee_to_venue = rules["fee_to_venue"]
+        to.capacity = rules["capacity"]
         for k in range(len(residual)):
             to.residual[k] = residual[k]
         to.residual_n = len(residual)

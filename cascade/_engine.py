@@ -151,15 +151,19 @@ def columns_of(state: State, rules: VenueRules) -> dict[str, Any]:
     }
 
 
-def rule_codes(rules: VenueRules) -> tuple[int, ...]:
-    """The rules in the order of the core's rules_t."""
-    return (
-        rules.code("mark"), rules.code("queue"), rules.code("position_order"), rules.code("adl_rank"),
-        rules.code("adl_price"), rules.clearing == "continuous", rules.trigger == "le", rules.size == "all",
-        rules.order_price == "bankruptcy", rules.cancel_orders, rules.surplus == "fund",
-        rules.fee_to == "venue",
-        2**63 - 1 if rules.capacity is None else rules.capacity,
-    )  # fmt: skip
+def rule_codes(rules: VenueRules) -> dict[str, int]:
+    """The rules as the numbers of the core's rules_t, by its names."""
+    enumerations = "mark", "queue", "position_order", "adl_rank", "adl_price"
+    return {field: rules.code(field) for field in enumerations} | {
+        "continuous": rules.clearing == "continuous",
+        "trigger_le": rules.trigger == "le",
+        "size_all": rules.size == "all",
+        "bankruptcy_price": rules.order_price == "bankruptcy",
+        "cancel_orders": rules.cancel_orders,
+        "surplus_to_fund": rules.surplus == "fund",
+        "fee_to_venue": rules.fee_to == "venue",
+        "capacity": 2**63 - 1 if rules.capacity is None else rules.capacity,
+    }
 
 
 def triggers_of(state: State) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from ._files import (
 from .errors import InputError
 from .instruments import Instrument
 from .market import Market
-from .rules import CHOICES, STAGES, Venue, VenueRules
+from .rules import CHOICES, FLAGS, NUMBERS, STAGES, Venue, VenueRules
 from .shocks import Shock
 
 TOP = (
@@ -51,7 +51,7 @@ FILE = ("file", "columns")
 SHOCK = ("price", "index", "depth", "cash", "orders")
 RUN = ("engine", "record", "audit", "max_waves")
 TIER = ("floor", "cap", "initial_rate", "maintenance_rate", "amount")
-RULES = ("venue", "cancel_orders", "capacity", *CHOICES, *STAGES)
+RULES = ("venue", *CHOICES, *STAGES, *FLAGS, *NUMBERS)
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from fractions import Fraction
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ._badrows import show
 from .errors import InputError, InputTypeError, RangeError
+from .instruments import exact
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "mark": ("last", "mid", "book_median", "index"),
@@ -33,6 +35,26 @@ STAGES: dict[str, tuple[str, ...]] = {
     "shortfall": ("fund", "vault", "socialise"),
 }
 """The stages that a waterfall is made of; codes are positions."""
+
+
+class Number(NamedTuple):
+    """What a numeric field takes: numbers in [lowest, highest], whole ones only, and whether None too."""
+
+    lowest: int
+    highest: int
+    whole: bool = False
+    optional: bool = False
+    unit: str = ""
+
+
+NUMBERS: dict[str, Number] = {
+    "capacity": Number(1, 2**31 - 1, whole=True, optional=True, unit="turns"),
+}
+"""The fields that are numbers. Engines take them exactly: whole ones as they are, others as integers of
+1e-12."""
+
+FLAGS: tuple[str, ...] = ("cancel_orders",)
+"""The fields that are True or False."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,19 +146,13 @@ class VenueRules:
             if len(set(value)) != len(value):
                 raise InputError(f"rules.{field} = {value!r}: a stage must not stand twice")
             object.__setattr__(self, field, tuple(value))
-        if not isinstance(self.cancel_orders, bool | np.bool_):
-            raise InputTypeError(f"rules.cancel_orders = {show(self.cancel_orders)}: must be True or False")
-        object.__setattr__(self, "cancel_orders", bool(self.cancel_orders))
-        if self.capacity is not None:
-            if isinstance(self.capacity, bool) or not isinstance(self.capacity, int | np.integer):
-                raise InputTypeError(f"rules.capacity = {show(self.capacity)}: must be an int or None")
-            if self.capacity < 1:
-                raise InputError(f"rules.capacity = {show(self.capacity)}: must be >= 1")
-            if self.capacity >= 2**31:
-                raise RangeError(
-                    f"rules.capacity = {show(self.capacity)}: must be below 2**31 (None for no limit)"
-                )
-            object.__setattr__(self, "capacity", int(self.capacity))
+        for field in FLAGS:
+            value = getattr(self, field)
+            if not isinstance(value, bool | np.bool_):
+                raise InputTypeError(f"rules.{field} = {show(value)}: must be True or False")
+            object.__setattr__(self, field, bool(value))
+        for field, number in NUMBERS.items():
+            object.__setattr__(self, field, _checked(field, getattr(self, field), number))
 
     def replace(self, **changes: Any) -> VenueRules:
         """A copy with some fields changed."""
@@ -146,9 +162,33 @@ class VenueRules:
         """The engines' code of a field."""
         return CHOICES[field].index(getattr(self, field))
 
+    def exact(self, field: str) -> Fraction | None:
+        """A numeric field as the rational number that it was written as; None stays None."""
+        value = getattr(self, field)
+        return None if value is None else exact(value, f"rules.{field}")
+
     def stages(self, field: str) -> list[int]:
         """The engines' codes of a waterfall."""
         return [STAGES[field].index(stage) for stage in getattr(self, field)]
+
+
+def _checked(field: str, value: Any, number: Number) -> Any:
+    """A numeric field's value, refused if it is not what `number` allows."""
+    none = " or None" if number.optional else ""
+    if value is None and number.optional:
+        return None
+    if number.whole:
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise InputTypeError(f"rules.{field} = {show(value)}: must be an int{none}")
+        value = int(value)
+    elif value is None:
+        raise InputTypeError(f"rules.{field} = None: must be a number")
+    amount = exact(value, f"rules.{field}")
+    if amount < number.lowest:
+        raise InputError(f"rules.{field} = {show(value)}: must be >= {number.lowest}")
+    if amount > number.highest:
+        raise RangeError(f"rules.{field} = {show(value)}: must be <= {number.highest}{none}")
+    return value
 
 
 @dataclass(frozen=True, slots=True)

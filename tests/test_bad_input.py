@@ -940,7 +940,7 @@ SHOCKS = [
     (lambda: cs.VenueRules(capacity=0), cs.InputError, "rules.capacity = 0: must be >= 1"),
     (lambda: cs.VenueRules(capacity=True), cs.InputTypeError, "rules.capacity = True"),
     (lambda: cs.VenueRules(capacity=1.5), cs.InputTypeError, "rules.capacity = 1.5: must be an int or None"),
-    (lambda: cs.VenueRules(capacity=2**40), cs.RangeError, "must be below 2**31"),
+    (lambda: cs.VenueRules(capacity=2**40), cs.RangeError, "must be <= 2147483647 or None"),
     (lambda: cs.VenueRules().replace(clearing="batch"), cs.InputError, "rules.clearing = 'batch'"),
 ]  # fmt: skip
 

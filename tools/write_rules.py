@@ -5,7 +5,7 @@ import dataclasses
 import re
 
 import cascade as cs
-from cascade.rules import CHOICES, STAGES
+from cascade.rules import CHOICES, FLAGS, NUMBERS, STAGES
 
 HEAD = """# Venue rules
 
@@ -29,6 +29,14 @@ def descriptions() -> dict[str, str]:
     return found
 
 
+def number_text(number) -> str:
+    """What a numeric field takes, in words."""
+    values = f"{'int' if number.whole else 'number'} >= {number.lowest}"
+    values += f", <= {number.highest}" if number.highest < 2**31 - 1 else ""
+    values += f" ({number.unit})" if number.unit else ""
+    return values + (", None" if number.optional else "")
+
+
 def page() -> str:
     rows = []
     said = descriptions()
@@ -37,8 +45,12 @@ def page() -> str:
             values = ", ".join(CHOICES[field.name])
         elif field.name in STAGES:
             values = "sequence of " + ", ".join(STAGES[field.name])
+        elif field.name in FLAGS:
+            values = "True, False"
+        elif field.name in NUMBERS:
+            values = number_text(NUMBERS[field.name])
         else:
-            values = "True, False" if field.type == "bool" else "int >= 1, None"
+            values = "a record"
         default = field.default
         shown = "(" + ", ".join(default) + ")" if isinstance(default, tuple) else str(default)
         rows.append(f"| {field.name} | {values} | {shown} | {said[field.name]} |")
