@@ -31,7 +31,6 @@ from cascade._ids cimport (
 from cascade._ladder cimport (
     ASK,
     BID,
-    LEVEL_HIDES,
     ladder_below,
     ladder_clear,
     ladder_copy,
@@ -567,7 +566,7 @@ cdef inline int64_t book_level_open(const book_t* b, uint32_t level) noexcept no
     cdef const level_t* v = &b.ladder.levels[level]
     cdef int64_t lots = v.quantity_lots
     cdef uint32_t h
-    if v.flags & LEVEL_HIDES:
+    if v.hides:
         h = book_front_of(b, level)
         while h != 0:
             lots += book_hidden(b, h)
@@ -754,7 +753,7 @@ cdef inline void book_hide(book_t* b, uint32_t h, int64_t hidden, int64_t displa
     b.peaks[peak].display = display
     b.rares[h].peak = peak
     b.icebergs += 1
-    book_level_of(b, h).flags |= LEVEL_HIDES
+    book_level_of(b, h).hides = 1
 
 
 cdef inline void chunk_release(book_t* b, uint32_t chunk) noexcept nogil:

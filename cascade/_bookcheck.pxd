@@ -22,7 +22,7 @@ from cascade._book cimport (
     book_t,
     chunk_t,
 )
-from cascade._ladder cimport ASK, BID, LEVEL_HIDES, ladder_check, level_t
+from cascade._ladder cimport ASK, BID, ladder_check, level_t
 from cascade._pool cimport idmap_check
 from cascade._stops cimport STOP_WAITING, stop_t, stops_check
 from cascade._types cimport FLAG_REDUCE_ONLY, rare_t
@@ -78,7 +78,7 @@ cdef inline bint book_check_level(book_t* b, uint32_t level, int32_t* owned, int
                 n += 1
         before = chunk
         chunk = c.next
-    if open_lots != shown and not v.flags & LEVEL_HIDES:
+    if open_lots != shown and not v.hides:
         return False
     return n > 0 and n == v.count and shown == v.quantity_lots and v.tail == before
 

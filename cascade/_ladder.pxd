@@ -26,32 +26,38 @@ cdef enum:
     ASK = 1
 
 cdef enum:
-    LEVEL_HIDES = 1         # flag: an iceberg has rested here since the level began
-
-cdef enum:
     LEAF = 0x80000000       # in a child: the rest is a level, not a node
     HINTS = 256             # a power of two
     NO_SHIFT = 0xFF         # of a node that is not in use
 
 
-# A price level. Invariant: never empty once an order has joined it; quantity_lots and count are the sum of
-# what its orders show and their number. A free cell has count 0 and is linked by `head`.
-ctypedef struct level_t:
-    int64_t price_ticks
-    int64_t quantity_lots   # <= INT64_MAX, hidden lots included, checked when an order joins
-    uint32_t head           # oldest chunk of the queue
-    uint32_t tail           # youngest
-    int32_t count
-    uint32_t parent         # the node that it hangs from, 0 if it is alone
-    uint8_t side            # BID or ASK
-    uint8_t flags
+cdef extern from *:
+    """
+    typedef struct {
+        int64_t price_ticks, quantity_lots;
+        uint32_t head, tail;
+        int32_t count;
+        uint32_t parent : 30, side : 1, hides : 1;
+    } cascade_level_t;
+    """
+    # A price level, half a cache line. Invariant: never empty once an order has joined it; quantity_lots and count are the
+    # sum of what its orders show and their number. A free cell has count 0 and is linked by `head`.
+    ctypedef struct level_t "cascade_level_t":
+        int64_t price_ticks
+        int64_t quantity_lots   # <= INT64_MAX, hidden lots included, checked when an order joins
+        uint32_t head           # oldest chunk of the queue
+        uint32_t tail           # youngest
+        int32_t count
+        uint32_t parent         # 30 bits: the node that it hangs from, 0 if it is alone
+        uint32_t side           # 1 bit: BID or ASK
+        uint32_t hides          # 1 bit: an iceberg has rested here since the level began
 
 
 # A node of a tree: the ranks below it agree in all bits from shift + 4 up and part at `shift`. Invariant: bits are the
-# children that are there, one at least (two when it was made); a free node has NO_SHIFT and is linked by child[0].
+# children that are there, one at least (two when it was made); a free node has NO_SHIFT and is linked by child[0]; a key is
+# run_of() some prices at shift 0 alone, so that one compare tells whether a hint holds.
 ctypedef struct node_t:
-    uint64_t run            # of a node at shift 0 run_of() its prices, else 0: one compare tells whether a hint holds
-    uint64_t key            # the bits that agree, the others 0
+    uint64_t key            # the bits that agree, the others 0; at shift 0 run_of() its prices
     uint32_t child[16]      # by the four bits at `shift`; 0: none
     uint32_t parent         # 0 at the root
     uint16_t bits
@@ -194,7 +200,7 @@ cdef inline uint32_t ladder_find(ladder_t* l, int side, uint64_t rank, int64_t p
     """The level of a price and its rank, 0 if there is none. O(1) near where levels were found before, else O(log levels)."""
     cdef uint32_t h = ladder_hint(l, side, rank)[0]
     cdef const node_t* n = &l.nodes[h]
-    if likely(n.run == run_of(side, rank)):
+    if likely(n.key == run_of(side, rank)):
         return n.child[rank & 15] & ~<uint32_t>LEAF
     return ladder_find_slow(l, side, rank, price)
 
@@ -210,9 +216,8 @@ cdef inline uint32_t node_new(ladder_t* l, int side, uint64_t rank, int shift) n
         l.nodes_used += 1
     n = &l.nodes[h]
     memset(n, 0, sizeof(node_t))
-    n.key = rank & key_mask(shift)
+    n.key = run_of(side, rank) if shift == 0 else rank & key_mask(shift)
     n.shift = <uint8_t>shift
-    n.run = run_of(side, rank) if shift == 0 else 0
     return h
 
 
@@ -240,7 +245,7 @@ cdef inline uint32_t level_new(ladder_t* l, int side, uint64_t rank, int64_t pri
     v = &l.levels[made]
     memset(v, 0, sizeof(level_t))
     v.price_ticks = price
-    v.side = <uint8_t>side
+    v.side = <uint32_t>side
     l.n[side] += 1
     if l.best[side] == 0 or rank > price_rank(side, l.best_ticks[side]):
         ladder_set_best(l, side, made, price)
@@ -289,7 +294,7 @@ cdef inline uint32_t ladder_enter(ladder_t* l, int side, uint64_t rank, int64_t 
     """The level of a price, made if there is none: then it is empty, and an order must join. ladder_reserve has made the
     room."""
     cdef uint32_t h, node = ladder_hint(l, side, rank)[0]
-    if likely(l.nodes[node].run == run_of(side, rank)):
+    if likely(l.nodes[node].key == run_of(side, rank)):
         h = l.nodes[node].child[rank & 15] & ~<uint32_t>LEAF
         if h == 0:
             # Where a hint names the run of 16 prices, nothing else changes.
@@ -354,7 +359,7 @@ cdef inline void ladder_remove(ladder_t* l, uint32_t level) noexcept nogil:
         if n.bits:
             break
         n.shift = NO_SHIFT
-        n.run = 0
+        n.key = 0
         n.child[0] = l.nodes_free
         l.nodes_free = node
         node = n.parent
@@ -386,14 +391,15 @@ cdef inline int32_t ladder_check_child(
     n = &l.nodes[h]
     if n.parent != parent or n.shift > 60 or n.shift & 3 or n.bits == 0:
         return -1
-    if n.run != (run_of(side, n.key) if n.shift == 0 else 0) or (n.key ^ key) & mask or n.key & ~key_mask(n.shift):
+    rank = n.key & key_mask(n.shift)
+    if n.key != (run_of(side, rank) if n.shift == 0 else rank) or (rank ^ key) & mask:
         return -1
     for i in range(16):
         if (n.child[i] != 0) != ((n.bits >> i) & 1):
             return -1
         if n.child[i] != 0:
             below = ladder_check_child(
-                l, side, n.child[i], h, n.key | <uint64_t>i << n.shift, key_mask(n.shift) | <uint64_t>15 << n.shift, depth + 1
+                l, side, n.child[i], h, rank | <uint64_t>i << n.shift, key_mask(n.shift) | <uint64_t>15 << n.shift, depth + 1
             )
             if below < 0:
                 return -1

@@ -25,11 +25,19 @@ cdef extern from *:
 
 cdef enum:
     ARRAY_LARGE = 0x100000  # bytes from which an array grows by an eighth instead of doubling
+    ARRAY_HUGE = 0x1000000  # bytes from which it grows by a 32nd: the system moves its pages without copying them
+
+
+cdef inline int64_t array_step(int64_t cap, size_t size) noexcept nogil:
+    """By how many items of `size` bytes an array of `cap` grows at least."""
+    if <size_t>cap * size > <size_t>ARRAY_HUGE:
+        return cap >> 5
+    return cap >> 3 if <size_t>cap * size > <size_t>ARRAY_LARGE else cap
 
 
 cdef inline int64_t array_room(int64_t cap, int64_t want, size_t size) noexcept nogil:
     """The capacity to which an array grows for `want` > cap items of `size` bytes; 0 beyond the handles."""
-    cdef int64_t room = cap + (cap >> 3 if <size_t>cap * size > <size_t>ARRAY_LARGE else cap)
+    cdef int64_t room = cap + array_step(cap, size)
     if want > MAX_HANDLES:
         return 0
     if room < 16:

@@ -74,7 +74,7 @@ cdef inline bint plain_new(book_t* b, const order_msg_t* m, int64_t row, report_
     if slot != NULL and slot[0] != 0 and book_find(b, id) != 0:
         return False
     level = ladder_enter(&b.ladder, side, rank, price)
-    if unlikely(b.ladder.levels[level].flags or lots > INT64_MAX - b.ladder.levels[level].quantity_lots):
+    if unlikely(b.ladder.levels[level].hides or lots > INT64_MAX - b.ladder.levels[level].quantity_lots):
         return False        # of a level that was there: a new one has no flags and room for any order
     h = book_append(b, level, id, lots)
     if likely(slot != NULL):
