@@ -10,6 +10,8 @@ from libc.string cimport memcpy, memset
 
 from cascade._allocate cimport rule_t, share_t
 from cascade._ids cimport (
+    BUCKET_BITS,
+    bucket_t,
     ids_clear,
     ids_copy,
     ids_copy_room,
@@ -27,6 +29,8 @@ from cascade._ids cimport (
     ids_renew_sparse,
     ids_roomy,
     ids_t,
+    ids_tag,
+    tags_equal,
 )
 from cascade._ladder cimport (
     ASK,
@@ -184,30 +188,38 @@ cdef inline uint64_t book_id(const book_t* b, uint32_t h) noexcept nogil:
     return b.chunks[h >> SLOT_BITS].cells[h & SLOTS].id
 
 
-cdef inline uint32_t book_find_sparse(const book_t* b, uint64_t id, int64_t* vacant) noexcept nogil:
-    """book_find in the hash table, which must be there; without success `vacant` is where the probing ended."""
+cdef inline uint32_t book_find_sparse(const book_t* b, uint64_t id, int64_t* place) noexcept nogil:
+    """book_find in the hash table's buckets, which must be there; `place` is where the hint stands, or would stand."""
     cdef uint64_t hash = ids_hash(id)
+    cdef const bucket_t* k
+    cdef unsigned int same
     cdef uint32_t h
     cdef int64_t i = ids_place(&b.ids, hash)
     while True:
-        h = b.ids.slots[i].handle
-        if h == 0:
-            vacant[0] = i
+        k = &b.ids.buckets[i]
+        same = tags_equal(k.tags, ids_tag(hash))
+        while same:
+            h = k.handles[__builtin_ctz(same)]
+            if book_id(b, h) == id and book_alive(b, h):
+                place[0] = i << BUCKET_BITS | __builtin_ctz(same)
+                return h
+            same &= same - 1
+        same = tags_equal(k.tags, 0)
+        if same:
+            place[0] = i << BUCKET_BITS | __builtin_ctz(same)
             return 0
-        if b.ids.slots[i].tag == <uint32_t>hash and book_id(b, h) == id and book_alive(b, h):
-            return h
         i = (i + 1) & (b.ids.cap - 1)
 
 
 cdef inline uint32_t book_find(const book_t* b, uint64_t id) noexcept nogil:
     """The live order with this id, resting or waiting, or 0. External orders have no id. O(1)."""
     cdef uint32_t h = ids_dense(&b.ids, id)
-    cdef int64_t vacant
+    cdef int64_t place
     if h != 0 and book_id(b, h) == id and book_alive(b, h):
         return h
     if b.ids.used == 0:
         return 0
-    return book_find_sparse(b, id, &vacant)
+    return book_find_sparse(b, id, &place)
 
 
 cdef inline int book_init(book_t* b) noexcept nogil:

@@ -1,19 +1,39 @@
-"""From an order's id to its handle: hints that nobody erases, so that a fill touches nothing here.
+"""From an order's id to its handle: hints that a fill does not erase, so that it touches nothing here.
 
 Whoever asks checks the order behind the handle: a hint to one that has gone is simply wrong. Ids that follow one
-another closely are kept in pages of a dense table, all others by hash. When a table is full of stale hints,
+another closely are kept in pages of a dense table, all others in buckets by hash. When a table is full of stale hints,
 _book.pxd, which knows the live orders, makes it anew.
 """
 
-from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc
+from cpython.mem cimport PyMem_RawFree
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from cascade._pool cimport array_fit, large_pages
+from cascade._pool cimport array_fit, lines_fit, lines_free, lines_t
 from cascade._types cimport ERR_MEMORY, OK
 
 
 cdef extern from *:
+    """
+    #if defined(__SSE2__)
+    #include <emmintrin.h>
+    #endif
+    /* Which of eight tags are this one, as a bit mask: without branches, whose outcome nobody could predict. */
+    static inline unsigned int cascade_tags_equal(const uint32_t *tags, uint32_t tag) {
+    #if defined(__SSE2__)
+        __m128i one = _mm_set1_epi32((int)tag);
+        __m128i low = _mm_cmpeq_epi32(_mm_load_si128((const __m128i *)tags), one);
+        __m128i high = _mm_cmpeq_epi32(_mm_load_si128((const __m128i *)tags + 1), one);
+        return (unsigned int)(_mm_movemask_ps(_mm_castsi128_ps(low)) | _mm_movemask_ps(_mm_castsi128_ps(high)) << 4);
+    #else
+        unsigned int mask = 0;
+        for (int i = 0; i < 8; i++) mask |= (unsigned int)(tags[i] == tag) << i;
+        return mask;
+    #endif
+    }
+    """
+    unsigned int tags_equal "cascade_tags_equal"(const uint32_t* tags, uint32_t tag) noexcept nogil
+    int __builtin_ctz(unsigned int) noexcept nogil
     void __builtin_prefetch(const void* address) noexcept nogil
 
 
@@ -33,26 +53,32 @@ cdef enum:
     NO_ORDER = 0            # no handle: what a hint is before it is given
 
 
-# A slot of the hash table. handle == NO_ORDER: empty.
-ctypedef struct hint_t:
-    uint32_t tag            # bits of the id's hash that its place does not tell
-    uint32_t handle
+cdef enum:
+    BUCKET_BITS = 3
+    BUCKET = 8              # hints a bucket holds
+
+# Hints of ids whose hashes begin alike: one cache line, so that all eight are compared at once.
+ctypedef struct bucket_t:
+    uint32_t tags[BUCKET]   # other bits of the id's hash, never 0; 0: the place is vacant
+    uint32_t handles[BUCKET]
 
 
 # The hints. Invariant: page 0 is all NO_ORDER and stands for every page that is not there; directory entries lie below
-# pages_n; the hash table holds at most 7/10 of its slots.
+# pages_n; the buckets hold at most 6/10 of their room. A hint stands in the first bucket, from that of its hash on, that had
+# a vacant place; a bucket that is full stays so, so that every hint is found without passing one that is not full.
 ctypedef struct ids_t:
     uint32_t* directory     # page of the ids (first + i) * PAGE_IDS .., 0 if there is none
     uint32_t* pages         # PAGE_IDS handles each
     uint64_t* page_ids      # number of each page: its ids / PAGE_IDS
-    hint_t* slots           # open addressing, linear probing
+    bucket_t* buckets
+    lines_t buckets_mem
     uint64_t first
     uint64_t span           # directory entries in use
     uint64_t last           # page number of the page opened last, which is always there
     uint64_t candidate      # page number of the last hint that had no page
     int32_t candidate_n     # hints in a row with that page number
-    int64_t cap             # slots, 0 or a power of two
-    int64_t used            # slots that are not empty
+    int64_t cap             # buckets, 0 or a power of two
+    int64_t used            # hints in them
     int64_t collect_at      # pages at which stale ones are looked for
     int32_t directory_cap
     int32_t pages_n
@@ -71,7 +97,7 @@ cdef inline void ids_free(ids_t* x) noexcept nogil:
     PyMem_RawFree(x.directory)
     PyMem_RawFree(x.pages)
     PyMem_RawFree(x.page_ids)
-    PyMem_RawFree(x.slots)
+    lines_free(&x.buckets_mem)
     ids_init(x)
 
 
@@ -83,7 +109,7 @@ cdef inline void ids_clear(ids_t* x) noexcept nogil:
     x.candidate_n = 0
     x.collect_at = 64
     if x.cap > 0:
-        memset(x.slots, 0, <size_t>x.cap * sizeof(hint_t))
+        memset(x.buckets, 0, <size_t>x.cap * sizeof(bucket_t))
 
 
 cdef inline uint32_t* ids_slot(const ids_t* x, uint64_t id) noexcept nogil:
@@ -103,24 +129,30 @@ cdef inline uint32_t ids_dense(const ids_t* x, uint64_t id) noexcept nogil:
 
 
 cdef inline uint64_t ids_hash(uint64_t id) noexcept nogil:
-    """The id times 2**64 over the golden ratio: ids in strides are spread evenly. The high bits choose the place, the low
+    """The id times 2**64 over the golden ratio: ids in strides are spread evenly. The high bits choose the bucket, middle
     ones are the tag."""
     return id * <uint64_t>0x9E3779B97F4A7C15
 
 
+cdef inline uint32_t ids_tag(uint64_t hash) noexcept nogil:
+    return <uint32_t>(hash >> 8) | 1
+
+
 cdef inline int64_t ids_place(const ids_t* x, uint64_t hash) noexcept nogil:
-    """Where the probing for a hash starts."""
+    """The bucket in which the search for a hash begins."""
     return <int64_t>(hash >> x.shift)
 
 
 cdef inline void ids_fetch(const ids_t* x, uint64_t id) noexcept nogil:
-    """Ask for the memory in which the hash table's probing for an id starts."""
-    __builtin_prefetch(&x.slots[ids_place(x, ids_hash(id))])
+    """Ask for the bucket in which the search for an id begins."""
+    __builtin_prefetch(&x.buckets[ids_place(x, ids_hash(id))])
 
 
 cdef inline uint32_t ids_first(const ids_t* x, uint64_t id) noexcept nogil:
-    """The hash table's first hint for an id: most often the right one."""
-    return x.slots[ids_place(x, ids_hash(id))].handle
+    """A hint for an id from its first bucket, most often the right one; any other handle where there is none."""
+    cdef uint64_t hash = ids_hash(id)
+    cdef const bucket_t* k = &x.buckets[ids_place(x, hash)]
+    return k.handles[__builtin_ctz(tags_equal(k.tags, ids_tag(hash)) | 1 << (BUCKET - 1))]
 
 
 cdef inline bint ids_put_dense(ids_t* x, uint64_t id, uint32_t handle) noexcept nogil:
@@ -132,22 +164,31 @@ cdef inline bint ids_put_dense(ids_t* x, uint64_t id, uint32_t handle) noexcept 
     return True
 
 
+cdef inline void ids_put_vacant(ids_t* x, uint64_t id, uint32_t handle, int64_t place) noexcept nogil:
+    """ids_put_sparse where the search has ended: in place `place` of all buckets'."""
+    cdef bucket_t* k = &x.buckets[place >> BUCKET_BITS]
+    k.tags[place & (BUCKET - 1)] = ids_tag(ids_hash(id))
+    k.handles[place & (BUCKET - 1)] = handle
+    x.used += 1
+
+
 cdef inline void ids_put_sparse(ids_t* x, uint64_t id, uint32_t handle) noexcept nogil:
-    """Give a hint in the hash table, which has room."""
+    """Give a hint in the buckets, which have room."""
     cdef uint64_t hash = ids_hash(id)
     cdef int64_t i = ids_place(x, hash)
-    while x.slots[i].handle != NO_ORDER:
+    cdef unsigned int vacant = tags_equal(x.buckets[i].tags, 0)
+    while vacant == 0:
         i = (i + 1) & (x.cap - 1)
-    x.slots[i].tag = <uint32_t>hash
-    x.slots[i].handle = handle
-    x.used += 1
+        vacant = tags_equal(x.buckets[i].tags, 0)
+    ids_put_vacant(x, id, handle, i << BUCKET_BITS | __builtin_ctz(vacant))
 
 
-cdef inline void ids_put_vacant(ids_t* x, uint64_t id, uint32_t handle, int64_t i) noexcept nogil:
-    """ids_put_sparse where the probing has ended at slot i."""
-    x.slots[i].tag = <uint32_t>ids_hash(id)
-    x.slots[i].handle = handle
-    x.used += 1
+cdef inline void ids_forget(ids_t* x, int64_t place) noexcept nogil:
+    """A hint has become stale while its bucket is at hand: make its place vacant, unless the bucket is full."""
+    cdef bucket_t* k = &x.buckets[place >> BUCKET_BITS]
+    if tags_equal(k.tags, 0):
+        k.tags[place & (BUCKET - 1)] = 0
+        x.used -= 1
 
 
 cdef inline int ids_expect(ids_t* x, int64_t ids) noexcept nogil:
@@ -238,42 +279,46 @@ cdef inline void ids_move(ids_t* x, uint64_t id, uint32_t old, uint32_t handle) 
     """Change the hint that leads to `old`, which must be there."""
     cdef uint64_t hash = ids_hash(id)
     cdef int64_t i
+    cdef unsigned int same
     if ids_dense(x, id) == old:
         ids_put_dense(x, id, handle)
         return
     i = ids_place(x, hash)
-    while x.slots[i].handle != old or x.slots[i].tag != <uint32_t>hash:
+    while True:
+        same = tags_equal(x.buckets[i].tags, ids_tag(hash))
+        while same:
+            if x.buckets[i].handles[__builtin_ctz(same)] == old:
+                x.buckets[i].handles[__builtin_ctz(same)] = handle
+                return
+            same &= same - 1
         i = (i + 1) & (x.cap - 1)
-    x.slots[i].handle = handle
 
 
 cdef inline bint ids_roomy(const ids_t* x, int64_t n) noexcept nogil:
-    """Has the hash table room for `n` more hints?"""
-    return 10 * (x.used + n) <= 7 * x.cap
+    """Have the buckets room for `n` more hints?"""
+    return 10 * (x.used + n) <= 6 * BUCKET * x.cap
 
 
 cdef inline int ids_renew_sparse(ids_t* x, int64_t hints) noexcept nogil:
-    """An empty hash table with room for `hints`, and for more where the old one was full of stale ones: it is to last a
-    while. ERR_MEMORY leaves the old one."""
-    cdef int64_t cap = 32, wanted = 4 * hints if 2 * hints < x.used else 2 * hints
-    cdef int bits = 5
-    cdef void* slots
-    while cap < wanted:
+    """Empty buckets with room for `hints`, and for more where the old ones were full of stale ones: they are to last a
+    while. ERR_MEMORY leaves the old ones."""
+    cdef int64_t cap = 4, wanted = 4 * hints if 4 * hints < 3 * x.used else 2 * hints
+    cdef int bits = 2
+    cdef lines_t memory
+    while BUCKET * cap < wanted:
         cap *= 2
         bits += 1
-    if cap == x.cap:
-        memset(x.slots, 0, <size_t>cap * sizeof(hint_t))
-        x.used = 0
-        return OK
-    slots = PyMem_RawCalloc(<size_t>cap, sizeof(hint_t))
-    if slots == NULL:
-        return ERR_MEMORY
-    large_pages(slots, <size_t>cap * sizeof(hint_t))
-    PyMem_RawFree(x.slots)
-    x.slots = <hint_t*>slots
-    x.cap = cap
+    if cap != x.cap:
+        memset(&memory, 0, sizeof(lines_t))
+        if lines_fit(&memory, cap, sizeof(bucket_t)) != OK:
+            return ERR_MEMORY
+        lines_free(&x.buckets_mem)
+        x.buckets_mem = memory
+        x.buckets = <bucket_t*>memory.items
+        x.cap = cap
+        x.shift = 64 - bits
+    memset(x.buckets, 0, <size_t>cap * sizeof(bucket_t))
     x.used = 0
-    x.shift = 64 - bits
     return OK
 
 
@@ -313,7 +358,7 @@ cdef inline void ids_keep_marked(ids_t* x) noexcept nogil:
 
 cdef inline int ids_copy_room(ids_t* dst, const ids_t* src) noexcept nogil:
     """Memory in `dst` for a copy of `src`, which must follow when this is OK. ERR_MEMORY leaves dst as it was."""
-    cdef void* slots
+    cdef lines_t memory
     if src.span > 0:
         if array_fit(<void**>&dst.directory, &dst.directory_cap, <int64_t>src.span, sizeof(uint32_t)) != OK:
             return ERR_MEMORY
@@ -323,11 +368,12 @@ cdef inline int ids_copy_room(ids_t* dst, const ids_t* src) noexcept nogil:
         if array_fit(<void**>&dst.page_ids, &dst.page_ids_cap, src.pages_n, sizeof(uint64_t)) != OK:
             return ERR_MEMORY
     if src.cap > 0 and src.cap != dst.cap:
-        slots = PyMem_RawMalloc(<size_t>src.cap * sizeof(hint_t))
-        if slots == NULL:
+        memset(&memory, 0, sizeof(lines_t))
+        if lines_fit(&memory, src.cap, sizeof(bucket_t)) != OK:
             return ERR_MEMORY
-        PyMem_RawFree(dst.slots)
-        dst.slots = <hint_t*>slots
+        lines_free(&dst.buckets_mem)
+        dst.buckets_mem = memory
+        dst.buckets = <bucket_t*>memory.items
         dst.cap = src.cap
     return OK
 
@@ -340,9 +386,9 @@ cdef inline void ids_copy(ids_t* dst, const ids_t* src) noexcept nogil:
         memcpy(dst.pages, src.pages, <size_t>src.pages_n * PAGE_IDS * sizeof(uint32_t))
         memcpy(dst.page_ids, src.page_ids, <size_t>src.pages_n * sizeof(uint64_t))
     if src.cap > 0:
-        memcpy(dst.slots, src.slots, <size_t>src.cap * sizeof(hint_t))
+        memcpy(dst.buckets, src.buckets, <size_t>src.cap * sizeof(bucket_t))
     elif dst.cap > 0:
-        memset(dst.slots, 0, <size_t>dst.cap * sizeof(hint_t))
+        memset(dst.buckets, 0, <size_t>dst.cap * sizeof(bucket_t))
     dst.first = src.first
     dst.span = src.span
     dst.last = src.last

@@ -7,16 +7,18 @@ from cascade._book cimport (
     SLOTS,
     SLOT_BITS,
     STOP_BIT,
+    book_alive,
     book_append,
     book_count,
     book_drop,
     book_find,
     book_find_sparse,
     book_fits,
+    book_id,
     book_t,
     chunk_t,
 )
-from cascade._ids cimport ids_dense, ids_far, ids_fetch, ids_first, ids_put_paged, ids_put_vacant, ids_slot
+from cascade._ids cimport ids_dense, ids_far, ids_fetch, ids_first, ids_forget, ids_put_paged, ids_put_vacant, ids_slot
 from cascade._ladder cimport ladder_enter, ladder_look, level_t, likely, price_rank, unlikely
 from cascade._match cimport match_commit, match_lots_valid, match_prepare, match_reports, plan_t
 from cascade._sink cimport SINK_FIXED, match_side_code, report_codes, report_put, sink_more, sink_t
@@ -91,11 +93,15 @@ cdef inline bint plain_new(book_t* b, const order_msg_t* m, int64_t row, report_
 cdef inline bint plain_cancel(book_t* b, const order_msg_t* m, int64_t row, report_t* r) noexcept nogil:
     """The cancellation of a plain resting order; False, with nothing changed, if it is anything else."""
     cdef uint64_t id = m.order_id
-    cdef uint32_t h = book_find(b, id)
-    cdef chunk_t* c = &b.chunks[h >> SLOT_BITS]
+    cdef int64_t place = -1
+    cdef uint32_t h = ids_dense(&b.ids, id)
+    cdef chunk_t* c
     cdef const level_t* v
+    if h == 0 or book_id(b, h) != id or not book_alive(b, h):
+        h = book_find_sparse(b, id, &place) if b.ids.used > 0 else 0
     if unlikely(h == 0 or h & STOP_BIT):
         return False
+    c = &b.chunks[h >> SLOT_BITS]
     if unlikely((c.rare >> (h & SLOTS)) & 1):
         return False
     v = &b.ladder.levels[c.level]
@@ -105,6 +111,8 @@ cdef inline bint plain_cancel(book_t* b, const order_msg_t* m, int64_t row, repo
     )
     b.orders[v.side] -= 1
     book_drop(b, h)
+    if place >= 0:
+        ids_forget(&b.ids, place)
     return True
 
 

@@ -5,10 +5,14 @@ from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from cascade._ids cimport (
+    BUCKET,
+    BUCKET_BITS,
+    bucket_t,
     ids_clear,
     ids_copy,
     ids_copy_room,
     ids_dense,
+    ids_forget,
     ids_free,
     ids_hash,
     ids_init,
@@ -21,6 +25,8 @@ from cascade._ids cimport (
     ids_renew_sparse,
     ids_roomy,
     ids_t,
+    ids_tag,
+    tags_equal,
 )
 from cascade._ladder cimport (
     ladder_below,
@@ -359,16 +365,33 @@ cdef class Ids:
 
     def hints(self, uint64_t id):
         """Every handle that a search for the id looks at."""
+        return {ids_dense(&self.x, id)} | {handle for handle, _place in self.hashed(id)}
+
+    def hashed(self, uint64_t id):
+        """(handle, place) of every hint that a search in the buckets looks at."""
         cdef uint64_t hash = ids_hash(id)
+        cdef const bucket_t* k
         cdef int64_t i
-        found = {ids_dense(&self.x, id)}
+        cdef int j
+        found = []
         if self.x.used > 0:
             i = ids_place(&self.x, hash)
-            while self.x.slots[i].handle != 0:
-                if self.x.slots[i].tag == <uint32_t>hash:
-                    found.add(self.x.slots[i].handle)
+            while True:
+                k = &self.x.buckets[i]
+                for j in range(BUCKET):
+                    if k.tags[j] == ids_tag(hash):
+                        found.append((k.handles[j], i << BUCKET_BITS | j))
+                if tags_equal(k.tags, 0):
+                    break
                 i = (i + 1) & (self.x.cap - 1)
         return found
+
+    def forget(self, uint64_t id, uint32_t handle):
+        """A hashed hint has become stale."""
+        for found, place in self.hashed(id):
+            if found == handle:
+                ids_forget(&self.x, place)
+                return
 
     def renew(self, live):
         """A hash table of the hints of `live`, a dict of id to handle, that no page has."""
