@@ -19,6 +19,7 @@ except ImportError as error:  # the source tree before it is built
 
 from . import datasets, io, plot, reference, venues
 from ._core import OrderBook
+from .criticality import Criticality
 from .errors import (
     AuditError,
     CapacityError,
@@ -69,6 +70,7 @@ __all__ = [
     "AuditError",
     "CapacityError",
     "CascadeError",
+    "Criticality",
     "EngineStateError",
     "EventKind",
     "InputError",

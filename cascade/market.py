@@ -29,6 +29,7 @@ from ._state import (
     pick_quantum,
     terms_of,
 )
+from .criticality import Criticality, criticality_of
 from .errors import InputError, InputTypeError, RangeError
 from .instruments import PRICE_LIMIT, Instrument, decimal_text, exact
 from .records import FORMAT_VERSION
@@ -638,6 +639,55 @@ class Market:
         """
         symbol = self.instruments[self.instrument_index(instrument)].symbol
         return map_table(self.liquidation_prices(rules), symbol)
+
+    def criticality(
+        self, *, direction: str | dict[str, str] = "down", path: Any = None, window: float = 0.005,
+        rules: VenueRules | Venue | None = None,
+    ) -> Criticality:  # fmt: skip
+        """How strongly liquidations feed on themselves, here and further along a path of prices.
+
+        At each point of the path all marks have moved by that much, and who is unhealthy there is gone. From
+        there one instrument at a time moves on by `window`: the lots that this forces out, over those that
+        the books take within the same step, make K. Whole accounts are taken to go; lots that would
+        push a price back are left out.
+
+        Parameters
+        ----------
+        direction : {"down", "up"} or {symbol: "down" or "up"}
+            Where prices go; instruments that are not named fall.
+        path : (m,) array_like of float, optional
+            Relative moves >= 0 of all marks, the first taken as the start. Default: 0 to 0.2 in steps of
+            0.005.
+        window : float
+            Relative move over which densities and depths are measured.
+        rules : VenueRules or Venue, optional
+            Default: the market's.
+
+        Returns
+        -------
+        Criticality
+
+        Raises
+        ------
+        InputError, InputTypeError
+            A symbol or word that is not known, a path that reaches -100%, a window outside (0, 1).
+
+        Notes
+        -----
+        `docs/model.md`, section 7. With one instrument of constant depth d and g lots a tick to go, K = g / d
+        and the amplification of a small shock is 1 / (1 - K).
+
+        Examples
+        --------
+        >>> import cascade as cs
+        >>> market = cs.datasets.constant_depth(d=100, g=60)
+        >>> round(market.criticality(path=[0], window=1e-4).start, 2)
+        0.6
+        """
+        state, chosen = self.state(), as_rules(rules, self.rules)
+        state.check_range(np.empty(0, OP_DTYPE), chosen, self.account_name)
+        symbols = tuple(i.symbol for i in self.instruments)
+        return criticality_of(state, self._marks(state, chosen), symbols, direction, path, window)
 
     def __str__(self) -> str:
         from ._report import market_report

@@ -14,6 +14,7 @@ import numpy as np
 from ._rundata import ROW_DTYPE, RunData
 from ._standing import MODE_NAMES, accounts_table, per_instrument, positions_table, slot_names
 from ._state import DEFICIT, FUND, SETTLEMENT, State
+from .causes import branching_ratio, contagion_table, network_table
 from .errors import EngineStateError
 from .margin import MARK_ONE, solve
 from .records import EventKind, LiquidationStatus, Status, Why
@@ -370,6 +371,56 @@ class Result:
     def positions(self) -> Table:
         """Every open position at the end; the vault's, if it took some, with margin_mode "system"."""
         return positions_table(self._market, self._state, self._final_rows())
+
+    # -- causes ----------------------------------------------------------------------------------------------
+    def network(self, *, roots: bool = False, total: bool = False) -> Table:
+        """Who pushed whom: an edge for every liquidation that another one caused.
+
+        Parameters
+        ----------
+        roots : bool
+            Also those that the shock itself caused, with "shock" as their cause; accounts are strings then.
+        total : bool
+            One edge for each (cause, effect, instrument) instead of one a liquidation.
+
+        Returns
+        -------
+        Table : cause and effect (accounts), instrument (whose event made the effect unhealthy), weight
+            (notional closed, settlement currency), liquidations (their number). In order of the effects'
+            liquidations; accounts unhealthy beforehand are nobody's effect.
+            `networkx.from_pandas_edgelist(pandas.DataFrame(table), "cause", "effect", edge_attr=True,
+            create_using=networkx.MultiDiGraph)` and `igraph.Graph.DataFrame` take it. Needs
+            record="liquidations" or "all".
+        """
+        self._need("network", "all", "liquidations")
+        return network_table(self, roots, total)
+
+    def contagion(self) -> Table:
+        """What the moves of one instrument forced out of another.
+
+        Each liquidation is shared out over the instruments whose moves took equity from the account, in
+        proportion to exposure times mark change between the last check that found it healthy and the one
+        that did not. Accounts unhealthy before the shock are left out.
+
+        Returns
+        -------
+        Table : instrument (what was closed), moved (whose move did it; "" where no move took anything:
+            money withdrawn, a deleveraging), quantity (instrument's units), notional (settlement currency).
+            Pairs without lots are left out. Needs record="all".
+        """
+        self._need("contagion", "all")
+        return contagion_table(self, self._rules.clearing == "continuous")
+
+    def branching_ratio(self) -> float:
+        """Of the liquidations, the part that other liquidations caused: how many the average one brings.
+
+        In a cascade that has ended, children over members of the forest of causes; NaN without
+        liquidations, accounts unhealthy beforehand left out. Below 1 by construction: a supercritical
+        cascade shows in how close it comes. Warns (RuntimeWarning) below 30 liquidations. Needs
+        record="liquidations" or "all".
+        """
+        self._need("branching_ratio", "all", "liquidations")
+        return branching_ratio(self._data)
 
     def __str__(self) -> str:
         from ._report import report

@@ -79,6 +79,55 @@ class Shock:
         }
         self._parts: tuple[dict[str, dict], ...] = (part,)
 
+    @classmethod
+    def correlated(
+        cls, covariance: Any = None, symbols: Sequence[str] = (), *, rng: Any, loadings: Any = None,
+        df: float | None = None,
+    ) -> Shock:  # fmt: skip
+        """Draw one vector of relative price moves.
+
+        Parameters
+        ----------
+        covariance : (n, n) array_like, optional
+            Covariance of the instruments' log returns; symmetric, positive semidefinite.
+        symbols : sequence of str, length n
+        rng : numpy.random.Generator
+        loadings : (n, k) array_like, optional
+            Instead of a covariance: log returns are loadings @ z for k independent standard normal factors z.
+            A last column of idiosyncratic risks is as good as any other: write diagonal columns for it.
+        df : number > 2, optional
+            Student's t with so many degrees of freedom instead of the normal, scaled to the same covariance:
+            all instruments share one tail.
+
+        Returns
+        -------
+        Shock : price gaps exp(log return) - 1, each > -1.
+
+        Raises
+        ------
+        InputError, InputTypeError
+            Shapes that do not fit the symbols, a covariance that is not one, a generator that is not one.
+
+        Examples
+        --------
+        >>> import cascade as cs, numpy as np
+        >>> cov = np.array([[4e-4, 3e-4], [3e-4, 9e-4]])
+        >>> cs.Shock.correlated(cov, ["BTCUSDT", "ETHUSDT"], rng=np.random.default_rng(1))
+        Shock(price={'BTCUSDT': 0.006945229, 'ETHUSDT': 0.025743146})
+        """
+        symbols = list(symbols)
+        factors = _factors(covariance, loadings, len(symbols))
+        if not isinstance(rng, np.random.Generator):
+            raise InputTypeError(f"shock.rng = {show(rng)}: must be a numpy.random.Generator")
+        moves = factors @ rng.standard_normal(factors.shape[1])
+        if df is not None:
+            freedom = exact(df, "shock.df")
+            if freedom <= 2:
+                raise InputError(f"shock.df = {show(df)}: must be > 2, where a variance exists")
+            moves *= np.sqrt((float(freedom) - 2) / rng.chisquare(float(freedom)))
+        gaps = np.maximum(np.expm1(moves), -1 + 2 / RATE_ONE)
+        return cls(price={s: round(g, 9) for s, g in zip(symbols, gaps.tolist(), strict=True)})
+
     def __add__(self, other: Shock) -> Shock:
         if not isinstance(other, Shock):
             return NotImplemented
@@ -144,6 +193,31 @@ class Shock:
                 if lots:
                     ops.append((ShockPart.ORDERS, i, -1, 0, 0, 0, 0, lots))
         return np.array(ops, OP_DTYPE)
+
+
+def _factors(covariance: Any, loadings: Any, n: int) -> np.ndarray:
+    """(n, k) loadings whose product with their transpose is the covariance."""
+    if (covariance is None) == (loadings is None):
+        raise InputError("shock: must be given a covariance or loadings, and not both")
+    name, given = ("covariance", covariance) if loadings is None else ("loadings", loadings)
+    try:
+        matrix = np.asarray(given, np.float64)
+    except (TypeError, ValueError):
+        raise InputTypeError(f"shock.{name} = {show(given)}: must be a matrix of numbers") from None
+    fits = matrix.ndim == 2 and matrix.shape[0] == n and (loadings is not None or matrix.shape[1] == n)
+    if not fits:
+        raise InputError(f"shock.{name}: shape {matrix.shape}: must have one row for each of {n} symbols")
+    if not np.isfinite(matrix).all():
+        raise InputError(f"shock.{name}: must be finite")
+    if loadings is not None:
+        return matrix
+    largest = np.abs(matrix).max(initial=0)
+    if not np.allclose(matrix, matrix.T, rtol=0, atol=1e-12 * largest):
+        raise InputError("shock.covariance: must be symmetric")
+    values, vectors = np.linalg.eigh(matrix)
+    if values.min(initial=0) < -1e-9 * largest:
+        raise InputError(f"shock.covariance: eigenvalue {values.min():.3g}: must be positive semidefinite")
+    return vectors @ np.diag(np.sqrt(np.maximum(values, 0))) @ vectors.T
 
 
 def as_shock(shock: Any) -> Shock:
