@@ -22,6 +22,7 @@ from ._core import OrderBook
 from .criticality import Criticality
 from .errors import (
     AuditError,
+    Cancelled,
     CapacityError,
     CascadeError,
     EngineStateError,
@@ -56,6 +57,7 @@ from .result import Result
 from .rules import Venue, VenueRules
 from .shocks import Shock
 from .simulation import Simulation
+from .sweep import Sweep
 from .tables import Table
 
 __version__ = "0.1.0"
@@ -68,6 +70,7 @@ __all__ = [
     "REPORT_DTYPE",
     "Action",
     "AuditError",
+    "Cancelled",
     "CapacityError",
     "CascadeError",
     "Criticality",
@@ -92,6 +95,7 @@ __all__ = [
     "Simulation",
     "Status",
     "Stp",
+    "Sweep",
     "Table",
     "Tier",
     "TimeInForce",

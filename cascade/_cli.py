@@ -360,7 +360,7 @@ def _summary(result: Result, market: Market, name: str, files: list[str]) -> dic
     return {
         "name": name,
         "cascade": __version__,
-        "shock": result._shock,
+        "shock": str(result._shock),
         "rules": dataclasses.asdict(result._rules),
         "record": result._record,
         "market_digest": market.digest,

@@ -92,7 +92,7 @@ from cascade._types cimport (
 import numpy as np
 
 from cascade import _bookdump, _orders
-from cascade.errors import CapacityError, EngineStateError, InputError, RangeError
+from cascade.errors import Cancelled, CapacityError, EngineStateError, InputError, RangeError
 from cascade.matching import as_matching
 from cascade.records import REPORT_DTYPE
 

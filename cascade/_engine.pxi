@@ -106,6 +106,7 @@ cdef class Engine:
     cdef object columns     # keeps the arrays that run_t points into
     cdef int busy
     cdef readonly int status
+    cdef public bint cancelled  # from any thread: the run that goes on raises Cancelled, the next one begins without it
 
     def __dealloc__(self):
         cdef run_t* r = &self.r
@@ -380,6 +381,8 @@ cdef class Engine:
                     more = advance(&self.r, SLICE, one_step)
                 self.check_error()
                 PyErr_CheckSignals()
+                if self.cancelled:
+                    raise Cancelled("run: cancelled")
                 if not more or (one_step and not self.r.in_step):
                     return more
         finally:

@@ -45,10 +45,15 @@ class CoreEngine:
         except IndexError:
             self.engine = _core.Engine()
             self.engine.load(columns_of(state, rules))
+        self.engine.cancelled = False
         self.engine.begin(RECORDS[record], max_waves, self.planted_bug)
 
     def apply(self, ops: np.ndarray) -> None:
         self.engine.apply(ops.view(np.uint8))
+
+    def cancel(self) -> None:
+        """From any thread: the run that goes on raises `Cancelled` within about a millisecond."""
+        self.engine.cancelled = True
 
     def step(self) -> bool:
         return self.engine.advance(True)

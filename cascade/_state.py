@@ -217,14 +217,12 @@ class State:
         deposits = np.abs(cash["quantity"].astype(np.float64))
         with_vault = "vault" in rules.residual  # it may end up with every position
         # Nearly always there is room to spare, known without looking at every account again.
-        spare, wide = self._spare_exposure
+        largest, whole, wide = self._spare_exposure
         inside = all(
             low >= wide_low and high <= wide_high
             for (low, high), (wide_low, wide_high) in zip(reach, wide, strict=True)
         )
-        if inside and float(
-            spare.sum() if with_vault else spare.max()
-        ) + self.vault + deposits.sum() < ACCOUNT_LIMIT:
+        if inside and (whole if with_vault else largest) + self.vault + deposits.sum() < ACCOUNT_LIMIT:
             return
         exposure = self._exposure(reach)
         np.add.at(exposure, cash["account"], deposits)
@@ -254,11 +252,12 @@ class State:
         return exposure
 
     @cached_property
-    def _spare_exposure(self) -> tuple[np.ndarray, list[tuple[float, float]]]:
-        """The exposure within a wide range of prices, and that range: whatever stays inside needs no second
-        look."""
+    def _spare_exposure(self) -> tuple[float, float, list[tuple[float, float]]]:
+        """The largest exposure within a wide range of prices, the sum of all, and that range: whatever stays
+        inside needs no second look."""
         wide = [(max(1.0, low / 16), high * 16) for low, high in self._loaded_reach]
-        return self._exposure(wide), wide
+        exposure = self._exposure(wide)
+        return float(exposure.max()), float(exposure.sum()), wide
 
     @cached_property
     def _lots(self) -> list[tuple[float, float]]:
@@ -284,8 +283,9 @@ class State:
     def price_reach(self, ops: np.ndarray) -> list[tuple[float, float]]:
         """Per instrument the lowest and highest price, in ticks, that anything can be valued or traded at."""
         reach = []
+        moves = ops[(ops["part"] == 1) | (ops["part"] == 2)]
         for i, (low, high) in enumerate(self._loaded_reach):
-            factors = 1 + ops["rate"][np.isin(ops["part"], (1, 2)) & (ops["instrument"] == i)] / 1e9
+            factors = 1 + moves["rate"][moves["instrument"] == i] / 1e9
             low *= float(np.prod(np.minimum(factors, 1.0)))
             high *= float(np.prod(np.maximum(factors, 1.0)))
             if high + 1 >= PRICE_LIMIT:

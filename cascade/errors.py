@@ -31,6 +31,11 @@ class EngineStateError(CascadeError, RuntimeError):
     is asked."""
 
 
+class Cancelled(CascadeError):
+    """A run was stopped from another thread: by an interrupt or the deadline of the sweep that it is part
+    of."""
+
+
 class AuditError(CascadeError):
     """Contracts, basis or money are not conserved, or a book is crossed: a defect of the engine, never of the
     input."""

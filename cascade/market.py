@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -39,6 +39,7 @@ from .result import Result
 from .rules import Venue, VenueRules, as_rules
 from .shocks import OP_DTYPE, Shock, as_shock
 from .simulation import Simulation
+from .sweep import Sweep, sweep
 from .tables import Table
 
 RECORDS = ("summary", "liquidations", "all")
@@ -529,7 +530,7 @@ class Market:
             data = started.export()
         finally:
             started.release()
-        return Result(names, state, data, started.rules, str(shock), record)
+        return Result(names, state, data, started.rules, shock, record)
 
     def start(
         self, shock: Shock | None = None, *, rules: VenueRules | Venue | None = None,
@@ -542,6 +543,81 @@ class Market:
         started, ops = self._prepare(state, shock, rules, engine, record, audit, max_waves)
         started.apply(ops)
         return Simulation(self, names, state, started, shock, ops, record)
+
+    def sweep(
+        self, scenarios: Any, *, n: int | None = None, workers: Any = 1,
+        progress: Callable[[int, int], Any] | None = None, rng: Any = None, keep: Iterable[str] | None = None,
+        out: Any = None, deadline: float | None = None, rules: VenueRules | Venue | None = None,
+        engine: str | type[Engine] = "core", max_waves: int | None = None,
+    ) -> Sweep:  # fmt: skip
+        """Run many scenarios, one row of results each.
+
+        Parameters
+        ----------
+        scenarios : iterable of Shock, table of moves, or callable
+            A table of relative price moves: (n, instruments) array_like with the instruments in the market's
+            order, or named columns (dict, structured, pandas, polars). A callable makes scenario k from (rng,
+            k): it gets a numpy.random.Generator that depends on the seed and k alone, and returns a Shock.
+        n : int
+            How many scenarios a callable makes.
+        workers : int, or a callable like the built-in map
+            Threads (-1: one a core): the core runs without the GIL, and threads share the loaded market. Or
+            the `map` of a process pool, of joblib, Dask, Ray, mpi4py: the market then travels to a process
+            once.
+        progress : callable, optional
+            Called with (scenarios done, scenarios in all), in this thread.
+        rng : int, numpy.random.SeedSequence or numpy.random.Generator, optional
+            The seed. Row k depends on it and on k alone, whatever the workers.
+        keep : sequence of str, optional
+            Scalars of `Result.summary` to keep (default: all; by instrument as "price_final[BTCUSDT]"), and
+            tables to keep beside them: "liquidations", "waves", "prices", "fills", "adl", "flows",
+            "accounts", "positions", "network", "contagion".
+        out : path, optional
+            Write rows to Parquet files in this directory as they come (scenarios.parquet, and one a kept
+            table) instead of keeping them in memory. Needs pyarrow.
+        deadline : float, optional
+            Seconds after which no scenario begins and those that run are stopped: "not_run".
+        rules, engine, max_waves
+            As in `run`.
+
+        Returns
+        -------
+        Sweep
+
+        Raises
+        ------
+        InputError, InputTypeError
+            Scenarios, a seed, a name in `keep` that cannot be; nothing has run then. An error in one scenario
+            does not stop the others: its row has status "failed" and the message.
+        KeyboardInterrupt
+            From Ctrl-C, within a scenario; nothing is left running.
+
+        Examples
+        --------
+        >>> import cascade as cs
+        >>> market = cs.datasets.constant_depth()
+        >>> shocks = [cs.Shock(orders={"X": -q}) for q in (100, 200, 300)]
+        >>> market.sweep(shocks, workers=2)["amplification"].round(2)
+        array([2.5, 2.5, 2.5])
+        >>> drawn = market.sweep(lambda rng, k: cs.Shock(orders={"X": -rng.integers(1, 500)}), n=4, rng=7)
+        >>> len(drawn)
+        4
+        """
+        options = {"rules": rules, "engine": engine, "max_waves": max_waves}
+        return sweep(self, scenarios, n, workers, progress, rng, keep, out, deadline, options)
+
+    def _scenario(self, shock: Shock, stop: Any, record: str, **options: Any) -> Result:
+        """`run` for a sweep: `stop.running(engine)` is a context in which the run can be stopped."""
+        names, state = self.snapshot(), self.state()
+        started, ops = self._prepare(state, shock, record=record, audit="delta", **options)
+        try:
+            with stop.running(started):
+                started.apply(ops)
+                started.run()
+                data = started.export()
+        finally:
+            started.release()
+        return Result(names, state, data, started.rules, shock, record)
 
     def _prepare(
         self,

@@ -20,6 +20,14 @@ from .margin import MARK_ONE, solve
 from .records import EventKind, LiquidationStatus, Status, Why
 from .tables import Table
 
+SUMMARY_SCALARS = (
+    "status", "waves", "steps", "events", "liquidated_accounts", "recovered_accounts", "liquidated_notional",
+    "first_order_notional", "higher_order_notional", "initially_unhealthy_notional", "shock_notional",
+    "amplification", "price", "fund_start", "fund_end", "adl_notional", "takeover_notional", "socialised",
+    "deficit", "initially_unhealthy", "unfilled_accounts", "dropped_levels", "known_until",
+)  # fmt: skip
+"""The keys of `Result.summary`; price and known_until hold a value an instrument."""
+
 
 @dataclass(frozen=True, eq=False)
 class Result:
@@ -35,7 +43,8 @@ class Result:
     _state: State = field(repr=False)
     _data: RunData = field(repr=False)
     _rules: Any = field(repr=False)
-    _shock: str
+    _shock: Any
+    """the Shock that was applied, in words when printed"""
     _record: str
 
     # -- scalars ---------------------------------------------------------------------------------------------
@@ -56,11 +65,12 @@ class Result:
         """Quanta to the settlement currency, float64."""
         q = self._state.quantum
         if np.ndim(quanta) == 0:
-            return float(int(quanta) * q)
+            return int(quanta) * q.numerator / q.denominator  # rounded once
         return np.asarray(quanta, np.float64) * q.numerator / q.denominator
 
     def _price(self, i: int, mark_1024: int) -> float:
-        return float(mark_1024 * self._state.instruments[i].tick_size / MARK_ONE)
+        tick = self._state.instruments[i].tick_size
+        return int(mark_1024) * tick.numerator / (tick.denominator * MARK_ONE)
 
     @property
     def summary(self) -> dict[str, Any]:

@@ -1,25 +1,27 @@
-"""The README's python examples run as they stand, in order, in one namespace."""
+"""The python examples of the README and of docs/sweeps.md run as they stand, in order, in one namespace."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
-def test_examples_run(capsys, tmp_path, monkeypatch):
-    if not README.exists():
-        pytest.skip("README.md is not beside the tests")
+@pytest.mark.parametrize("page", ["README.md", "docs/sweeps.md"])
+def test_examples_run(page, capsys, tmp_path, monkeypatch):
+    path = ROOT / page
+    if not path.exists():
+        pytest.skip(f"{page} is not beside the tests")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")
-    text = README.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8")
     blocks = list(BLOCK.finditer(text))
-    assert blocks, "README.md has no python example"
+    assert blocks, f"{page} has no python example"
     namespace: dict = {"__name__": "readme"}
     for block in blocks:
-        # Blank lines in front keep the README's own line numbers in a traceback.
+        # Blank lines in front keep the page's own line numbers in a traceback.
         source = "\n" * text.count("\n", 0, block.start(1)) + block[1]
-        exec(compile(source, str(README), "exec"), namespace)
+        exec(compile(source, str(path), "exec"), namespace)
     assert "Traceback" not in capsys.readouterr().out

@@ -31,6 +31,9 @@ class ReferenceEngine:
     def apply(self, ops: np.ndarray) -> None:
         self.engine.apply(ops)
 
+    def cancel(self) -> None:
+        """The reference is stopped between scenarios only."""
+
     def step(self) -> bool:
         return self.engine.step()
 

@@ -1,0 +1,159 @@
+"""Running the scenarios of a sweep: a part of them in a row, and parts on threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from .._badrows import show
+from ..errors import Cancelled, InputTypeError
+from ..shocks import Shock
+from ._rows import Rows, flat, kept_table
+
+LARGEST_CHUNK = 256
+POLL_S = 0.05
+"""How often a waiting sweep looks for an interrupt."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every scenario of a sweep shares; travels to wherever it runs."""
+
+    scenarios: Any
+    """a list of Shocks, a table of moves as {symbol: array}, or a callable"""
+    seed: int
+    options: dict[str, Any]
+    columns: tuple[str, ...] | None
+    tables: tuple[str, ...]
+    deadline: float | None
+    """seconds since the epoch"""
+
+    def part(self, first: int, last: int) -> Job:
+        """The same for scenarios first to last - 1 alone."""
+        given = self.scenarios
+        if isinstance(given, dict):
+            given = {symbol: moves[first:last] for symbol, moves in given.items()}
+        elif not callable(given):
+            given = given[first:last]
+        return replace(self, scenarios=given)
+
+    def shock(self, k: int, first: int) -> Shock:
+        """Scenario k of a part that begins with `first`. Depends on the seed and k alone."""
+        given = self.scenarios
+        if isinstance(given, dict):
+            return Shock({symbol: float(moves[k - first]) for symbol, moves in given.items()})
+        if callable(given):
+            made = given(np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(k,))), k)
+            if not isinstance(made, Shock):
+                raise InputTypeError(f"sweep.scenarios: scenario {k} = {show(made)}: must be a Shock")
+            return made
+        return given[k - first]
+
+
+class Stop:
+    """Stops a sweep from any thread: no scenario begins any more, and those that run are cancelled."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self._running: set[Any] = set()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def running(self, engine: Any) -> Iterator[None]:
+        with self._lock:
+            self._running.add(engine)
+            stopped = self.stopped
+        try:
+            if stopped:
+                raise Cancelled("sweep: stopped")
+            yield
+        finally:
+            with self._lock:
+                self._running.discard(engine)
+
+    def now(self) -> None:
+        with self._lock:
+            self.stopped = True
+            for engine in self._running:
+                engine.cancel()
+
+
+def run_part(market: Any, job: Job, first: int, last: int, stop: Stop) -> Rows:
+    """Run scenarios first to last - 1 of a job (a part of it that begins with `first`)."""
+    rows = Rows(first, tables={name: [] for name in job.tables})
+    for k in range(first, last):
+        if stop.stopped or (job.deadline is not None and time.time() >= job.deadline):
+            rows.scalars.append({"status": "not_run", "error": "past the deadline"})
+            continue
+        try:
+            result = market._scenario(job.shock(k, first), stop, **job.options)
+            scalars = flat(result._summary)
+            tables = {name: kept_table(result, name) for name in job.tables}
+        except Cancelled:
+            rows.scalars.append({"status": "not_run", "error": "past the deadline"})
+            continue
+        except Exception as error:
+            rows.scalars.append({"status": "failed", "error": f"{type(error).__name__}: {error}"})
+            continue
+        if job.columns is not None:
+            scalars = {name: scalars[name] for name in ("status", *job.columns) if name in scalars}
+        rows.scalars.append(scalars)
+        for name, table in tables.items():
+            rows.tables[name].append((k, table))
+    return rows
+
+
+def chunks(count: int, workers: int) -> list[tuple[int, int]]:
+    """Spans of scenarios, a few a worker, so that all end at about the same time."""
+    size = max(1, min(LARGEST_CHUNK, count // (8 * workers) + 1))
+    return [(first, min(first + size, count)) for first in range(0, count, size)]
+
+
+@contextmanager
+def stopped_at(deadline: float | None, stop: Stop) -> Iterator[None]:
+    """Within this, `stop` happens at the deadline."""
+    timer = None if deadline is None else threading.Timer(max(0.0, deadline - time.time()), stop.now)
+    if timer is not None:
+        timer.daemon = True
+        timer.start()
+    try:
+        yield
+    finally:
+        if timer is not None:
+            timer.cancel()
+
+
+def on_threads(
+    market: Any, job: Job, spans: list[tuple[int, int]], threads: int, done: Callable[[Rows], None]
+) -> None:
+    """On threads of this process, which share the market. An interrupt stops what runs."""
+    stop = Stop()
+    with stopped_at(job.deadline, stop):
+        if threads == 1:
+            for first, last in spans:
+                done(run_part(market, job.part(first, last), first, last, stop))
+            return
+        with ThreadPoolExecutor(threads) as pool:
+            waiting = iter(spans)
+            running: set[Future[Rows]] = set()
+            try:
+                while True:
+                    for first, last in waiting:
+                        running.add(pool.submit(run_part, market, job.part(first, last), first, last, stop))
+                        if len(running) >= 2 * threads:
+                            break
+                    if not running:
+                        return
+                    ended, running = wait(running, POLL_S, FIRST_COMPLETED)
+                    for future in ended:
+                        done(future.result())
+            except BaseException:
+                stop.now()
+                raise
