@@ -17,7 +17,7 @@ except ImportError as error:  # the source tree before it is built
         "(or build in place with `python setup.py build_ext --inplace`)"
     ) from error
 
-from . import datasets, io, plot, reference, venues
+from . import datasets, io, marks, plot, reference, venues
 from ._core import OrderBook
 from .errors import (
     AuditError,
@@ -28,6 +28,7 @@ from .errors import (
     InputTypeError,
     RangeError,
 )
+from .funding import Funding
 from .instruments import Instrument, Tier
 from .market import Market
 from .matching import Matching
@@ -71,6 +72,7 @@ __all__ = [
     "CascadeError",
     "EngineStateError",
     "EventKind",
+    "Funding",
     "InputError",
     "InputTypeError",
     "Instrument",
@@ -98,6 +100,7 @@ __all__ = [
     "Why",
     "datasets",
     "io",
+    "marks",
     "plot",
     "reference",
     "venues",

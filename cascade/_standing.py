@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from ._marks import loaded_value
 from ._rundata import ROW_DTYPE
 from ._state import ISOLATED, SETTLEMENT, SLOTS, State, Terms
 from .instruments import RATE_ONE
 from .margin import MARK_ONE, maintenance, solve, solve_together, value_at_mark
+from .marks import Mark
 from .tables import Table
 
 MODE_NAMES = np.array(["system", "cross", "isolated"])
@@ -181,8 +183,10 @@ def map_table(prices: Table, symbol: str) -> Table:
     return Table({"price": price[order][first], "quantity": quantity, "side": side[order][first]})
 
 
-def loaded_mark(state: State, i: int, rule: str) -> int | None:
+def loaded_mark(state: State, i: int, rule: str | Mark) -> int | None:
     """The mark of an instrument as loaded, in 1/1024 ticks."""
+    if isinstance(rule, Mark):
+        return loaded_value(state, i, rule)
     bids, asks = state.orders[i].prices(1), state.orders[i].prices(-1)
     last, index = int(state.last[i]), int(state.index_1024[i])
     if rule == "last":
