@@ -30,11 +30,11 @@ cdef enum:
     MARK_STACK = 64         # a tree has no more parts (marks.MOST_NODES)
 
 
-cdef inline int64_t near_index(int64_t index, int64_t price) noexcept nogil:
-    """A price derived from the index: kept from half to twice it, which State.check_range covers."""
-    if price < index - index // 2:
+cdef inline int64_t near_index(int64_t index, int64_t basis) noexcept nogil:
+    """A price derived from the index: index + basis, kept from half to twice the index, which State.check_range covers."""
+    if basis < -(index // 2):
         return index - index // 2
-    return price if price < 2 * index else 2 * index
+    return index + basis if basis < index else 2 * index
 
 
 cdef inline int64_t half_way(int64_t low, int64_t high) noexcept nogil:
@@ -107,10 +107,10 @@ cdef inline int64_t source_of(const run_t* r, int i, const mark_step_t* s) noexc
     if s.code == STEP_NONE or ins.index_1024 == 0:
         return 0
     if s.code == STEP_FUNDED_INDEX:
-        return near_index(ins.index_1024, money_share_even(ins.index_1024, one + inputs[s.argument], one))
+        return near_index(ins.index_1024, money_share_even(ins.index_1024, one + inputs[s.argument], one) - ins.index_1024)
     if inputs[s.argument] == INT64_MIN:
         return 0
-    return near_index(ins.index_1024, ins.index_1024 + inputs[s.argument])
+    return near_index(ins.index_1024, inputs[s.argument])
 
 
 cdef inline int64_t mark_value_of(const run_t* r, int i, int32_t first, int32_t last) noexcept nogil:

@@ -165,6 +165,9 @@ class Exponential:
         return half_even(self.num, self.den) if self.den else None
 
 
+Average = Window | Exponential
+
+
 def decay(dt: int, span: int) -> int:
     """e^(-dt/span) in parts of 2^-64, rounded down from 60 correct digits: the same on every machine."""
     if dt > 64 * span:
@@ -173,32 +176,52 @@ def decay(dt: int, span: int) -> int:
     return int(_EXACTLY.multiply(power, Decimal(1 << DECAY_BITS)))
 
 
+def start_of(state: Any, i: int, averages: tuple[Basis | Ema, ...]) -> tuple[dict[Mark, Average], Prices]:
+    """The averages of an instrument as loaded, and its prices with them."""
+    bid, ask = state.best[i]
+    fed = zip(state.external_names, state.external_1024[i].tolist(), strict=True)
+    clock = state.funding_rate, state.funding_left_ns, state.funding_interval_ns
+    premium = premium_of(*(int(column[i]) for column in clock))
+    held: dict[Mark, Average] = {}
+    values: dict[Mark, int | None] = {}
+    prices = Prices(
+        bid, ask, int(state.last[i]) or None, int(state.index_1024[i]) or None,
+        {name: price for name, price in fed if price}, premium, values,
+    )  # fmt: skip
+    for node in averages:  # parts first: what is averaged may hold an average itself
+        if isinstance(node, Ema):
+            start = value_of(node.source, prices)
+        else:
+            start = None if state.basis_1024[i] == NO_BASIS else int(state.basis_1024[i])
+        window = isinstance(node, Basis) and node.average == "window"
+        held[node] = (Window if window else Exponential)(span_ns(node), start)
+        values[node] = held[node].value
+    return held, prices
+
+
+def premium_of(rate: int, left_ns: int, interval_ns: int) -> int:
+    """Funding rate * time to funding / interval, 1e-12."""
+    return half_even(rate * left_ns, interval_ns)
+
+
+def loaded_value(state: Any, i: int, tree: Mark) -> int | None:
+    """The mark of an instrument as loaded."""
+    return value_of(tree, start_of(state, i, averages_of(tree))[1])
+
+
 class Clock:
     """What time changes in the marks of a run: averages, and the way to the next funding. Both engines keep
     one and ask it for the same integers."""
 
     def __init__(self, state: Any, tree: Mark):
         self.averages = averages_of(tree)
-        self.rate = [int(x) for x in state.funding_rate]
-        self.left = [int(x) for x in state.funding_left_ns]
-        self.interval = [int(x) for x in state.funding_interval_ns]
-        self.held: list[dict[Mark, Window | Exponential]] = []
-        for i in range(len(state.instruments)):
-            held: dict[Mark, Window | Exponential] = {}
-            self.held.append(held)
-            prices = self.prices(i, *loaded_prices(state, i))
-            for average in self.averages:  # parts first: what is averaged may hold an average itself
-                if isinstance(average, Ema):
-                    start = sample(average, prices)
-                else:
-                    start = None if state.basis_1024[i] == NO_BASIS else int(state.basis_1024[i])
-                window = isinstance(average, Basis) and average.average == "window"
-                held[average] = (Window if window else Exponential)(span_ns(average), start)
-                prices = self.prices(i, *loaded_prices(state, i))
+        self.rate = state.funding_rate.tolist()
+        self.left = state.funding_left_ns.tolist()
+        self.interval = state.funding_interval_ns.tolist()
+        self.held = [start_of(state, i, self.averages)[0] for i in range(len(state.instruments))]
 
     def premium(self, i: int) -> int:
-        """Funding rate * time to funding / interval, 1e-12."""
-        return half_even(self.rate[i] * self.left[i], self.interval[i])
+        return premium_of(self.rate[i], self.left[i], self.interval[i])
 
     def prices(
         self, i: int, bid: int | None, ask: int | None, last: int | None, index: int | None,
@@ -221,27 +244,6 @@ class Clock:
         twin.left = list(self.left)
         twin.held = [{node: copy.deepcopy(average) for node, average in held.items()} for held in self.held]
         return twin
-
-
-def loaded_prices(
-    state: Any, i: int
-) -> tuple[int | None, int | None, int | None, int | None, dict[str, int]]:
-    """(bid, ask, last, index, external) of an instrument as loaded."""
-    bids, asks = state.orders[i].prices(1), state.orders[i].prices(-1)
-    fed = zip(state.external_names, state.external_1024[i].tolist(), strict=True)
-    external = {name: price for name, price in fed if price}
-    return (
-        int(bids.max()) if bids.size else None,
-        int(asks.min()) if asks.size else None,
-        int(state.last[i]) or None,
-        int(state.index_1024[i]) or None,
-        external,
-    )
-
-
-def loaded_value(state: Any, i: int, tree: Mark) -> int | None:
-    """The mark of an instrument as loaded."""
-    return value_of(tree, Clock(state, tree).prices(i, *loaded_prices(state, i)))
 
 
 # -- the core's program --------------------------------------------------------------------------------------

@@ -187,15 +187,14 @@ def loaded_mark(state: State, i: int, rule: str | Mark) -> int | None:
     """The mark of an instrument as loaded, in 1/1024 ticks."""
     if isinstance(rule, Mark):
         return loaded_value(state, i, rule)
-    bids, asks = state.orders[i].prices(1), state.orders[i].prices(-1)
     last, index = int(state.last[i]), int(state.index_1024[i])
     if rule == "last":
         return last * 1024 or None
     if rule == "index":
         return index or None
-    if not (bids.size and asks.size):
+    bid, ask = state.best[i]
+    if bid is None or ask is None:
         return None
-    bid, ask = int(bids.max()), int(asks.min())
     if rule == "mid":
         return (bid + ask) * 512
     return sorted((bid, ask, last))[1] * 1024 if last else None

@@ -198,6 +198,15 @@ class State:
     def terms(self) -> tuple[Terms, ...]:
         return tuple(terms_of(i, self.quantum) for i in self.instruments)
 
+    @cached_property
+    def best(self) -> list[tuple[int | None, int | None]]:
+        """Best bid and ask per instrument in ticks, None where a side is empty."""
+        sides = [(orders.prices(1), orders.prices(-1)) for orders in self.orders]
+        return [
+            (int(bids.max()) if bids.size else None, int(asks.min()) if asks.size else None)
+            for bids, asks in sides
+        ]
+
     def resting_orders(self, i: int) -> Iterator[tuple[int, int, int, int, int, bool]]:
         """(id, side, price, lots, owner, external) of every order, oldest first."""
         for order_id, side, price, lots, owner in zip(

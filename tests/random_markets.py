@@ -232,6 +232,8 @@ def _feed(rng, mid: int, risk: float) -> dict[str, Any]:
 def _tree(rng, sure: bool) -> marks.Mark:
     """A mark of everything there is; where a book may be empty, one that exists without it."""
     tree = _part(rng, 3)
+    while len(list(marks.nodes(tree))) > marks.MOST_NODES - 2:
+        tree = _part(rng, 3)
     if sure and rng.random() < 0.5 and not any(isinstance(x, marks.External) for x in marks.nodes(tree)):
         return tree
     return marks.median(tree, marks.index(), missing="drop")
