@@ -17,7 +17,7 @@ except ImportError as error:  # the source tree before it is built
         "(or build in place with `python setup.py build_ext --inplace`)"
     ) from error
 
-from . import datasets, io, plot, reference, venues
+from . import datasets, io, marks, plot, reference, venues
 from ._core import OrderBook
 from .criticality import Criticality
 from .errors import (
@@ -30,6 +30,7 @@ from .errors import (
     InputTypeError,
     RangeError,
 )
+from .funding import Funding
 from .instruments import Instrument, Tier
 from .market import Market
 from .matching import Matching
@@ -76,6 +77,7 @@ __all__ = [
     "Criticality",
     "EngineStateError",
     "EventKind",
+    "Funding",
     "InputError",
     "InputTypeError",
     "Instrument",
@@ -104,6 +106,7 @@ __all__ = [
     "Why",
     "datasets",
     "io",
+    "marks",
     "plot",
     "reference",
     "venues",

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ._state import lowest_price
 from .errors import RangeError
 from .instruments import PRICE_LIMIT
 from .records import Action, OrderType, ShockPart, TimeInForce
@@ -17,9 +18,10 @@ class Bounds:
 
     LIMIT = 2.0**61
 
-    def __init__(self, state: Any, ops: np.ndarray):
+    def __init__(self, state: Any, ops: np.ndarray, rules: Any):
         self._state = state
-        self.reach = state.price_reach(ops)
+        self._lowest = lowest_price(rules)
+        self.reach = state.price_reach(ops, rules)
         self.lots = [
             max(
                 int(orders.lots.max(initial=0)),
@@ -41,7 +43,7 @@ class Bounds:
                 "more cash quanta than 61 bits hold"
             )
         twin = Bounds.__new__(Bounds)
-        twin._state = self._state
+        twin._state, twin._lowest = self._state, self._lowest
         twin.reach, twin.lots = list(self.reach), list(self.lots)
         twin.reach[i], twin.lots[i] = reach, most
         return twin
@@ -60,7 +62,7 @@ class Bounds:
             if op["part"] in (ShockPart.GAP, ShockPart.INDEX):
                 low, high = bounds.reach[i]
                 bounds = bounds._with(
-                    i, max(1.0, low * (1 + rate)), high * (1 + rate), bounds.lots[i], "shock"
+                    i, max(self._lowest, low * (1 + rate)), high * (1 + rate), bounds.lots[i], "shock"
                 )
             elif op["part"] == ShockPart.DEPTH and rate > 1:
                 low, high = bounds.reach[i]

@@ -8,7 +8,8 @@ from libc.string cimport memcpy
 from cascade._book cimport book_owner_append, book_place
 from cascade._ledger cimport journal_undo
 from cascade._margin cimport standing_of, standing_t, standing_unhealthy
-from cascade._outside cimport apply_op, op_t, set_levels, submit_one
+from cascade._marks cimport mark_value_of
+from cascade._outside cimport apply_op, inputs_changed, op_t, set_levels, submit_one
 from cascade._liquidate cimport wave_row
 from cascade._pool cimport idmap_free, idmap_init, idmap_put, idmap_reserve
 from cascade._run cimport (
@@ -28,6 +29,7 @@ from cascade._run cimport (
     journal_t,
     liquidation_t,
     mark_change_t,
+    mark_step_t,
     ranking_t,
     row_t,
     rules_t,
@@ -99,6 +101,7 @@ cdef class Engine:
     cdef run_t r
     cdef instrument_t* instruments_loaded
     cdef wide_t* system_loaded
+    cdef int64_t* inputs_loaded
     cdef wide_t deposits_loaded
     cdef book_t* books_loaded
     cdef report_t* reports
@@ -128,7 +131,8 @@ cdef class Engine:
             <size_t>r.scanned, <size_t>r.watched, <size_t>r.dirty, <size_t>r.debtors, <size_t>r.cases,
             <size_t>r.found, <size_t>r.line, <size_t>r.heap, <size_t>r.rankings, <size_t>r.touched, <size_t>r.taken,
             <size_t>r.scratch, <size_t>r.shares, <size_t>self.instruments_loaded, <size_t>self.system_loaded,
-            <size_t>self.books_loaded, <size_t>self.reports,
+            <size_t>self.books_loaded, <size_t>self.reports, <size_t>r.program, <size_t>r.weights, <size_t>r.inputs,
+            <size_t>self.inputs_loaded,
         ):
             PyMem_RawFree(<void*><size_t>memory)
         idmap_free(&r.wave_index)
@@ -142,6 +146,7 @@ cdef class Engine:
         self.load_rules(columns["rules"], columns["residual"], columns["shortfall"])
         for i, (order_id, side, price, lots, owner, worst_first, owned) in enumerate(columns["orders"]):
             self.load_orders(i, order_id, side, price, lots, owner, worst_first, owned)
+        self.load_program()
         self.load_triggers()
         self.load_standing()
 
@@ -245,6 +250,7 @@ cdef class Engine:
         to.cancel_orders = rules["cancel_orders"]
         to.surplus_to_fund = rules["surplus_to_fund"]
         to.fee_to_venue = rules["fee_to_venue"]
+        to.funding_at_index = rules["funding_at_index"]
         to.capacity = rules["capacity"]
         for k in range(len(residual)):
             to.residual[k] = residual[k]
@@ -277,6 +283,32 @@ cdef class Engine:
         for j in range(owned.shape[0]):
             book_owner_append(book, <uint32_t>handle[owned[j]])
         raise_status(book_copy(&self.r.books[i], book))
+        return 0
+
+    cdef int load_program(self) except -1:
+        """The mark as a program, and what it looks at."""
+        cdef run_t* r = &self.r
+        cdef const int64_t[:, ::1] program = self.columns["program"], inputs = self.columns["inputs"]
+        cdef const int64_t[::1] weights = self.columns["weights"]
+        cdef int64_t k, n = inputs.shape[0] * inputs.shape[1]
+        r.program_n = <int32_t>program.shape[0]
+        r.mark_steps = self.columns["pieces"][0][1] if r.program_n else 0
+        r.program = <mark_step_t*>claim(r.program_n, sizeof(mark_step_t))
+        for k in range(r.program_n):
+            r.program[k].code = <int>program[k, 0]
+            r.program[k].inputs = <int>program[k, 1]
+            r.program[k].argument = <int>program[k, 2]
+            r.program[k].flags = <int>program[k, 3]
+        r.weights_n = <int32_t>weights.shape[0]
+        r.weights = <int64_t*>claim(r.weights_n, sizeof(int64_t))
+        for k in range(r.weights_n):
+            r.weights[k] = weights[k]
+        r.inputs_n = <int32_t>inputs.shape[1]
+        r.externals_n = self.columns["externals"]
+        r.inputs = <int64_t*>claim(n, sizeof(int64_t))
+        if n > 0:
+            memcpy(r.inputs, &inputs[0, 0], n * sizeof(int64_t))
+        self.inputs_loaded = <int64_t*>twin(r.inputs, n, n, sizeof(int64_t))
         return 0
 
     cdef int load_triggers(self) except -1:
@@ -480,6 +512,37 @@ cdef class Engine:
         """Let time pass."""
         self.r.time_ns += dt
 
+    def samples(self):
+        """What the mark's averages look at: for each instrument the values of the program's pieces after the first, 0 where missing."""
+        cdef int i
+        return [
+            [mark_value_of(&self.r, i, first, last) for first, last in self.columns["pieces"][1:]]
+            for i in range(self.r.instruments_n)
+        ]
+
+    def external(self):
+        """External prices as they stand, 1/1024 ticks by instrument and name."""
+        cdef run_t* r = &self.r
+        cdef int i, k
+        out = np.empty((r.instruments_n, r.externals_n), np.int64)
+        cdef int64_t[:, ::1] to = out
+        for i in range(r.instruments_n):
+            for k in range(r.externals_n):
+                to[i, k] = r.inputs[i * r.inputs_n + k]
+        return out
+
+    def set_inputs(self, const int64_t[:, ::1] inputs not None):
+        """Time has changed what the mark looks at; the shadow marks follow."""
+        cdef run_t* r = &self.r
+        self.enter()
+        try:
+            memcpy(r.inputs, &inputs[0, 0], <size_t>r.instruments_n * r.inputs_n * sizeof(int64_t))
+            with nogil:
+                inputs_changed(r)
+            self.check_error()
+        finally:
+            self.leave()
+
     cdef int enter(self) except -1:
         if not cascade_flag_take(&self.busy):
             raise EngineStateError("engine: another thread is inside; copy the simulation to run it twice")
@@ -519,6 +582,7 @@ cdef class Engine:
             r.rankings[2 * i].epoch = r.rankings[2 * i + 1].epoch = -1
         memcpy(r.instruments, self.instruments_loaded, r.instruments_n * sizeof(instrument_t))
         memcpy(r.system, self.system_loaded, r.first_user * sizeof(wide_t))
+        memcpy(r.inputs, self.inputs_loaded, <size_t>r.instruments_n * r.inputs_n * sizeof(int64_t))
         r.deposits = r.sum_money = self.deposits_loaded
         r.taker_fees = wide_of(0)
         memset(&r.totals, 0, sizeof(r.totals))
@@ -708,6 +772,10 @@ cdef class Engine:
             made.forget_pointers()
             to.terms = <terms_t*>twin(r.terms, n, n, sizeof(terms_t))
             to.tiers = <tier_t*>twin(r.tiers, len(self.columns["tiers"]), len(self.columns["tiers"]), sizeof(tier_t))
+            to.program = <mark_step_t*>twin(r.program, r.program_n, r.program_n, sizeof(mark_step_t))
+            to.weights = <int64_t*>twin(r.weights, r.weights_n, r.weights_n, sizeof(int64_t))
+            to.inputs = <int64_t*>twin(r.inputs, n * r.inputs_n, n * r.inputs_n, sizeof(int64_t))
+            made.inputs_loaded = <int64_t*>twin(self.inputs_loaded, n * r.inputs_n, n * r.inputs_n, sizeof(int64_t))
             to.instruments = <instrument_t*>twin(r.instruments, n, n, sizeof(instrument_t))
             made.instruments_loaded = <instrument_t*>twin(self.instruments_loaded, n, n, sizeof(instrument_t))
             to.system = <wide_t*>twin(r.system, r.first_user, r.first_user, sizeof(wide_t))
@@ -768,6 +836,9 @@ cdef class Engine:
         r.terms = NULL
         r.tiers = NULL
         r.instruments = NULL
+        r.program = NULL
+        r.weights = NULL
+        r.inputs = NULL
         r.books = NULL
         r.accounts = NULL
         r.rows = NULL

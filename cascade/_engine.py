@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from . import _core
+from ._marks import Clock, Program, inputs_of, samples_of
 from ._rundata import RunData
 from ._state import EXTERNAL, SYSTEM, State
 from .instruments import RATE_ONE
 from .margin import notional_at_zero_excess, price_of_notional
+from .marks import Mark
 from .records import ORDER_DTYPE
 from .rules import VenueRules
 
@@ -40,6 +42,7 @@ class CoreEngine:
         self.rules = rules
         self.record = record
         self.audit = audit
+        self.clock = Clock(state, rules.mark) if isinstance(rules.mark, Mark) else None
         try:
             self.engine = idle.pop()
         except IndexError:
@@ -81,6 +84,9 @@ class CoreEngine:
 
     def advance_ns(self, dt: int) -> None:
         self.engine.advance_ns(dt)
+        if self.clock is not None:
+            self.clock.advance(dt, samples_of(self.clock, self.engine.samples()))
+            self.engine.set_inputs(inputs_of(self.clock, self.engine.external()))
 
     def book(self, i: int) -> _core.OrderBook:
         return self.engine.book(i)
@@ -102,6 +108,7 @@ class CoreEngine:
         twin = object.__new__(CoreEngine)
         twin.__dict__.update(self.__dict__)
         twin._idle = []
+        twin.clock = None if self.clock is None else self.clock.copy()
         twin.engine = self.engine.copy()
         return twin
 
@@ -149,10 +156,29 @@ def columns_of(state: State, rules: VenueRules) -> dict[str, Any]:
         "fund": state.fund,
         "vault": state.vault,
         "orders": orders,
+        **program_of(state, rules),
         "rules": rule_codes(rules),
         "residual": rules.stages("residual"),
         "shortfall": rules.stages("shortfall"),
         **triggers_of(state),
+    }
+
+
+def program_of(state: State, rules: VenueRules) -> dict[str, Any]:
+    """The mark's tree as the core runs it, and what it looks at to begin with; empty where it is a string."""
+    if not isinstance(rules.mark, Mark):
+        nothing = np.empty((len(state.instruments), 0), np.int64)
+        return {
+            "program": np.empty((0, 4), np.int64), "weights": np.empty(0, np.int64), "pieces": [],
+            "inputs": nothing, "externals": 0,
+        }  # fmt: skip
+    program = Program.of(rules.mark, state.external_names)
+    return {
+        "program": program.steps,
+        "weights": program.weights,
+        "pieces": program.pieces,
+        "inputs": inputs_of(Clock(state, rules.mark), state.external_1024),
+        "externals": len(state.external_names),
     }
 
 
@@ -167,6 +193,7 @@ def rule_codes(rules: VenueRules) -> dict[str, int]:
         "cancel_orders": rules.cancel_orders,
         "surplus_to_fund": rules.surplus == "fund",
         "fee_to_venue": rules.fee_to == "venue",
+        "funding_at_index": rules.funding is not None and rules.funding.price == "index",
         "capacity": 2**63 - 1 if rules.capacity is None else rules.capacity,
     }
 

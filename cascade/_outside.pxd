@@ -25,9 +25,9 @@ from cascade._book cimport (
 from cascade._match cimport match_prepare, plan_t
 from cascade._sink cimport report_cancelled, sink_next, sink_t
 from cascade._ladder cimport ASK, BID, level_t
-from cascade._ledger cimport audit_money, book_money, journal, party_of, party_t
+from cascade._ledger cimport audit_money, book_money, journal, party_of, party_t, row_find, transfer
 from cascade._liquidate cimport count_wave, wave_row
-from cascade._margin cimport magnitude
+from cascade._margin cimport magnitude, mark_value
 from cascade._run cimport (
     EVENT_CANCEL,
     EVENT_ORDER,
@@ -37,12 +37,15 @@ from cascade._run cimport (
     NO_INSTRUMENT,
     PART_CASH,
     PART_DEPTH,
+    PART_FUNDING,
     PART_GAP,
     PART_INDEX,
     PART_LEVELS,
     PART_ORDERS,
     SCRATCH_ITEM,
     STUCK,
+    VAULT,
+    WHY_FUNDING,
     context_begin,
     emit,
     instrument_t,
@@ -54,6 +57,7 @@ from cascade._trade cimport (
     PRICE_LIMIT_BITS,
     cancel_order,
     fill,
+    mark_now,
     meets_the_unknown,
     next_maker,
     shadow_update,
@@ -88,7 +92,11 @@ from cascade._types cimport (
     order_msg_t,
     report_t,
 )
-from cascade._wide cimport scaled_down, scaled_even, scaled_up, wide_add, wide_low, wide_of, within_distance
+from cascade._wide cimport money_share_even, scaled_down, scaled_even, scaled_up, wide_add, wide_low, wide_of, within_distance
+
+
+cdef enum:
+    SLOTS = 3               # a position's: both, long, short
 
 
 # One operation of a shock: shocks.OP_DTYPE.
@@ -97,7 +105,7 @@ ctypedef packed struct op_t:
     int32_t instrument
     int32_t account
     int32_t side
-    int64_t rate            # 1e-9
+    int64_t rate            # 1e-9, of funding 1e-12
     int64_t low
     int64_t high
     int64_t quantity
@@ -190,17 +198,23 @@ cdef inline int32_t lift_external(run_t* r, int i, int side, int64_t factor, int
 
 
 cdef inline void shock_gap(run_t* r, const op_t* op) noexcept nogil:
-    """Market makers re-quote: last, index, knowledge and external levels move by 1 + g; what then crosses trades."""
+    """Market makers re-quote everywhere: last, index, external prices, knowledge and external levels move by 1 + g; what then crosses
+    trades."""
     cdef int i = op.instrument
     cdef instrument_t* ins = &r.instruments[i]
     cdef int64_t factor = 1000000000 + op.rate, dropped = 0, shock, lots, top = <int64_t>1 << PRICE_LIMIT_BITS
     cdef int32_t bids, n, k, kept, first
     cdef int side
     cdef moved_t* moved
+    cdef int64_t* external
     if ins.last_ticks:
         ins.last_ticks = at_least_one(wide_low(scaled_even(ins.last_ticks, factor)))
     if ins.index_1024:
         ins.index_1024 = at_least_one(wide_low(scaled_even(ins.index_1024, factor)))
+    external = r.inputs + <int64_t>i * r.inputs_n
+    for k in range(r.externals_n):
+        if external[k] != 0:
+            external[k] = at_least_one(wide_low(scaled_even(external[k], factor)))
     ins.book_dirty = True
     bids = lift_external(r, i, BID, factor, 0, &dropped)
     n = lift_external(r, i, ASK, factor, bids, &dropped)
@@ -288,6 +302,34 @@ cdef inline void shock_orders(run_t* r, const op_t* op) noexcept nogil:
             r.shock_left = reason
 
 
+cdef inline void pay_funding(run_t* r, int i, int32_t a, int64_t lots, int64_t price, int64_t rate) noexcept nogil:
+    """One position pays notional * rate to the external account; a negative payment comes from there."""
+    cdef int64_t notional = magnitude(mark_value(&r.terms[i], lots, price))
+    cdef int64_t paid = money_share_even(notional if lots > 0 else -notional, rate, 1000000000000)
+    if paid > 0:
+        transfer(r, a, EXTERNAL, paid, WHY_FUNDING, -1, i)
+    else:
+        transfer(r, EXTERNAL, a, -paid, WHY_FUNDING, -1, i)
+
+
+cdef inline void shock_funding(run_t* r, const op_t* op) noexcept nogil:
+    """Every open position pays its notional * rate to the external account, or receives it from there."""
+    cdef const instrument_t* ins = &r.instruments[op.instrument]
+    cdef int64_t price = ins.mark
+    cdef int32_t a, k
+    cdef int slot
+    if r.rules.funding_at_index and ins.index_1024 > 0:
+        price = ins.index_1024
+    emit(r, EVENT_SHOCK, op.instrument, -1, -1, op.rate, price, 0, -1, PART_FUNDING)
+    if ins.vault_lots != 0:
+        pay_funding(r, op.instrument, VAULT, ins.vault_lots, price, op.rate)
+    for a in range(r.first_user, r.accounts_n):
+        for slot in range(SLOTS):
+            k = row_find(r, a, op.instrument, slot)
+            if k >= 0 and r.rows[k].lots != 0:
+                pay_funding(r, op.instrument, a, r.rows[k].lots, price, op.rate)
+
+
 cdef inline void apply_op(run_t* r, const op_t* op) noexcept nogil:
     """One operation of a shock."""
     cdef int i
@@ -306,12 +348,29 @@ cdef inline void apply_op(run_t* r, const op_t* op) noexcept nogil:
         shock_depth(r, op)
     elif op.part == PART_CASH:
         shock_cash(r, op)
+    elif op.part == PART_FUNDING:
+        shock_funding(r, op)
     elif op.part == PART_ORDERS:
         shock_orders(r, op)
     for i in range(r.instruments_n):
         w = wave_row(r, 0, i)
         if w != NULL:
             w.mark = r.instruments[i].shadow
+
+
+cdef inline void inputs_changed(run_t* r) noexcept nogil:
+    """Time has moved what the mark's program looks at."""
+    cdef int i
+    cdef int64_t mark
+    cdef bint moved = False
+    for i in range(r.instruments_n):
+        mark = mark_now(r, i)
+        if mark == 0 or mark == r.instruments[i].shadow:
+            continue
+        if not moved:
+            outside(r)
+            moved = True
+        shadow_update(r, i, -1)
 
 
 # -- external levels from market data --------------------------------------------------------------------------------

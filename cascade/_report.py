@@ -54,8 +54,11 @@ def report(result: Any) -> str:
         "=" * WIDTH,
         *wrap(f"{'shock':<16}{result._shock}", WIDTH, subsequent_indent=" " * 16),
         f"{'end':<16}{ENDS.get(s['status'], 'not finished')}",
-        f"{'rules':<16}mark {rules.mark}, clearing by {rules.clearing}, "
-        f"liquidation orders at {rules.order_price}",
+        *wrap(
+            f"{'rules':<16}mark {rules.mark}, clearing by {rules.clearing}, "
+            f"liquidation orders at {rules.order_price}",
+            WIDTH, subsequent_indent=" " * 16,
+        ),
     ]
     lines += [
         "-" * WIDTH,

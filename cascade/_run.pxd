@@ -61,6 +61,7 @@ cdef enum:
     WHY_SOCIALISED = 6
     WHY_SURPLUS = 7
     WHY_SWEEP = 8
+    WHY_FUNDING = 9
 
 cdef enum:
     PART_GAP = 1
@@ -69,6 +70,7 @@ cdef enum:
     PART_CASH = 5
     PART_ORDERS = 6
     PART_LEVELS = 7
+    PART_FUNDING = 9
 
 cdef enum:
     STATUS_SETTLED = 1
@@ -102,6 +104,7 @@ cdef enum:
     MARK_MID = 1
     MARK_BOOK_MEDIAN = 2
     MARK_INDEX = 3
+    MARK_TREE = 4           # run_t.program
 
 cdef enum:
     QUEUE_RATIO = 0
@@ -156,6 +159,7 @@ cdef enum:
 # VenueRules as numbers.
 ctypedef struct rules_t:
     int mark, queue, position_order, adl_rank, adl_price
+    bint funding_at_index
     bint continuous, trigger_le, size_all, bankruptcy_price, cancel_orders, surplus_to_fund, fee_to_venue
     int residual[3]
     int residual_n
@@ -181,6 +185,14 @@ ctypedef struct tier_t:
     int64_t rate            # in parts of `one`
     int64_t one             # 1e12, or less where rate and 1e12 share a factor
     int64_t amount_quanta
+
+
+# One step of the mark's program: see _marks.pxd.
+ctypedef struct mark_step_t:
+    int code
+    int inputs              # prices it takes off the stack, not counting a spare
+    int argument            # column of the inputs, or first of its weights
+    int flags
 
 
 # One instrument's changing state.
@@ -350,6 +362,14 @@ ctypedef struct run_t:
     tier_t* tiers
     # State.
     instrument_t* instruments
+    # The mark as a program, where it is a tree: [0, mark_steps) is the mark, what follows feeds its averages. Its inputs are `inputs_n`
+    # integers an instrument: `externals_n` external prices first, then averages, then the funding premium.
+    mark_step_t* program
+    int32_t program_n, mark_steps
+    int64_t* weights
+    int32_t weights_n
+    int64_t* inputs
+    int32_t inputs_n, externals_n
     book_t* books
     account_t* accounts     # by account index; only users' entries are used
     row_t* rows

@@ -43,12 +43,13 @@ TOP = (
 )
 INSTRUMENT = (
     "symbol", "tick_size", "lot_size", "contract", "multiplier", "tiers", "taker_fee", "maker_fee",
-    "liquidation_fee",
+    "liquidation_fee", "funding_interval",
     "book", "orders",
 )  # fmt: skip
 BOOK = ("bids", "asks", "file", "complete", "columns")
 FILE = ("file", "columns")
-SHOCK = ("price", "index", "depth", "cash", "orders")
+SHOCK = ("price", "index", "depth", "cash", "funding", "orders")
+PRICES = ("index", "last", "external", "funding_rate", "time_to_funding", "basis")
 RUN = ("engine", "record", "audit", "max_waves")
 TIER = ("floor", "cap", "initial_rate", "maintenance_rate", "amount")
 RULES = ("venue", *CHOICES, *STAGES, *FLAGS, *NUMBERS)
@@ -133,7 +134,7 @@ class _Reader:
             if "orders" in section:
                 self.orders(market, section["symbol"], section["orders"])
         with naming({}, self.path):
-            prices = _known(top.get("prices", {}), "prices", ("index", "last"))
+            prices = _known(top.get("prices", {}), "prices", PRICES)
             market.set_prices(**{name: _known(table, f"prices.{name}") for name, table in prices.items()})
             market.marks()
         return market

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from ._marks import loaded_value
 from ._rundata import ROW_DTYPE
 from ._state import ISOLATED, SETTLEMENT, SLOTS, State, Terms
 from .instruments import RATE_ONE
 from .margin import MARK_ONE, maintenance, solve, solve_together, value_at_mark
+from .marks import Mark
 from .tables import Table
 
 MODE_NAMES = np.array(["system", "cross", "isolated"])
@@ -181,17 +183,18 @@ def map_table(prices: Table, symbol: str) -> Table:
     return Table({"price": price[order][first], "quantity": quantity, "side": side[order][first]})
 
 
-def loaded_mark(state: State, i: int, rule: str) -> int | None:
+def loaded_mark(state: State, i: int, rule: str | Mark) -> int | None:
     """The mark of an instrument as loaded, in 1/1024 ticks."""
-    bids, asks = state.orders[i].prices(1), state.orders[i].prices(-1)
+    if isinstance(rule, Mark):
+        return loaded_value(state, i, rule)
     last, index = int(state.last[i]), int(state.index_1024[i])
     if rule == "last":
         return last * 1024 or None
     if rule == "index":
         return index or None
-    if not (bids.size and asks.size):
+    bid, ask = state.best[i]
+    if bid is None or ask is None:
         return None
-    bid, ask = int(bids.max()), int(asks.min())
     if rule == "mid":
         return (bid + ask) * 512
     return sorted((bid, ask, last))[1] * 1024 if last else None

@@ -14,6 +14,7 @@ import numpy as np
 from ._badrows import show
 from .errors import InputError, RangeError
 from .instruments import PRICE_LIMIT, RATE_ONE, Instrument, decimal_text
+from .marks import Mark, uses_derived
 
 LINEAR, INVERSE = 0, 1
 EXTERNAL, FUND, FEES, DUST, DEFICIT, VAULT = range(6)
@@ -111,6 +112,11 @@ def terms_of(instrument: Instrument, quantum: Fraction) -> Terms:
     )
 
 
+def lowest_price(rules: Any) -> float:
+    """The lowest price, in ticks, that a position may be valued at: trees know prices below one tick."""
+    return 1 / 1024 if isinstance(rules.mark, Mark) else 1.0
+
+
 @dataclass(frozen=True)
 class Orders:
     """Resting orders of one instrument, in the order in which they were loaded: columns of equal length."""
@@ -152,6 +158,18 @@ class State:
     """int64 ticks per instrument, 0 where none"""
     index_1024: np.ndarray
     """int64 1/1024 ticks per instrument, 0 where none"""
+    external_names: tuple[str, ...]
+    """names of the external prices that were fed, sorted"""
+    external_1024: np.ndarray
+    """int64 1/1024 ticks per instrument and name, 0 where none"""
+    basis_1024: np.ndarray
+    """int64 1/1024 ticks per instrument: average of mid - index so far, NO_BASIS where there is none"""
+    funding_rate: np.ndarray
+    """int64 per instrument, 1e-12"""
+    funding_left_ns: np.ndarray
+    """int64 nanoseconds to the next funding, at most the interval"""
+    funding_interval_ns: np.ndarray
+    """int64"""
     orders: tuple[Orders, ...]
     known_bid: np.ndarray
     """int64 ticks: sells find known liquidity down to here; KNOWN_TO_ZERO for a complete book"""
@@ -180,6 +198,15 @@ class State:
     def terms(self) -> tuple[Terms, ...]:
         return tuple(terms_of(i, self.quantum) for i in self.instruments)
 
+    @cached_property
+    def best(self) -> list[tuple[int | None, int | None]]:
+        """Best bid and ask per instrument in ticks, None where a side is empty."""
+        sides = [(orders.prices(1), orders.prices(-1)) for orders in self.orders]
+        return [
+            (int(bids.max()) if bids.size else None, int(asks.min()) if asks.size else None)
+            for bids, asks in sides
+        ]
+
     def resting_orders(self, i: int) -> Iterator[tuple[int, int, int, int, int, bool]]:
         """(id, side, price, lots, owner, external) of every order, oldest first."""
         for order_id, side, price, lots, owner in zip(
@@ -196,7 +223,7 @@ class State:
         prices below PRICE_LIMIT.
         `name` gives the name of an account, for the message.
         """
-        reach = self.price_reach(ops)
+        reach = self.price_reach(ops, rules)
         for i, (traded, held) in enumerate(self._lots):
             ordered = ops["quantity"][(ops["part"] == 6) & (ops["instrument"] == i)]
             wanted = float(np.abs(ordered.astype(np.float64)).sum())
@@ -215,6 +242,8 @@ class State:
             raise RangeError("market: fund or vault does not fit")
         cash = ops[ops["part"] == 5]
         deposits = np.abs(cash["quantity"].astype(np.float64))
+        # A payment of funding is at most this part of what a position can be worth.
+        paid = 1 + float(np.abs(ops["rate"][ops["part"] == 9].astype(np.float64)).sum()) / RATE_ONE
         with_vault = "vault" in rules.residual  # it may end up with every position
         # Nearly always there is room to spare, known without looking at every account again.
         largest, whole, wide = self._spare_exposure
@@ -222,9 +251,10 @@ class State:
             low >= wide_low and high <= wide_high
             for (low, high), (wide_low, wide_high) in zip(reach, wide, strict=True)
         )
-        if inside and (whole if with_vault else largest) + self.vault + deposits.sum() < ACCOUNT_LIMIT:
+        room = paid * (whole if with_vault else largest) + self.vault + deposits.sum()
+        if inside and room < ACCOUNT_LIMIT:
             return
-        exposure = self._exposure(reach)
+        exposure = paid * self._exposure(reach)
         np.add.at(exposure, cash["account"], deposits)
         if with_vault:
             exposure[VAULT] += exposure.sum() + self.vault
@@ -274,26 +304,32 @@ class State:
         """Per instrument the lowest and highest price loaded, in ticks."""
         reach = []
         for i, orders in enumerate(self.orders):
-            points = [p for p in (float(self.last[i]), float(self.index_1024[i]) / 1024) if p > 0]
+            points = [float(self.last[i]), float(self.index_1024[i]) / 1024]
+            points += [float(p) / 1024 for p in self.external_1024[i]]
+            points = [p for p in points if p > 0]
             if orders.price.size:
                 points += [float(orders.price.min()), float(orders.price.max())]
             reach.append((min(points, default=1.0), max(points, default=1.0)))
         return reach
 
-    def price_reach(self, ops: np.ndarray) -> list[tuple[float, float]]:
+    def price_reach(self, ops: np.ndarray, rules: Any) -> list[tuple[float, float]]:
         """Per instrument the lowest and highest price, in ticks, that anything can be valued or traded at."""
         reach = []
         moves = ops[(ops["part"] == 1) | (ops["part"] == 2)]
+        # Prices derived from the index stay from half to twice it.
+        beyond = 2 if isinstance(rules.mark, Mark) and uses_derived(rules.mark) else 1
+        lowest = lowest_price(rules)
         for i, (low, high) in enumerate(self._loaded_reach):
             factors = 1 + moves["rate"][moves["instrument"] == i] / 1e9
             low *= float(np.prod(np.minimum(factors, 1.0)))
             high *= float(np.prod(np.maximum(factors, 1.0)))
+            low, high = low / beyond, high * beyond
             if high + 1 >= PRICE_LIMIT:
                 raise RangeError(
                     f"market[{self.instruments[i].symbol!r}]: "
                     f"prices, with the shock, reach {high:.3g} ticks: must stay below 2**53"
                 )
-            reach.append((max(1.0, low - 1), high + 1))
+            reach.append((max(lowest, low - 1), high + 1))
         return reach
 
     def worst_value_of_a_lot(self, i: int, reach: tuple[float, float]) -> float:

@@ -17,6 +17,7 @@ from cascade._book cimport (
 from cascade._ladder cimport ASK, BID
 from cascade._ledger cimport charge, party_of, party_t, trade
 from cascade._margin cimport trade_value
+from cascade._marks cimport mark_value_of
 from cascade._run cimport (
     EVENT_CANCEL,
     EVENT_FILL,
@@ -25,6 +26,7 @@ from cascade._run cimport (
     MARK_INDEX,
     MARK_LAST,
     MARK_MID,
+    MARK_TREE,
     MODE_ISOLATED,
     emit,
     instrument_t,
@@ -55,6 +57,8 @@ cdef inline int64_t mark_now(const run_t* r, int i) noexcept nogil:
         return ins.last_ticks * 1024
     if r.rules.mark == MARK_INDEX:
         return ins.index_1024
+    if r.rules.mark == MARK_TREE:
+        return mark_value_of(r, i, 0, r.mark_steps)
     if not (book_has(book, BID) and book_has(book, ASK)):
         return 0
     bid = book_best(book, BID)

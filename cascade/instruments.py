@@ -22,6 +22,7 @@ PRICE_LIMIT = 2**53
 """Prices in a market are below this many ticks."""
 _TOO_LONG = 10**LONGEST
 _WIDE = Context(prec=40)  # messages and reprs must not depend on the caller's decimal context
+HOUR_NS = 3600 * 10**9
 NEAR_WHOLE = Fraction(1, 10**6)
 """A float counts as a whole number of ticks (lots) within this many ticks."""
 
@@ -162,6 +163,8 @@ class Instrument:
         Fractions of notional; negative is a rebate.
     liquidation_fee : number
         Fraction of the notional that a liquidation closes, taken from what equity is left.
+    funding_interval : number
+        Hours between two fundings.
 
     Raises
     ------
@@ -177,8 +180,8 @@ class Instrument:
     """
 
     __slots__ = (
-        "contract", "liquidation_fee", "lot_size", "maker_fee", "multiplier", "symbol", "taker_fee",
-        "tick_size", "tiers",
+        "contract", "funding_interval", "liquidation_fee", "lot_size", "maker_fee", "multiplier", "symbol",
+        "taker_fee", "tick_size", "tiers",
     )  # fmt: skip
 
     symbol: str
@@ -190,11 +193,12 @@ class Instrument:
     taker_fee: Fraction
     maker_fee: Fraction
     liquidation_fee: Fraction
+    funding_interval: Fraction
 
     def __init__(
         self, symbol: str, *, tick_size: Any, lot_size: Any, contract: str = "linear", multiplier: Any = 1,
         tiers: Any = None,
-        taker_fee: Any = 0, maker_fee: Any = 0, liquidation_fee: Any = 0,
+        taker_fee: Any = 0, maker_fee: Any = 0, liquidation_fee: Any = 0, funding_interval: Any = 8,
     ) -> None:  # fmt: skip
         if not isinstance(symbol, str):
             raise InputTypeError(f"instrument.symbol = {symbol!r}: must be a string")
@@ -215,6 +219,7 @@ class Instrument:
             "taker_fee": rate(taker_fee, f"{name}.taker_fee"),
             "maker_fee": rate(maker_fee, f"{name}.maker_fee"),
             "liquidation_fee": rate(liquidation_fee, f"{name}.liquidation_fee", 0),
+            "funding_interval": _hours(funding_interval, f"{name}.funding_interval"),
         }
         for field, value in fields.items():
             object.__setattr__(self, field, value)
@@ -245,6 +250,8 @@ class Instrument:
         for field in ("taker_fee", "maker_fee", "liquidation_fee"):
             if getattr(self, field):
                 parts.append(f"{field}={decimal_text(getattr(self, field))}")
+        if self.funding_interval != 8:
+            parts.append(f"funding_interval={decimal_text(self.funding_interval)}")
         return f"Instrument({', '.join(parts)})"
 
     # -- units -----------------------------------------------------------------------------------------------
@@ -286,6 +293,14 @@ class Instrument:
                 f"instrument[{self.symbol!r}]: {what} = {show(values)}: the number of {unit}s must fit int64"
             )
         return whole
+
+
+def _hours(value: Any, what: str) -> Fraction:
+    """A funding interval: at least a nanosecond, at most a leap year."""
+    number = positive(value, what)
+    if not number * HOUR_NS >= 1 or number > 24 * 366:
+        raise InputError(f"{what} = {show(value)}: must be from a nanosecond to {24 * 366} hours")
+    return number
 
 
 def _rebuild(fields: dict[str, Any]) -> Instrument:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 from . import _load
 from ._badrows import show
 from ._engine import CoreEngine
+from ._marks import NO_BASIS
 from ._rundata import ROW_DTYPE
 from ._standing import Standing, accounts_table, loaded_mark, map_table
 from ._state import (
@@ -31,7 +32,8 @@ from ._state import (
 )
 from .criticality import Criticality, criticality_of
 from .errors import InputError, InputTypeError, RangeError
-from .instruments import PRICE_LIMIT, Instrument, decimal_text, exact
+from .instruments import HOUR_NS, PRICE_LIMIT, RATE_ONE, Instrument, decimal_text, exact, rate
+from .marks import check_name
 from .records import FORMAT_VERSION
 from .reference.adapter import ReferenceEngine
 from .reference.engine import Engine
@@ -103,6 +105,13 @@ class Market:
         self._index_1024 = np.zeros(n, np.int64)
         self._last_given = np.zeros(n, bool)
         self._index_given = np.zeros(n, bool)
+        # What only mark trees look at: {name: 1/1024 ticks}, basis (None: not given), 1e-12, nanoseconds.
+        self._external: list[dict[str, int]] = [{} for _ in range(n)]
+        self._basis: list[int | None] = [None] * n
+        self._funding_rate = np.zeros(n, np.int64)
+        intervals = [round(i.funding_interval * HOUR_NS) for i in self.instruments]
+        self._interval_ns = np.array(intervals, np.int64)
+        self._left_ns = self._interval_ns.copy()
         self._orders = [Orders.empty() for _ in range(n)]
         self._complete: list[bool | None] = [None] * n  # None: no load_book yet
         self._mode = np.full(SETTLEMENT + n, SYSTEM, np.uint8)
@@ -370,38 +379,100 @@ class Market:
         self._rows = np.concatenate([self._rows, rows])
 
     def set_prices(
-        self, *, index: Mapping[str, Any] | None = None, last: Mapping[str, Any] | None = None
-    ) -> None:
-        """Override index prices (any positive number) and last prices (whole ticks); by default both come
-        from the mid.
+        self, *, index: Mapping[str, Any] | None = None, last: Mapping[str, Any] | None = None,
+        external: Mapping[str, Mapping[str, Any]] | None = None,
+        funding_rate: Mapping[str, Any] | None = None, time_to_funding: Mapping[str, Any] | None = None,
+        basis: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        """Override index prices (any positive number) and last prices (whole ticks), by default both from the
+        mid; and feed what only mark trees look at (`cs.marks`). What is not named stays as it is.
 
         Parameters
         ----------
         index, last : {symbol: price}
+        external : {symbol: {name: price or None}}
+            Prices of other venues; None takes one off.
+        funding_rate : {symbol: rate}
+            Of one interval, in [-1, 1]; 0 until given.
+        time_to_funding : {symbol: hours}
+            From 0 to the instrument's `funding_interval`, which it is until given.
+        basis : {symbol: price difference or None}
+            Average of (mid - index) so far, with which every average of a basis starts; by default the
+            present one. None: there is none yet, and it begins with the first time that passes.
         """
-        new_index, new_last = {}, {}
-        for name, given in (("index", index), ("last", last)):
-            if given is not None and not isinstance(given, Mapping):
-                raise InputTypeError(f"prices.{name} = {show(given)}: must map symbols to prices")
-        for symbol, price in dict(index or {}).items():
-            i = self.instrument_index(symbol, "prices.index")
-            if i in new_index:
-                raise InputError(f"prices.index = {show(symbol)}: must not name an instrument twice")
-            what = f"prices.index[{self.instruments[i].symbol!r}]"
+        new: dict[str, dict[int, Any]] = {"index": {}, "last": {}, "funding_rate": {}, "time_to_funding": {}}
+        for i, price, what in self._given("index", index):
             value = round(_positive_price(price, what) / self.instruments[i].tick_size * 1024)
-            new_index[i] = _in_domain(value, 1024, price, what)
-        for symbol, price in dict(last or {}).items():
-            i = self.instrument_index(symbol, "prices.last")
-            if i in new_last:
-                raise InputError(f"prices.last = {show(symbol)}: must not name an instrument twice")
-            what = f"prices.last[{self.instruments[i].symbol!r}]"
+            new["index"][i] = _in_domain(value, 1024, price, what)
+        for i, price, what in self._given("last", last):
             _positive_price(price, what)
-            new_last[i] = _in_domain(self.instruments[i].to_ticks(price), 1, price, what)
-        for i, value in new_index.items():
+            new["last"][i] = _in_domain(self.instruments[i].to_ticks(price), 1, price, what)
+        new_external = self._given_external(external)
+        for i, value, what in self._given("funding_rate", funding_rate):
+            new["funding_rate"][i] = int(rate(value, what) * RATE_ONE)
+        for i, hours, what in self._given("time_to_funding", time_to_funding):
+            longest = self.instruments[i].funding_interval
+            if not 0 <= exact(hours, what) <= longest:
+                raise InputError(
+                    f"{what} = {show(hours)}: must be from 0 to the funding interval, "
+                    f"{float(longest):g} hours"
+                )
+            new["time_to_funding"][i] = round(exact(hours, what) * HOUR_NS)
+        new_basis: dict[int, int] = {}
+        for i, value, what in self._given("basis", basis):
+            if value is None:
+                new_basis[i] = NO_BASIS
+                continue
+            new_basis[i] = round(exact(value, what) / self.instruments[i].tick_size * 1024)
+            if abs(new_basis[i]) >= 2**62:
+                raise RangeError(f"{what} = {show(value)}: must be within 2**52 ticks")
+        for name in (
+            "_last", "_last_given", "_index_1024", "_index_given", "_external", "_basis", "_funding_rate",
+            "_left_ns",
+        ):  # fmt: skip
+            setattr(self, name, getattr(self, name).copy())  # a copy of the market shares the old ones
+        for i, value in new["index"].items():
             self._index_1024[i], self._index_given[i] = value, True
-        for i, value in new_last.items():
+        for i, value in new["last"].items():
             self._last[i], self._last_given[i] = value, True
+        for i, prices in new_external.items():
+            self._external[i] = prices
+        for i, value in new["funding_rate"].items():
+            self._funding_rate[i] = value
+        for i, value in new["time_to_funding"].items():
+            self._left_ns[i] = value
+        for i, average in new_basis.items():
+            self._basis[i] = average
         self._changed()
+
+    def _given(self, name: str, given: Any) -> Iterator[tuple[int, Any, str]]:
+        """(instrument, value, place for messages) of what `set_prices` was given under a name."""
+        if given is not None and not isinstance(given, Mapping):
+            raise InputTypeError(f"prices.{name} = {show(given)}: must map symbols to prices")
+        seen = set()
+        for symbol, value in dict(given or {}).items():
+            i = self.instrument_index(symbol, f"prices.{name}")
+            if i in seen:
+                raise InputError(f"prices.{name} = {show(symbol)}: must not name an instrument twice")
+            seen.add(i)
+            yield i, value, f"prices.{name}[{self.instruments[i].symbol!r}]"
+
+    def _given_external(self, external: Any) -> dict[int, dict[str, int]]:
+        """The external prices of the instruments that were given some, with those that they had."""
+        found = {}
+        for i, prices, what in self._given("external", external):
+            if not isinstance(prices, Mapping):
+                raise InputTypeError(f"{what} = {show(prices)}: must map names to prices")
+            found[i] = dict(self._external[i])
+            for name, price in prices.items():
+                check_name(name, f"{what}: name")
+                place = f"{what}[{name!r}]"
+                if price is None:
+                    found[i].pop(name, None)
+                    continue
+                value = round(_positive_price(price, place) / self.instruments[i].tick_size * 1024)
+                found[i][name] = _in_domain(value, 1024, price, place)
+        return found
 
     def _changed(self) -> None:
         self._compiled = None
@@ -420,6 +491,8 @@ class Market:
         last, index = self._last.copy(), self._index_1024.copy()
         known_bid, known_ask = np.zeros(n, np.int64), np.zeros(n, np.int64)
         owners = []
+        basis = np.full(n, NO_BASIS, np.int64)
+        names = tuple(sorted({name for prices in self._external for name in prices}))
         for i, orders in enumerate(self._orders):
             bids, asks = orders.prices(1), orders.prices(-1)
             if bids.size and asks.size:
@@ -428,6 +501,10 @@ class Market:
                     last[i] = round(Fraction(twice_mid, 2))
                 if not self._index_given[i]:
                     index[i] = twice_mid * 512
+                basis[i] = twice_mid * 512 - index[i]
+            given = self._basis[i]
+            if given is not None:
+                basis[i] = given
             if self._complete[i]:
                 known_bid[i], known_ask[i] = KNOWN_TO_ZERO, KNOWN_TO_INFINITY
             else:
@@ -455,6 +532,14 @@ class Market:
             vault=self._vault,
             last=last,
             index_1024=index,
+            external_names=names,
+            external_1024=np.array(
+                [[prices.get(name, 0) for name in names] for prices in self._external], np.int64
+            ).reshape(n, len(names)),
+            basis_1024=basis,
+            funding_rate=self._funding_rate.copy(),
+            funding_left_ns=self._left_ns.copy(),
+            funding_interval_ns=self._interval_ns,
             orders=tuple(self._orders),
             known_bid=known_bid,
             known_ask=known_ask,
@@ -480,6 +565,8 @@ class Market:
         h.update(repr(self.rules).encode())
         for given, prices in ((self._last_given, self._last), (self._index_given, self._index_1024)):
             h.update(given.tobytes() + prices.tobytes())
+        h.update(repr(([sorted(prices.items()) for prices in self._external], self._basis)).encode())
+        h.update(self._funding_rate.tobytes() + self._left_ns.tobytes())
         for orders in self._orders:
             for column in orders.columns():
                 h.update(column.size.to_bytes(8, "little") + column.tobytes())
@@ -664,6 +751,11 @@ class Market:
         """Marks per instrument in 1/1024 ticks, before any shock. Raises InputError for an instrument without
         one."""
         return self._marks(self.state(), as_rules(rules, self.rules))
+
+    def mark(self, instrument: str, rules: VenueRules | Venue | None = None) -> float:
+        """The mark of one instrument before any shock. Raises as `marks`."""
+        i = self.instrument_index(instrument)
+        return float(self.marks(rules)[i] * self.instruments[i].tick_size / 1024)
 
     def _marks(self, state: State, chosen: VenueRules) -> list[int]:
         marks = []

@@ -157,6 +157,8 @@ class Why(IntEnum):
     """what a liquidated account left, taken by the fund"""
     SWEEP = 8
     """a flat isolated account's balance goes to its owner"""
+    FUNDING = 9
+    """between a position and the external account; longs pay a positive rate"""
 
 
 class LiquidationStatus(IntEnum):
@@ -184,6 +186,7 @@ class ShockPart(IntEnum):
     LEVELS = 7
     """external levels set by `Simulation.set_levels`"""
     TIME = 8
+    FUNDING = 9
 
 
 class OrderFlags(IntFlag):

@@ -13,7 +13,9 @@ import numpy as np
 
 from ._badrows import show
 from .errors import InputError, InputTypeError, RangeError
+from .funding import Funding
 from .instruments import exact
+from .marks import Mark, check_mark
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "mark": ("last", "mid", "book_median", "index"),
@@ -63,8 +65,9 @@ class VenueRules:
 
     Parameters
     ----------
-    mark : {"last", "mid", "book_median", "index"}
-        What positions are valued at: last trade, mid of the book, median of bid, ask and last, or the index.
+    mark : {"last", "mid", "book_median", "index"} or a tree of cs.marks
+        What positions are valued at: last trade, mid of the book, median of bid, ask and last, or the index;
+        or whatever a tree of `cs.marks` says.
     clearing : {"wave", "continuous"}
         "wave": marks are frozen until everybody found unhealthy has had a turn. "continuous": marks and
         margins are looked at after every turn.
@@ -97,6 +100,9 @@ class VenueRules:
         Price of auto-deleveraging.
     capacity : int or None
         Turns a step; None for no limit.
+    funding : Funding or None
+        How a premium becomes a funding rate (`cs.Funding`), and at which price a shock's funding is paid;
+        None: at the mark.
 
     Raises
     ------
@@ -111,7 +117,7 @@ class VenueRules:
     'all'
     """
 
-    mark: str = "last"
+    mark: str | Mark = "last"
     clearing: str = "wave"
     trigger: str = "lt"
     queue: str = "ratio"
@@ -126,12 +132,19 @@ class VenueRules:
     adl_rank: str = "bitmex"
     adl_price: str = "bankruptcy"
     capacity: int | None = None
+    funding: Funding | None = None
 
     def __post_init__(self) -> None:
         for field, choices in CHOICES.items():
             value = getattr(self, field)
+            if field == "mark" and isinstance(value, Mark):
+                check_mark(value, "rules.mark")
+                continue
             if not isinstance(value, str):
-                raise InputTypeError(f"rules.{field} = {show(value)}: must be one of {', '.join(choices)}")
+                tree = ", or a mark of cs.marks" if field == "mark" else ""
+                raise InputTypeError(
+                    f"rules.{field} = {show(value)}: must be one of {', '.join(choices)}{tree}"
+                )
             if value not in choices:
                 raise InputError(f"rules.{field} = {value!r}: must be one of {', '.join(choices)}")
         for field, stages in STAGES.items():
@@ -153,14 +166,17 @@ class VenueRules:
             object.__setattr__(self, field, bool(value))
         for field, number in NUMBERS.items():
             object.__setattr__(self, field, _checked(field, getattr(self, field), number))
+        if self.funding is not None and not isinstance(self.funding, Funding):
+            raise InputTypeError(f"rules.funding = {show(self.funding)}: must be a cs.Funding or None")
 
     def replace(self, **changes: Any) -> VenueRules:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
     def code(self, field: str) -> int:
-        """The engines' code of a field."""
-        return CHOICES[field].index(getattr(self, field))
+        """The engines' code of a field; that of a mark tree is the one after the last."""
+        value = getattr(self, field)
+        return len(CHOICES[field]) if isinstance(value, Mark) else CHOICES[field].index(value)
 
     def exact(self, field: str) -> Fraction | None:
         """A numeric field as the rational number that it was written as; None stays None."""

@@ -9,7 +9,8 @@ import numpy as np
 
 from ._badrows import show
 from .errors import InputError, InputTypeError, RangeError
-from .instruments import exact
+from .instruments import RATE_ONE as FUNDING_ONE
+from .instruments import exact, rate
 from .records import ShockPart, Side
 
 RATE_ONE = 10**9
@@ -32,14 +33,15 @@ _EVERYWHERE = 2**62
 class Shock:
     """What happens to the market at one instant, before anybody is liquidated.
 
-    Within one shock the parts happen in this order: price, index, depth, cash, orders. `a + b` is all of a,
-    then all of b.
+    Within one shock the parts happen in this order: price, index, depth, cash, funding, orders. `a + b` is
+    all of a, then all of b.
 
     Parameters
     ----------
     price : number or {symbol: number}
-        Relative gap: last, index and the external orders' prices move by 1 + g (bids round down to a tick,
-        asks up), as if market makers had re-quoted. A plain number moves every instrument.
+        Relative gap: last, index, external prices and the external orders' prices move by 1 + g (bids round
+        down to a tick, asks up), as if market makers had re-quoted everywhere. A plain number moves every
+        instrument.
     index : number or {symbol: number}
         Relative move of the index alone.
     depth : number or {symbol: number or rows}
@@ -49,6 +51,9 @@ class Shock:
         Deposits (positive) and withdrawals (negative), in the settlement currency.
     orders : {symbol: number}
         Signed quantities of market orders by the external account.
+    funding : number or {symbol: number}
+        Funding rates in [-1, 1], of 1e-12: every open position pays (where long) or receives notional * rate,
+        the external account being the other side. The price is the rules' (`Funding.price`).
 
     Raises
     ------
@@ -68,13 +73,17 @@ class Shock:
 
     def __init__(
         self, price: Any = None, *, index: Any = None, depth: Any = None, cash: Mapping | None = None,
-        orders: Mapping | None = None,
+        orders: Mapping | None = None, funding: Any = None,
     ) -> None:  # fmt: skip
         part = {
             "price": _moves(price, "shock.price", -1, open_below=True),
             "index": _moves(index, "shock.index", -1, open_below=True),
             "depth": _depths(depth),
             "cash": _amounts(cash, "shock.cash"),
+            "funding": {
+                k: int(rate(v, _place("shock.funding", k)) * FUNDING_ONE)
+                for k, v in _keyed(funding, "shock.funding").items()
+            },
             "orders": _amounts(orders, "shock.orders"),
         }
         self._parts: tuple[dict[str, dict], ...] = (part,)
@@ -184,6 +193,9 @@ class Shock:
                             f"shock.cash[{name!r}] = {show(amount)}: must be below 2**60 cash quanta"
                         )
                     ops.append((ShockPart.CASH, -1, owner, 0, 0, 0, 0, quanta))
+            for i, funding in _by_instrument(part["funding"], market, "shock.funding"):
+                if funding:
+                    ops.append((ShockPart.FUNDING, i, -1, 0, funding, 0, 0, 0))
             for i, size in _by_instrument(part["orders"], market, "shock.orders"):
                 lots = market.instruments[i].to_lots(size)
                 if abs(lots) >= 2**61:
@@ -315,6 +327,8 @@ def _readable(name: str, values: dict) -> str:
     def one(value: Any) -> Any:
         if name in ("cash", "orders"):
             return value
+        if name == "funding":
+            return value / FUNDING_ONE
         if isinstance(value, list):
             if len(value) == 1 and value[0][:3] == (0, 0, _EVERYWHERE):
                 return value[0][3] / RATE_ONE
@@ -352,6 +366,9 @@ def _in_words(name: str, values: dict) -> str:
         if name in ("price", "index"):
             plural = {"price": "prices", "index": "indices"}[name]
             texts.append(f"{f'all {plural}' if key is None else f'{key} {name}'} {percent(value)}")
+        elif name == "funding":
+            whose = "all funding" if key is None else f"{key} funding"
+            texts.append(f"{whose} {value / FUNDING_ONE * 100:+.6g}%")
         elif name == "depth":
             texts.append(f"{'depth of all books' if key is None else f'{key} depth'} {factor(value)}")
         elif name == "orders":

@@ -50,7 +50,7 @@ class Simulation:
         self._names = names
         self._state = state
         self._ops = ops
-        self._bounds = Bounds(state, ops)
+        self._bounds = Bounds(state, ops, engine.rules)
         self._busy = _Busy()
 
     # -- driving ---------------------------------------------------------------------------------------------
@@ -131,7 +131,11 @@ class Simulation:
             self._bounds = bounds
 
     def advance_ns(self, dt: int) -> int:
-        """Let `dt` >= 0 nanoseconds pass; the new time."""
+        """Let `dt` >= 0 nanoseconds pass; the new time.
+
+        Averages of a mark tree move: what holds now has held for dt. The way to the next funding becomes
+        shorter, and when it ends a new interval begins; payments are made by `Shock(funding=)` alone.
+        """
         with self._busy:
             self._engine.advance_ns(exact_int(dt, "dt", 0, LAST_TIME - self._engine.time_ns))
             return self._engine.time_ns

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 import cascade as cs
+from cascade import marks
 from cascade.rules import CHOICES, STAGES
 
 TICKS, LOTS = (1, 0.5), (1, 2)
@@ -76,6 +77,21 @@ def spec(seed: int) -> dict[str, Any]:
     run: dict[str, Any] = {}
     if rng.random() < 0.1:
         run["max_waves"] = rng.randint(0, 4)
+    shocks = _shocks(rng, mids, accounts, worth, risk)
+    # What marks and funding need has numbers of its own: a seed's market stays as it was without them.
+    own = random.Random(f"marks {seed}")
+    feeds = [_feed(own, mid, risk) for mid in mids]
+    if own.random() < 0.35:
+        sure = sided and all(feed.get("basis", 0) is not None for feed in feeds)
+        rules["mark"] = _tree(own, sure)
+    if own.random() < 0.4:
+        rules["funding"] = cs.Funding(price=own.choice(("mark", "index")))
+    for instrument in instruments:
+        instrument["funding_interval"] = own.choice((1, 8, 8))
+    if own.random() < 0.25:
+        symbol, rate = f"I{own.randrange(n)}", round(own.uniform(-1, 1) * own.choice((1, risk, 0.001)), 6)
+        own.choice(shocks or [{}])["funding"] = {symbol: rate}
+        shocks = shocks or [{"funding": {symbol: rate}}]
     return {
         "instruments": instruments,
         "quantum": rng.choice((None if scale < 1_000 else 0.0001, 0.5, 0.1, 0.01)),
@@ -87,7 +103,8 @@ def spec(seed: int) -> dict[str, Any]:
         "fund": round(rng.choice((0, 0.3, 1, 5, 1e4)) * max(worth) * rng.random() * 4, 2),
         "vault": round(rng.choice((0, 0, 0.3, 3, 1e4)) * max(worth) * rng.random() * 4, 2),
         "rules": rules,
-        "shock": _shocks(rng, mids, accounts, worth, risk),
+        "feeds": feeds,
+        "shock": shocks,
         "run": run,
     }
 
@@ -195,6 +212,54 @@ def _shocks(rng, mids, accounts, worth, risk) -> list[dict[str, Any]]:
     return shocks
 
 
+def _feed(rng, mid: int, risk: float) -> dict[str, Any]:
+    """What `Market.set_prices` takes besides index and last: prices in ticks, times in hours."""
+    feed: dict[str, Any] = {
+        "external": {
+            name: max(0.01, round(mid * (1 + rng.uniform(-1, 1) * risk * 0.3), 3))
+            for name in ("a", "b")
+            if rng.random() < 0.7
+        }
+    }
+    if rng.random() < 0.7:
+        feed["funding_rate"] = round(rng.uniform(-1, 1) * rng.choice((1, 0.05, 0.001)), 8)
+        feed["time_to_funding"] = round(rng.uniform(0, 1), 3)
+    if rng.random() < 0.4:
+        feed["basis"] = rng.choice((None, round(rng.uniform(-1, 1) * mid * risk * rng.choice((0.2, 5)), 3)))
+    return feed
+
+
+def _tree(rng, sure: bool) -> marks.Mark:
+    """A mark of everything there is; where a book may be empty, one that exists without it."""
+    tree = _part(rng, 3)
+    while len(list(marks.nodes(tree))) > marks.MOST_NODES - 2:
+        tree = _part(rng, 3)
+    if sure and rng.random() < 0.5 and not any(isinstance(x, marks.External) for x in marks.nodes(tree)):
+        return tree
+    return marks.median(tree, marks.index(), missing="drop")
+
+
+def _part(rng, depth: int) -> marks.Mark:
+    kind = rng.random() if depth else 0
+    if kind < 0.45:
+        seconds = rng.choice((0.5, 30, 150))
+        return rng.choice(
+            (
+                marks.last(), marks.last(), marks.bid(), marks.ask(), marks.mid(), marks.index(),
+                marks.funded_index(), marks.external("a"), marks.external(rng.choice("bc")),
+                marks.index_plus_basis(seconds), marks.index_plus_basis(seconds, average="exponential"),
+            )
+        )  # fmt: skip
+    missing = rng.choice(("keep", "drop"))
+    if kind < 0.55:
+        return marks.ema(_part(rng, depth - 1), rng.choice((1, 30)))
+    parts = [_part(rng, depth - 1) for _ in range(rng.choice((1, 2, 3, 3, 3, 4, 5)))]
+    if kind < 0.75:
+        return marks.weighted_median(*((x, rng.choice((1, 1, 2, 0.5, 3))) for x in parts), missing=missing)
+    spare = _part(rng, depth - 1) if missing == "drop" and len(parts) == 3 and rng.random() < 0.7 else None
+    return marks.median(*parts, missing=missing, spare=spare)
+
+
 def build(s: dict[str, Any]) -> tuple[cs.Market, cs.Shock, dict[str, Any]]:
     """The market, shock and run arguments of a `spec`."""
     instruments = [cs.Instrument(**x) for x in s["instruments"]]
@@ -239,6 +304,14 @@ def build(s: dict[str, Any]) -> tuple[cs.Market, cs.Shock, dict[str, Any]]:
         index={symbols[i]: index * ticks[i] for i, (index, _) in enumerate(s["prices"])},
         last={symbols[i]: last * ticks[i] for i, (_, last) in enumerate(s["prices"])},
     )
+    for symbol, tick, feed in zip(symbols, ticks, s["feeds"], strict=False):
+        scaled = {
+            "external": {name: price * tick for name, price in feed["external"].items()},
+            **{name: feed[name] for name in ("funding_rate", "time_to_funding") if name in feed},
+        }
+        if "basis" in feed:
+            scaled["basis"] = None if feed["basis"] is None else feed["basis"] * tick
+        market.set_prices(**{name: {symbol: value} for name, value in scaled.items()})
     shock = cs.Shock()
     for part in s["shock"]:
         part = dict(part)

@@ -79,7 +79,7 @@ def variants(seed):
     rules = run["rules"]
     other_shock = cs.Shock(price=-0.07) + cs.Shock(orders={"I0": -12}) + cs.Shock(depth=0.4)
     other_rules = random_markets.make(seed + 1)[2]["rules"]
-    if other_rules.mark in ("mid", "book_median"):
+    if other_rules.mark not in ("last", "index"):
         other_rules = other_rules.replace(mark="last")
     return market, [
         (shock, {"rules": rules}),

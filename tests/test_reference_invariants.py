@@ -7,6 +7,7 @@ Numbers in names are those of the invariants in the project's list.
 
 from __future__ import annotations
 
+import statistics
 from collections import defaultdict
 from fractions import Fraction
 
@@ -15,6 +16,7 @@ import pytest
 import random_markets
 
 import cascade as cs
+from cascade import marks
 from cascade.records import EventKind, LiquidationStatus, Reason, ShockPart, Why
 
 EXTERNAL, FUND, FEES, DUST, DEFICIT, VAULT, SETTLEMENT = range(7)
@@ -83,6 +85,12 @@ class Replay:
         for i in range(n):
             for _, side, price, lots, owner, _ in s.resting_orders(i):
                 self.rest(i, side, price, lots, owner)
+        self.external = [
+            {name: int(p) for name, p in zip(s.external_names, row, strict=True) if p}
+            for row in s.external_1024
+        ]
+        self.averages = {}
+        self.shadow = [0] * n
         self.shadow = [self.mark(i) for i in range(n)]
         self.marks, self.previous = list(self.shadow), list(self.shadow)
         self.step_wave = 0
@@ -140,6 +148,8 @@ class Replay:
     def mark(self, i: int) -> int | None:
         bids, asks = self.books[i][1], self.books[i][-1]
         kind = self.rules.mark
+        if isinstance(kind, marks.Mark):
+            return self.tree(kind, i) or self.shadow[i]
         if kind == "index":
             return self.index[i]
         if kind == "last":
@@ -148,6 +158,53 @@ class Replay:
             return self.shadow[i]
         bid, ask = bids[0][0], asks[0][0]
         return (bid + ask) * 512 if kind == "mid" else sorted((bid, ask, self.last[i]))[1] * 1024
+
+    def tree(self, x, i: int) -> int | None:
+        """A mark tree's value; no time passes in a run, averages stay what they were."""
+        index, prices = self.index[i], {1: None, -1: None}
+        for side in prices:
+            if self.books[i][side]:
+                prices[side] = self.books[i][side][0][0] * 1024
+        if isinstance(x, marks.Source):
+            bid, ask = prices[1], prices[-1]
+            rate = Fraction(int(self.state.funding_rate[i]) * int(self.state.funding_left_ns[i]))
+            premium = Fraction(rounded(rate / int(self.state.funding_interval_ns[i])), 10**12)
+            return {
+                "last": self.last[i] * 1024,
+                "bid": bid,
+                "ask": ask,
+                "mid": bid and ask and (bid + ask) // 2,
+                "index": index,
+                "funded_index": self.by_index(index, rounded(index * (1 + premium))),
+            }[x.name]
+        if isinstance(x, marks.External):
+            return self.external[i].get(x.name)
+        if isinstance(x, marks.Basis):
+            basis = int(self.state.basis_1024[i])
+            return None if basis == -(2**63) else self.by_index(index, index + basis)
+        if isinstance(x, marks.Ema):
+            if (i, x) not in self.averages:
+                self.averages[i, x] = self.tree(x.source, i)
+            return self.averages[i, x]
+        weights = [1] * len(x.inputs)
+        inputs = x.inputs
+        if isinstance(x, marks.WeightedMedian):
+            inputs, weights = zip(*x.inputs, strict=True)
+        found = [(self.tree(y, i), Fraction(str(w))) for y, w in zip(inputs, weights, strict=True)]
+        there = sorted((v, w) for v, w in found if v is not None)
+        if not there or (len(there) < len(found) and x.missing == "keep"):
+            return None
+        if isinstance(x, marks.WeightedMedian):
+            whole = sum(w for _, w in there)
+            return next(
+                v for k, (v, _) in enumerate(there) if 2 * sum(w for _, w in there[: k + 1]) >= whole
+            )
+        if x.spare is not None and len(there) == 2 and self.tree(x.spare, i) is not None:
+            there.append((self.tree(x.spare, i), 1))
+        return rounded(Fraction(statistics.median(Fraction(v) for v, _ in there)))
+
+    def by_index(self, index: int, price: int) -> int:
+        return sorted((price, Fraction(index, 2).__ceil__(), 2 * index))[1]
 
     # -- books -------------------------------------------------------------------------------------------
     def rest(self, i, side, price, lots, owner):
@@ -174,6 +231,9 @@ class Replay:
         f = 10**9 + rate
         self.last[i] = max(1, rounded(Fraction(self.last[i] * f, 10**9)))
         self.index[i] = max(1, rounded(Fraction(self.index[i] * f, 10**9)))
+        self.external[i] = {
+            name: max(1, rounded(Fraction(p * f, 10**9))) for name, p in self.external[i].items()
+        }
         levels = []
         for side in (1, -1):
             moved = defaultdict(int)
@@ -641,12 +701,26 @@ class Replay:
             assert e.price_1024 == self.index[i]
         elif part == ShockPart.DEPTH:
             self.depth(op)
+        elif part == ShockPart.FUNDING:
+            self.funding(e, int(op["rate"]))
         else:
             assert part == ShockPart.CASH
             assert e.value == op["quantity"]
             assert e.a == op["account"]
             self.balance[e.a] += e.value
             self.deposits += e.value
+
+    def funding(self, e, rate):
+        at_index = self.rules.funding is not None and self.rules.funding.price == "index"
+        assert e.price_1024 == (self.index if at_index else self.marks)[e.instrument]
+        assert e.quantity == rate
+        for a, i, slot in sorted(k for k, q in self.lots.items() if q and k[0] != EXTERNAL):
+            if i == e.instrument:
+                lots = self.lots[a, i, slot]
+                paid = rounded(Fraction(abs(self.at_mark(i, lots, e.price_1024)) * rate * sign(lots), 10**12))
+                if paid:
+                    ends = (a, EXTERNAL) if paid > 0 else (EXTERNAL, a)
+                    self.expected.append((*ends, abs(paid), Why.FUNDING, None))
 
     def on_end(self, e):
         if self.rules.clearing == "wave":

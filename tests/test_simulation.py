@@ -132,13 +132,14 @@ def act(rng, twins, market, ids, mids) -> None:
             "orders": {symbol: rng.choice((-20, -4, 4, 20))},
             "depth": {symbol: rng.choice((0.5, 1.5, 0))},
             "index": {symbol: round(rng.uniform(-0.1, 0.1), 3)},
+            "funding": {symbol: round(rng.uniform(-1, 1) * rng.choice((0.5, 0.01)), 6)},
             "cash": {rng.choice(ids): rng.choice((-5.0, 3.0, 50.0))},
         }
         names = rng.sample(sorted(part), rng.choice((1, 1, 2)))
         shock = cs.Shock(**{name: part[name] for name in names})
         twins.do("apply", shock)
-    elif what < 0.77:
-        twins.do("advance_ns", rng.choice((0, 1, 10**9)))
+    elif what < 0.79:
+        twins.do("advance_ns", rng.choice((0, 1, 10**9, 10**10, 4 * 10**11, 5 * 3600 * 10**9)))
     elif what < 0.92:
         twins.do("step")
     else:

@@ -9,6 +9,7 @@ import numpy as np
 
 import cascade as cs
 from cascade import _engine
+from cascade.marks import External, Mark, Median, WeightedMedian, nodes, uses_derived
 from cascade.records import EventKind, LiquidationStatus, Reason, ShockPart, Why
 
 ENGINES = ("reference", "core")
@@ -49,6 +50,13 @@ BRANCHES = (
     "settled",
     "hedge slot closed",
     "flat debtor",
+    "a mark tree moves",
+    "a median with a spare moves",
+    "a weighted median moves",
+    "external prices move a mark",
+    "a derived index moves a mark",
+    "funding paid",
+    "funding received",
 )
 """What random markets must make happen."""
 
@@ -206,12 +214,24 @@ def count_branches(market, result, rules, found: Counter) -> None:
                     Why.SOCIALISED: "socialise",
                     Why.SURPLUS: "surplus to fund",
                     Why.LIQUIDATION_FEE: "liquidation fee",
+                    Why.FUNDING: "funding paid" if b == 0 else "funding received",
                 }.get(flags, "")
             )
             if flags == Why.FEE and a == FEES:
                 seen.add("rebate")
             if flags == Why.SHORTFALL:
                 seen.add({DEFICIT: "deficit", VAULT: "vault serves a shortfall"}.get(a, ""))
+    if isinstance(rules.mark, Mark) and (data.events["kind"] == EventKind.MARK).any():
+        parts = tuple(nodes(rules.mark))
+        seen.add("a mark tree moves")
+        for name, there in (
+            ("a median with a spare moves", any(isinstance(x, Median) and x.spare for x in parts)),
+            ("a weighted median moves", any(isinstance(x, WeightedMedian) for x in parts)),
+            ("external prices move a mark", any(isinstance(x, External) for x in parts)),
+            ("a derived index moves a mark", uses_derived(rules.mark)),
+        ):
+            if there:
+                seen.add(name)
     partial = (rows["adl"] > 0) & (rows["adl"] < abs(rows["quantity"])) & (rows["filled"] > 0)
     served: Counter = Counter()
     for account, seq, cause in {(int(r["account"]), int(r["seq"]), int(r["cause"])) for r in rows}:

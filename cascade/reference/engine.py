@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from .._state import EXTERNAL, KNOWN_TO_INFINITY, KNOWN_TO_ZERO, NEVER_LIQUIDATED, SYSTEM
-from ..instruments import PRICE_LIMIT
-from ..records import EventKind, LiquidationStatus, Reason, ShockPart, Status
+from .._marks import Clock, Prices, sample, value_of
+from .._state import EXTERNAL, KNOWN_TO_INFINITY, KNOWN_TO_ZERO, NEVER_LIQUIDATED, SYSTEM, VAULT
+from ..instruments import PRICE_LIMIT, RATE_ONE
+from ..marks import Mark
+from ..records import EventKind, LiquidationStatus, Reason, ShockPart, Status, Why
 from .book import Book
 from .ledger import Account
 from .money import MARK_ONE, half_even, value_at_mark
@@ -43,6 +45,11 @@ class Engine(OrderEntry, Waterfall):
                 self.books[i].add(side, price, lots, owner, order_id, external=external)
         self.last = [int(x) for x in state.last]
         self.index = [int(x) for x in state.index_1024]
+        self.external = [
+            {name: int(price) for name, price in zip(state.external_names, row, strict=True) if price}
+            for row in state.external_1024
+        ]
+        self.clock = Clock(state, rules.mark) if isinstance(rules.mark, Mark) else None
         self.known_bid = [int(x) for x in state.known_bid]
         self.known_ask = [int(x) for x in state.known_ask]
         self.known_until: dict[int, int] = {}
@@ -94,6 +101,8 @@ class Engine(OrderEntry, Waterfall):
     # -- marks -----------------------------------------------------------------------------------------------
     def mark_of(self, i: int) -> int | None:
         """The mark of instrument i as if set now, in 1/1024 ticks; None while an input is missing."""
+        if self.clock is not None:
+            return value_of(self.rules.mark, self.prices_of(i))
         bid, ask = self.books[i].best(BUY), self.books[i].best(SELL)
         last = self.last[i] or None
         if self.rules.mark == "last":
@@ -105,6 +114,14 @@ class Engine(OrderEntry, Waterfall):
         if self.rules.mark == "mid":
             return (bid + ask) * MARK_ONE // 2
         return None if last is None else sorted((bid, ask, last))[1] * MARK_ONE  # book_median
+
+    def prices_of(self, i: int) -> Prices:
+        """What a mark tree looks at."""
+        assert self.clock is not None
+        return self.clock.prices(
+            i, self.books[i].best(BUY), self.books[i].best(SELL), self.last[i] or None,
+            self.index[i] or None, self.external[i],
+        )  # fmt: skip
 
     def update_shadow(self, i: int, cause: int) -> None:
         """Record a changed shadow mark, moved by event `cause`."""
@@ -136,13 +153,15 @@ class Engine(OrderEntry, Waterfall):
                 self.waves[0, i][3] = mark
 
     def shock_gap(self, op) -> None:
-        """Market makers re-quote: last, index, knowledge and external levels move by 1 + g; what then crosses
-        trades."""
+        """Market makers re-quote everywhere: last, index, external prices, knowledge and external levels move
+        by 1 + g; what then crosses trades."""
         i, factor = int(op["instrument"]), GAP_ONE + int(op["rate"])
         if self.last[i]:
             self.last[i] = max(1, half_even(self.last[i] * factor, GAP_ONE))
         if self.index[i]:
             self.index[i] = max(1, half_even(self.index[i] * factor, GAP_ONE))
+        for name, price in self.external[i].items():
+            self.external[i][name] = max(1, half_even(price * factor, GAP_ONE))
         levels, dropped = [], 0
         for side in (BUY, SELL):
             moved: dict[int, int] = {}
@@ -225,6 +244,24 @@ class Engine(OrderEntry, Waterfall):
         self.remember(account)
         self.audit()
 
+    def shock_funding(self, op) -> None:
+        """Every open position pays its notional * rate to the external account, or receives it from there;
+        longs pay a positive rate."""
+        i, rate = int(op["instrument"]), int(op["rate"])
+        price = self.marks[i]
+        if self.rules.funding is not None and self.rules.funding.price == "index":
+            price = self.index[i] or price
+        self.emit(EventKind.SHOCK, instrument=i, price_1024=price, quantity=rate, flags=ShockPart.FUNDING)
+        for account in self.accounts:
+            if account.mode == SYSTEM and account.index != VAULT:
+                continue
+            for (j, _), p in sorted(account.positions.items()):
+                if j == i and p.lots:
+                    notional = abs(value_at_mark(self.terms[i], p.lots, price))
+                    paid = half_even((notional if p.lots > 0 else -notional) * rate, RATE_ONE)
+                    ends = (account.index, EXTERNAL) if paid > 0 else (EXTERNAL, account.index)
+                    self.transfer(*ends, abs(paid), Why.FUNDING, -1, i)
+
     def shock_orders(self, op) -> None:
         """A market order of the external account."""
         i, signed = int(op["instrument"]), int(op["quantity"])
@@ -242,8 +279,18 @@ class Engine(OrderEntry, Waterfall):
                 self.shock_left = reason
 
     def advance_ns(self, dt: int) -> None:
-        """Let time pass; nothing of the basic model happens by itself."""
+        """Let time pass: averages of marks move, nothing else happens by itself."""
         self.time_ns += dt
+        if self.clock is None:
+            return
+        instruments = range(len(self.terms))
+        seen = [[sample(node, self.prices_of(i)) for node in self.clock.averages] for i in instruments]
+        self.clock.advance(dt, seen)
+        moved = [i for i in instruments if self.mark_of(i) not in (None, self.shadow[i])]
+        if moved:
+            self.outside()
+        for i in moved:
+            self.update_shadow(i, -1)
 
     def remember(self, account: Account) -> None:
         super().remember(account)
