@@ -17,7 +17,7 @@ except ImportError as error:  # the source tree before it is built
         "(or build in place with `python setup.py build_ext --inplace`)"
     ) from error
 
-from . import datasets, io, marks, plot, reference, venues
+from . import datasets, io, marks, plot, reference, studies, venues
 from ._core import OrderBook
 from .criticality import Criticality
 from .errors import (
@@ -109,5 +109,6 @@ __all__ = [
     "marks",
     "plot",
     "reference",
+    "studies",
     "venues",
 ]

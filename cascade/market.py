@@ -633,7 +633,8 @@ class Market:
 
     def sweep(
         self, scenarios: Any, *, n: int | None = None, workers: Any = 1,
-        progress: Callable[[int, int], Any] | None = None, rng: Any = None, keep: Iterable[str] | None = None,
+        progress: Callable[[int, int], Any] | None = None, rng: Any = None,
+        keep: Iterable[str] | Mapping[str, Any] | None = None,
         out: Any = None, deadline: float | None = None, rules: VenueRules | Venue | None = None,
         engine: str | type[Engine] = "core", max_waves: int | None = None,
     ) -> Sweep:  # fmt: skip
@@ -658,7 +659,8 @@ class Market:
         keep : sequence of str, optional
             Scalars of `Result.summary` to keep (default: all; by instrument as "price_final[BTCUSDT]"), and
             tables to keep beside them: "liquidations", "waves", "prices", "fills", "adl", "flows",
-            "accounts", "positions", "network", "contagion".
+            "accounts", "positions", "network", "contagion". Or {name: function of a Result}: what it
+            returns is in `Sweep.values`, beside all scalars.
         out : path, optional
             Write rows to Parquet files in this directory as they come (scenarios.parquet, and one a kept
             table) instead of keeping them in memory. Needs pyarrow.

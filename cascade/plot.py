@@ -216,6 +216,66 @@ def overview(result: Result, *, figure: Figure | None = None) -> Figure:
 # Data
 
 
+def curve(
+    x: Any,
+    y: Any,
+    *,
+    marked: float = float("nan"),
+    xlabel: str = "",
+    ylabel: str = "outcome",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw one quantity over another; `marked` is a place on the horizontal axis to point out.
+
+    Parameters
+    ----------
+    x, y : (n,) array_like
+    marked : float, optional
+    xlabel, ylabel : str
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Axes
+    """
+    ax = _axes(ax)
+    ax.plot(x, y, "o-", color=COLOURS[0], markersize=3, linewidth=1.2)
+    if np.isfinite(marked):
+        ax.axvline(marked, color=COLOURS[1], linewidth=1.2, linestyle="--")
+        ax.annotate(
+            f"{marked:,.6g}", (marked, 1.0), xycoords=("data", "axes fraction"), xytext=(4, -12),
+            textcoords="offset points", color=COLOURS[1],
+        )  # fmt: skip
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    return ax
+
+
+def distributions(samples: dict[str, Any], *, xlabel: str = "", ax: Axes | None = None) -> Axes:
+    """Draw how often each sample exceeds a value, on a logarithmic scale: what tails are read from.
+
+    Parameters
+    ----------
+    samples : {label: (n,) array_like}
+    xlabel : str
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Axes
+    """
+    ax = _axes(ax)
+    for k, (label, values) in enumerate(samples.items()):
+        ordered = np.sort(np.asarray(values, np.float64))
+        beyond = 1 - np.arange(len(ordered)) / max(1, len(ordered))
+        ax.plot(ordered, beyond, drawstyle="steps-pre", color=COLOURS[k % len(COLOURS)], label=label)
+    ax.set_yscale("log")
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel("part of the scenarios beyond")
+    ax.legend(frameon=False)
+    return ax
+
+
 def _last_wave(result: Result) -> int:
     return int(result.waves["wave"].max(initial=0))
 

@@ -110,12 +110,21 @@ def read_seed(rng: Any) -> int:
     return int(rng)
 
 
-def read_keep(market: Any, keep: Any) -> tuple[tuple[str, ...] | None, tuple[str, ...], str]:
-    """(scalars or None for all, tables, the record that they need)."""
+def read_keep(
+    market: Any, keep: Any
+) -> tuple[tuple[str, ...] | None, tuple[str, ...], dict[str, Callable[..., Any]], str]:
+    """(scalars or None for all, tables, functions of a Result, the record that they need)."""
     if keep is None:
-        return None, (), "summary"
+        return None, (), {}, "summary"
+    if isinstance(keep, Mapping):
+        for name, function in keep.items():
+            if not callable(function):
+                what = f"sweep.keep[{show(name)}] = {show(function)}"
+                raise InputTypeError(f"{what}: must be a function of a Result")
+        return None, (), dict(keep), "summary"
     if isinstance(keep, str) or not isinstance(keep, Iterable):
-        raise InputTypeError(f"sweep.keep = {show(keep)}: must be a sequence of column and table names")
+        rule = "must be a sequence of column and table names, or a mapping"
+        raise InputTypeError(f"sweep.keep = {show(keep)}: {rule}")
     known = scalar_names(market)
     columns, tables = [], []
     for name in keep:
@@ -129,7 +138,7 @@ def read_keep(market: Any, keep: Any) -> tuple[tuple[str, ...] | None, tuple[str
                 f"sweep.keep = {show(name)}: must be a scalar of result.summary or one of {choices}"
             )
     record = max((TABLES[name] for name in tables), key=RECORDS.index, default="summary")
-    return (tuple(columns) if columns else None), tuple(tables), record
+    return (tuple(columns) if columns else None), tuple(tables), {}, record
 
 
 def scalar_names(market: Any) -> list[str]:

@@ -22,11 +22,13 @@ WHOLE = frozenset(
 
 @dataclass
 class Rows:
-    """Outcomes of scenarios first, first + 1, ...: one dict of scalars each, and their kept tables."""
+    """Outcomes of scenarios first, first + 1, ...: one dict of scalars each, their kept tables, and what
+    kept functions returned (None of a scenario without a result)."""
 
     first: int
     scalars: list[dict[str, Any]] = field(default_factory=list)
     tables: dict[str, list[tuple[int, Table]]] = field(default_factory=dict)
+    values: dict[str, list[Any]] = field(default_factory=dict)
 
 
 def kept_table(result: Any, name: str) -> Table:
@@ -71,6 +73,7 @@ class Collector:
         self.names, self.out = names, out
         self.tables: dict[str, list[Table]] = {name: [] for name in tables}
         self.columns: list[dict[str, np.ndarray]] = []
+        self.values: dict[str, list[Any]] = {}
         self.done = self.failed = self.not_run = self._next = 0
         self._early: dict[int, Rows] = {}
         self._files: dict[str, Any] = {}
@@ -87,6 +90,8 @@ class Collector:
         columns = columns_of(rows, self.names)
         self.failed += int((columns["status"] == "failed").sum())
         self.not_run += int((columns["status"] == "not_run").sum())
+        for name, values in rows.values.items():
+            self.values.setdefault(name, []).extend(values)
         found = {name: with_scenario(parts) for name, parts in rows.tables.items() if parts}
         if self.out is None:
             self.columns.append(columns)

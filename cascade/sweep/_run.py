@@ -32,6 +32,7 @@ class Job:
     options: dict[str, Any]
     columns: tuple[str, ...] | None
     tables: tuple[str, ...]
+    functions: dict[str, Callable[[Any], Any]]
     deadline: float | None
     """seconds since the epoch"""
 
@@ -87,26 +88,29 @@ class Stop:
 
 def run_part(market: Any, job: Job, first: int, last: int, stop: Stop) -> Rows:
     """Run scenarios first to last - 1 of a job (a part of it that begins with `first`)."""
-    rows = Rows(first, tables={name: [] for name in job.tables})
+    rows = Rows(first, tables={name: [] for name in job.tables}, values={name: [] for name in job.functions})
     for k in range(first, last):
+        values: dict[str, Any] = {}
         if stop.stopped or (job.deadline is not None and time.time() >= job.deadline):
-            rows.scalars.append({"status": "not_run", "error": "past the deadline"})
-            continue
-        try:
-            result = market._scenario(job.shock(k, first), stop, **job.options)
-            scalars = flat(result._summary)
-            tables = {name: kept_table(result, name) for name in job.tables}
-        except Cancelled:
-            rows.scalars.append({"status": "not_run", "error": "past the deadline"})
-            continue
-        except Exception as error:
-            rows.scalars.append({"status": "failed", "error": f"{type(error).__name__}: {error}"})
-            continue
-        if job.columns is not None:
-            scalars = {name: scalars[name] for name in ("status", *job.columns) if name in scalars}
+            scalars = {"status": "not_run", "error": "past the deadline"}
+        else:
+            try:
+                result = market._scenario(job.shock(k, first), stop, **job.options)
+                scalars = flat(result._summary)
+                tables = {name: kept_table(result, name) for name in job.tables}
+                values = {name: function(result) for name, function in job.functions.items()}
+            except Cancelled:
+                scalars = {"status": "not_run", "error": "past the deadline"}
+            except Exception as error:
+                scalars = {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+            else:
+                if job.columns is not None:
+                    scalars = {name: scalars[name] for name in ("status", *job.columns)}
+                for name, table in tables.items():
+                    rows.tables[name].append((k, table))
         rows.scalars.append(scalars)
-        for name, table in tables.items():
-            rows.tables[name].append((k, table))
+        for name, kept in rows.values.items():
+            kept.append(values.get(name))
     return rows
 
 

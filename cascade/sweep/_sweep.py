@@ -38,6 +38,8 @@ class Sweep:
         scenario that failed. Empty where the rows went to `out`.
     tables : dict of str to Table
         The tables that `keep` named, all scenarios one after another, with a first column scenario.
+    values : dict of str to list
+        What the functions that `keep` named returned, one entry a scenario; None where there is no result.
     seed : int
         What `rng=` was, as a number: the same seed gives the same draws.
     elapsed : float
@@ -50,6 +52,7 @@ class Sweep:
 
     table: Table
     tables: dict[str, Table]
+    values: dict[str, list[Any]]
     seed: int
     elapsed: float
     out: Path | None
@@ -84,10 +87,10 @@ def sweep(
     """See `Market.sweep`."""
     begun = time.monotonic()
     given, count = read_scenarios(market, scenarios, n)
-    columns, tables, record = read_keep(market, keep)
+    columns, tables, functions, record = read_keep(market, keep)
     names = ("status", *(name for name in (columns or scalar_names(market)) if name != "status"))
     ends = None if deadline is None else time.time() + read_deadline(deadline)
-    job = Job(given, read_seed(rng), {**options, "record": record}, columns, tables, ends)
+    job = Job(given, read_seed(rng), {**options, "record": record}, columns, tables, functions, ends)
     collector = Collector(names, tables, directory(out))
     run_map, threads = read_workers(workers)
     market.state()
@@ -106,6 +109,6 @@ def sweep(
     finally:
         collector.close()
     return Sweep(
-        collector.table(), collector.kept(), job.seed, time.monotonic() - begun, collector.out, count,
-        collector.failed, collector.not_run,
+        collector.table(), collector.kept(), collector.values, job.seed, time.monotonic() - begun,
+        collector.out, count, collector.failed, collector.not_run,
     )  # fmt: skip

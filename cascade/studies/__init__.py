@@ -1,0 +1,21 @@
+"""Studies: the questions that people ask of many scenarios, as functions with small result objects.
+
+Every study runs the engine as a caller would (`Market.run`, `Market.sweep`) and changes nothing.
+
+>>> import cascade as cs
+>>> def sale(q):
+...     return cs.Shock(orders={"X": -q})
+>>> cs.studies.tipping_point(cs.datasets.cluster(), sale, 1, 1000, step=1).at
+800.0
+"""
+
+from ._fire_sale import FireSale, fire_sale
+from ._fragility import Fragility, fragility
+from ._mitigation import Mitigation, mitigation
+from ._tail import TailRisk, tail_risk
+from ._tipping import TippingPoint, tipping_point
+
+__all__ = [
+    "FireSale", "Fragility", "Mitigation", "TailRisk", "TippingPoint", "fire_sale", "fragility", "mitigation",
+    "tail_risk", "tipping_point",
+]  # fmt: skip
