@@ -162,6 +162,14 @@ class Instrument:
         Fractions of notional; negative is a rebate.
     liquidation_fee : number
         Fraction of the notional that a liquidation closes, taken from what equity is left.
+    initial_slope, maintenance_slope : number
+        Margin rates that grow with the position (Deribit): this much is added to the tier's rate for every
+        coin of size, up to 1 in all. The size in coin is quantity * multiplier of a linear contract, the
+        notional itself of an inverse one.
+    open_interest_floor, open_interest_cap : number, optional
+        Initial margin that grows with open interest (dYdX): between these two amounts of open interest (at
+        the mark, in the settlement currency) the initial rate rises from the tier's to 1, in whole parts per
+        million, rounded down. Both or neither. Maintenance does not change.
 
     Raises
     ------
@@ -177,8 +185,8 @@ class Instrument:
     """
 
     __slots__ = (
-        "contract", "liquidation_fee", "lot_size", "maker_fee", "multiplier", "symbol", "taker_fee",
-        "tick_size", "tiers",
+        "contract", "initial_slope", "liquidation_fee", "lot_size", "maintenance_slope", "maker_fee",
+        "multiplier", "open_interest_cap", "open_interest_floor", "symbol", "taker_fee", "tick_size", "tiers",
     )  # fmt: skip
 
     symbol: str
@@ -190,11 +198,17 @@ class Instrument:
     taker_fee: Fraction
     maker_fee: Fraction
     liquidation_fee: Fraction
+    initial_slope: Fraction
+    maintenance_slope: Fraction
+    open_interest_floor: Fraction | None
+    open_interest_cap: Fraction | None
 
     def __init__(
         self, symbol: str, *, tick_size: Any, lot_size: Any, contract: str = "linear", multiplier: Any = 1,
         tiers: Any = None,
         taker_fee: Any = 0, maker_fee: Any = 0, liquidation_fee: Any = 0,
+        initial_slope: Any = 0, maintenance_slope: Any = 0,
+        open_interest_floor: Any = None, open_interest_cap: Any = None,
     ) -> None:  # fmt: skip
         if not isinstance(symbol, str):
             raise InputTypeError(f"instrument.symbol = {symbol!r}: must be a string")
@@ -215,6 +229,9 @@ class Instrument:
             "taker_fee": rate(taker_fee, f"{name}.taker_fee"),
             "maker_fee": rate(maker_fee, f"{name}.maker_fee"),
             "liquidation_fee": rate(liquidation_fee, f"{name}.liquidation_fee", 0),
+            "initial_slope": _slope(initial_slope, f"{name}.initial_slope"),
+            "maintenance_slope": _slope(maintenance_slope, f"{name}.maintenance_slope"),
+            **_open_interest(open_interest_floor, open_interest_cap, name),
         }
         for field, value in fields.items():
             object.__setattr__(self, field, value)
@@ -242,7 +259,10 @@ class Instrument:
             parts.append(f"multiplier={decimal_text(self.multiplier)}")
         if self.tiers:
             parts.append(f"tiers=<{len(self.tiers)} from {float(self.tiers[0].maintenance_rate):.3%}>")
-        for field in ("taker_fee", "maker_fee", "liquidation_fee"):
+        for field in (
+            "taker_fee", "maker_fee", "liquidation_fee", "initial_slope", "maintenance_slope",
+            "open_interest_floor", "open_interest_cap",
+        ):  # fmt: skip
             if getattr(self, field):
                 parts.append(f"{field}={decimal_text(getattr(self, field))}")
         return f"Instrument({', '.join(parts)})"
@@ -286,6 +306,28 @@ class Instrument:
                 f"instrument[{self.symbol!r}]: {what} = {show(values)}: the number of {unit}s must fit int64"
             )
         return whole
+
+
+def _slope(value: Any, what: str) -> Fraction:
+    number = exact(value, what)
+    if not 0 <= number <= 1:
+        raise InputError(f"{what} = {show(value)}: must be in [0, 1]")
+    return number
+
+
+def _open_interest(floor: Any, cap: Any, name: str) -> dict[str, Fraction | None]:
+    """The two amounts between which open interest raises the initial rate; both or neither."""
+    if floor is None and cap is None:
+        return {"open_interest_floor": None, "open_interest_cap": None}
+    if floor is None or cap is None:
+        field = "open_interest_floor" if floor is None else "open_interest_cap"
+        raise InputError(f"{name}.{field} = None: must be given with the other, or neither")
+    low, high = exact(floor, f"{name}.open_interest_floor"), exact(cap, f"{name}.open_interest_cap")
+    if low < 0:
+        raise InputError(f"{name}.open_interest_floor = {show(floor)}: must be >= 0")
+    if high <= low:
+        raise InputError(f"{name}.open_interest_cap = {show(cap)}: must exceed open_interest_floor")
+    return {"open_interest_floor": low, "open_interest_cap": high}
 
 
 def _rebuild(fields: dict[str, Any]) -> Instrument:

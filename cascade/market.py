@@ -603,29 +603,74 @@ class Market:
     def _valued(self, rules: VenueRules | Venue | None) -> Standing:
         state, chosen = self.state(), as_rules(rules, self.rules)
         state.check_range(np.empty(0, OP_DTYPE), chosen, self.account_name)  # or sums could wrap around
-        return Standing(state, self._marks(state, chosen))
+        return Standing(state, chosen, self._marks(state, chosen))
 
     def liquidation_prices(self, rules: VenueRules | Venue | None = None) -> Table:
-        """Where each position would be liquidated and where its account's equity would be zero, all else
-        fixed.
+        """Where each position would be liquidated and where closing it would use up its account's equity, all
+        else fixed.
 
         Returns
         -------
         Table : account, instrument, position_side, margin_mode, size, mark, liquidation_price,
-        bankruptcy_price; float64 prices,
+        bankruptcy_price, maintenance, initial, bankruptcy_value; float64 prices,
             solved unrounded in the tier that holds at the answer, NaN where there is none. Positions of one
             account in one instrument (hedge mode) share both prices: the instrument's price moves them
-            together.
+            together. Maintenance and initial margin are the position's own; `bankruptcy_value` is the signed
+            value (paid: positive) of the trade that closes it at its bankruptcy price, in whole cash quanta
+            as the engines fix it for its liquidation order, the other positions at their marks. Under
+            bankruptcy_share="maintenance" the bankruptcy price is that value's.
         """
         return self._valued(rules).prices_table(self)
 
+    def bankruptcy_value(
+        self, account: Any, instrument: str, size: Any = None, *, position_side: str = "both",
+        margin_mode: str = "cross", rules: VenueRules | Venue | None = None,
+    ) -> float:  # fmt: skip
+        """What closing a position, or a part of it, is worth at its bankruptcy price.
+
+        The first k of n lots are worth floor(value * k / n) cash quanta, as in the engines, whoever closes
+        them.
+
+        Parameters
+        ----------
+        account, instrument, position_side, margin_mode : the position
+        size : number, optional
+            How much of it is closed, > 0; default: all.
+
+        Returns
+        -------
+        float
+            Signed value of the closing trade in the settlement currency: what is paid is positive, what is
+            received negative.
+
+        Raises
+        ------
+        InputError
+            No such position, or a size beyond it.
+        """
+        standing = self._valued(rules)
+        row = standing.row_of(
+            self.owner(account), self.instrument_index(instrument), position_side, margin_mode
+        )
+        what = f"bankruptcy_value[{show(account)}, {show(instrument)}]"
+        if row is None:
+            raise InputError(f"{what}: no open position ({position_side}, {margin_mode})")
+        i, held = int(standing.rows["instrument"][row]), abs(int(standing.rows["lots"][row]))
+        lots = held if size is None else self.instruments[i].to_lots(size)
+        if not 1 <= lots <= held:
+            whole = self.instruments[i].to_size(held)
+            raise InputError(f"{what}: size = {show(size)}: must be > 0 and at most {whole:g}")
+        return self.to_money(int(standing.sums.bankruptcy_values()[row]) * lots // held)
+
     def margin(self, rules: VenueRules | Venue | None = None) -> Table:
         """account, margin_mode, instrument, position_side, balance, equity, maintenance, ratio (equity /
-        maintenance, NaN where nothing is needed) of every margin account at the marks."""
+        maintenance, NaN where nothing is needed), initial (what opening the positions anew would need: each
+        one's initial rate times its notional, rounded up) of every margin account at the marks."""
         standing = self._valued(rules)
         return accounts_table(
-            self, standing.state, standing.state.account_balance, standing.rows, standing.marks
-        )
+            self, standing.state, standing.rules, standing.state.account_balance, standing.rows,
+            standing.marks,
+        )  # fmt: skip
 
     def liquidation_map(self, instrument: str, rules: VenueRules | Venue | None = None) -> Table:
         """Quantity that would be liquidated by trigger price.
