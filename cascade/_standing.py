@@ -46,10 +46,14 @@ def per_instrument(state: State, instrument: np.ndarray, values: np.ndarray, ste
 class Sums:
     """Position rows valued at marks under some rules, and what their accounts are worth and need.
 
-    Integers are those of the engines; `*_rest` is what they round away, for prices that are solved unrounded.
+    Integers are those of the engines; `*_rest` is what they round away, for prices that are solved unrounded:
+    with it balances and basis are those that were given.
     """
 
-    def __init__(self, state: State, rules: Any, balances: np.ndarray, rows: np.ndarray, marks: list[int]):
+    def __init__(
+        self, state: State, rules: Any, balances: np.ndarray, rows: np.ndarray, marks: list[int],
+        balance_rest: np.ndarray | None = None, basis_rest: np.ndarray | None = None,
+    ):  # fmt: skip
         self.state, self.rules, self.rows, self.marks = state, rules, rows, marks
         n = len(rows)
         self.value, self.needed, self.fixed = (np.zeros(n, np.int64) for _ in range(3))
@@ -59,7 +63,8 @@ class Sums:
             if mine.size:
                 held = rows[mine]
                 balance = balances[held["account"]]
-                found = needs(terms, rules, held["lots"], held["basis"], balance, int(marks[i]))
+                basis_cut = 0.0 if basis_rest is None else basis_rest[mine]
+                found = needs(terms, rules, held["lots"], held["basis"], balance, int(marks[i]), basis_cut)
                 for name in ("value", "value_rest", "needed", "needed_rest", "fixed", "fixed_rest"):
                     getattr(self, name)[mine] = getattr(found, name)
         self.equity = balances.copy()
@@ -67,7 +72,11 @@ class Sums:
         self.equity_rest, self.account_needed_rest = np.zeros(len(balances)), np.zeros(len(balances))
         np.add.at(self.equity, rows["account"], self.value - rows["basis"])
         np.add.at(self.account_needed, rows["account"], self.needed)
-        np.add.at(self.equity_rest, rows["account"], self.value_rest)
+        if balance_rest is not None:
+            self.equity_rest += balance_rest
+        np.add.at(
+            self.equity_rest, rows["account"], self.value_rest - (0.0 if basis_rest is None else basis_rest)
+        )
         np.add.at(self.account_needed_rest, rows["account"], self.needed_rest)
 
     def initial(self) -> np.ndarray:
@@ -86,7 +95,7 @@ class Sums:
         return out
 
     def bankruptcy_values(self) -> np.ndarray:
-        """Bankruptcy value of every row in quanta, (n,) int64, as the engines fix it when an order is sent."""
+        """Bankruptcy value of every row in quanta, (n,) int64, as engines fix it when an order is sent."""
         rows, a = self.rows, self.rows["account"]
         equity = self.equity[a]
         if self.rules.bankruptcy_share == "maintenance":
@@ -166,8 +175,12 @@ class Standing:
             ("lots", state.row_lots), ("basis", state.row_basis),
         ):  # fmt: skip
             rows[name] = column
-        self.rows = rows[rows["lots"] != 0]
-        self.sums = Sums(state, rules, state.account_balance, self.rows, marks)
+        held = rows["lots"] != 0
+        self.rows = rows[held]
+        self.sums = Sums(
+            state, rules, state.account_balance, self.rows, marks, state.balance_rest,
+            state.row_basis_rest[held],
+        )  # fmt: skip
 
     def prices_table(self, names: Any) -> Table:
         """Liquidation and bankruptcy prices of every position: see `Market.liquidation_prices`."""
@@ -199,9 +212,9 @@ class Standing:
     def row_of(self, owner: int, i: int, side: Any, mode: Any) -> int | None:
         """The row of an owner's position, None where there is none."""
         rows, state = self.rows, self.state
-        if mode not in ("cross", "isolated"):
+        if not isinstance(mode, str) or mode not in ("cross", "isolated"):
             raise InputError(f"margin_mode = {show(mode)}: must be cross or isolated")
-        if side not in SLOTS:
+        if not isinstance(side, str) or side not in SLOTS:
             raise InputError(f"position_side = {show(side)}: must be one of {', '.join(SLOTS)}")
         account = rows["account"] if mode == "cross" else state.account_parent[rows["account"]]
         found = np.flatnonzero((account == owner) & (rows["instrument"] == i) & (rows["slot"] == SLOTS[side]))
@@ -219,7 +232,7 @@ class Standing:
         rest, cut = money - sums.account_needed[account], money_rest - sums.account_needed_rest[account]
         own, own_rest = sums.value[mine], sums.value_rest[mine]
         moves, moves_rest = (sums.needed - sums.fixed)[mine], (sums.needed_rest - sums.fixed_rest)[mine]
-        accounts, first, count = np.unique(account, return_index=True, return_counts=True)
+        _, first, count = np.unique(account, return_index=True, return_counts=True)
         hedged = count > 1  # rows are sorted by account: those of one stand side by side
         alone = np.repeat(~hedged, count)
         one = mine[alone]
@@ -239,13 +252,12 @@ class Standing:
                 parts = sum(np.where(there, part[at], 0).sum(axis=1) for part in rows_of)
                 return column[first[hedged]] - parts
 
-            solved = np.array(
-                [
-                    together(moving, held, without(rest, own, -moves), without(cut, own_rest, -moves_rest), mark),
-                    bankruptcy_together(terms, held, without(money, own), without(money_rest, own_rest), fee),
-                ]
+            spend, spend_rest = without(money, own), without(money_rest, own_rest)
+            rest, cut = without(rest, own, -moves), without(cut, own_rest, -moves_rest)
+            solved = together(moving, held, rest, cut, mark), bankruptcy_together(
+                terms, held, spend, spend_rest, fee
             )
-            prices[:, mine[at[there]]] = np.repeat(solved, count[hedged], axis=1)
+            prices[:, mine[at[there]]] = np.repeat(np.array(solved), count[hedged], axis=1)
         if rules.bankruptcy_share == "maintenance":
             whole = sums.account_needed[account] + sums.account_needed_rest[account].astype(np.longdouble)
             part = sums.needed[mine] + sums.needed_rest[mine].astype(np.longdouble)

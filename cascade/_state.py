@@ -213,6 +213,10 @@ class State:
     """int64, signed"""
     row_basis: np.ndarray
     """int64 quanta, signed"""
+    balance_rest: np.ndarray
+    """float64 quanta an account: what rounding took from its balance as given; for reported prices"""
+    row_basis_rest: np.ndarray
+    """float64 quanta a row: the same of its basis"""
 
     @cached_property
     def terms(self) -> tuple[Terms, ...]:
@@ -257,9 +261,10 @@ class State:
             raise RangeError("market: fund or vault does not fit")
         if rules.bankruptcy_fee == "taker":
             for instrument in self.instruments:
-                if instrument.taker_fee > MOST_CLOSING_FEE:
+                fee = instrument.taker_fee
+                if fee > MOST_CLOSING_FEE:
                     raise RangeError(
-                        f"instrument[{instrument.symbol!r}].taker_fee = {decimal_text(instrument.taker_fee)}: "
+                        f"instrument[{instrument.symbol!r}].taker_fee = {decimal_text(fee)}: "
                         f"must be <= {decimal_text(MOST_CLOSING_FEE)} under bankruptcy_fee='taker'"
                     )
         limit = self.account_limit(rules)

@@ -19,7 +19,7 @@ MARK_ONE = 1024
 PPM = 10**6
 """Open interest raises initial rates by whole parts per million, in units of 1e-12."""
 STEEP = RATE_ONE - 10**6
-"""From this rate on maintenance takes nearly all of a rise in value: float64 cannot solve for the crossing."""
+"""From this rate on maintenance takes nearly all of a rise in value: float64 cannot solve for crossings."""
 
 
 def _exact_product_fits(*factors: float) -> bool:
@@ -74,13 +74,25 @@ def tier_of(terms: Terms, notional: np.ndarray) -> np.ndarray:
 
 def size_rate(terms: Terms, slope: tuple[int, int], notional: np.ndarray, lots: Any) -> np.ndarray:
     """What size adds to a margin rate, (n,) int64 of 1e-12, rounded up, at most 1."""
+    return _size_rate_and_rest(terms, slope, notional, lots)[0]
+
+
+def _size_rate_and_rest(
+    terms: Terms, slope: tuple[int, int], notional: np.ndarray, lots: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same, and (n,) float64 in (-1, 0], what the unrounded rate differs by."""
     num, den = slope
     if not num:
-        return np.zeros(len(notional), np.int64)
+        return np.zeros(len(notional), np.int64), np.zeros(len(notional))
     size = np.abs(np.asarray(lots, np.int64)) if terms.contract == LINEAR else notional
     if _exact_product_fits(max(1.0, float(size.max(initial=0))), num) and den < 2**62:
-        return np.minimum(-(-size * num // den), RATE_ONE)
-    return np.array([min(-(-n * num // den), RATE_ONE) for n in size.tolist()], np.int64)
+        negated, rest = np.divmod(-size * num, den)
+        rate, rest = -negated, -rest / den
+    else:
+        pairs = [divmod(-n * num, den) for n in size.tolist()]
+        rate = np.array([min(-q, RATE_ONE) for q, _ in pairs], np.int64)
+        rest = np.array([-r / den for _, r in pairs], np.float64)
+    return np.minimum(rate, RATE_ONE), np.where(rate < RATE_ONE, rest, 0.0)
 
 
 def maintenance_rates(terms: Terms, notional: np.ndarray, lots: Any = None) -> np.ndarray:
@@ -97,7 +109,7 @@ def maintenance(terms: Terms, notional: np.ndarray, lots: Any = None) -> np.ndar
 
 
 def initial(terms: Terms, notional: np.ndarray, lots: Any, open_interest: int) -> np.ndarray:
-    """Initial margin in quanta, rounded up: the tier's rate, raised by open interest and by size, at most 1."""
+    """Initial margin in quanta, rounded up: the tier's rate, raised by open interest and by size, up to 1."""
     rates = np.array(terms.initial_rates, np.int64)
     if terms.open_interest:
         floor, cap = terms.open_interest
@@ -148,12 +160,17 @@ class Needs:
     """(n,) float64: the same, unrounded less `fixed`"""
 
 
-def needs(terms: Terms, rules: Any, lots: Any, basis: Any, balance: Any, mark: int) -> Needs:
+def needs(
+    terms: Terms, rules: Any, lots: Any, basis: Any, balance: Any, mark: int, basis_rest: Any = 0.0
+) -> Needs:
     """Values and maintenance of (n,) positions of one instrument: lots, basis and their accounts' balances,
-    int64."""
-    lots = np.asarray(lots)
+    int64; `basis_rest`, float64, is what rounding took from the basis."""
+    lots, basis = np.asarray(lots), np.asarray(basis)
     value, value_rest = value_and_rest(terms, lots, mark)
-    fixed, fixed_rest = not_moving(terms, rules, lots, np.asarray(basis), np.asarray(balance))
+    fixed, fixed_rest = not_moving(terms, rules, lots, basis, np.asarray(balance))
+    if rules.maintenance_on == "entry":
+        rates = maintenance_rates(terms, np.abs(basis), lots) / RATE_ONE
+        fixed_rest = fixed_rest + np.where(fixed > 0, rates * np.sign(basis) * basis_rest, 0)
     if rules.maintenance_on == "entry":
         return Needs(terms, value, value_rest, fixed, fixed_rest, fixed, fixed_rest)
     moving, moving_rest = _maintenance_and_rest(terms, np.abs(value), lots)
@@ -187,6 +204,8 @@ def _maintenance_and_rest(
     needed = maintenance(terms, notional, lots)
     down, cut = rated(maintenance_rates(terms, notional, lots), notional)
     down -= np.array(terms.amounts, np.int64)[tier_of(terms, notional)]
+    if terms.slope[0]:
+        cut = cut + _size_rate_and_rest(terms, terms.slope, notional, lots)[1] * (notional / RATE_ONE)
     return needed, np.where(down < 0, 0, down - needed + cut)
 
 
@@ -352,8 +371,8 @@ def together(terms: Terms, lots: np.ndarray, rest: np.ndarray, cut: Any, mark: A
     """
     linear = terms.contract == LINEAR
     size = np.abs(lots).astype(np.float64) * terms.coef_num / terms.coef_den
-    # In u = price (linear) or 1 / price (inverse) values and each tier's maintenance are straight lines; where
-    # an inverse contract's rate grows with size, parabolas.
+    # In u = price (linear) or 1 / price (inverse) values and each tier's maintenance are straight lines;
+    # where an inverse contract's rate grows with size, parabolas.
     square = 0.0 if linear else terms.slope[0] / terms.slope[1] / RATE_ONE
     start = np.reshape(mark if linear else 1 / np.asarray(mark), (-1, 1))
     extra = np.zeros(lots.shape, np.int64)
@@ -369,7 +388,8 @@ def together(terms: Terms, lots: np.ndarray, rest: np.ndarray, cut: Any, mark: A
         for k in columns:
             r = (rates + extra[:, k : k + 1]) / RATE_ONE
             root = amounts / r if not square else 2 * amounts / (r + np.sqrt(r * r + 4 * square * amounts))
-            bends = [np.broadcast_to(floors, r.shape), root, np.full((len(r), 1), 1 / square if square else 0)]
+            most = np.full((len(r), 1), 1 / square if square else 0)
+            bends = [np.broadcast_to(floors, r.shape), root, most]
             ends.append(np.concatenate(bends, axis=1) / size[:, k : k + 1])
         end = np.concatenate(ends, axis=1)
         end = np.sort(np.where(np.isfinite(end) & (end > 0), end, np.inf), axis=1)

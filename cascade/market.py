@@ -109,6 +109,9 @@ class Market:
         self._owner_row = np.full(SETTLEMENT + n, -1, np.int32)  # row of `_ids` per account
         self._ids = _load.Ids()
         self._rows = np.zeros(0, ROW_DTYPE)
+        # What rounding to quanta took away, for prices that are reported.
+        self._balance_rest = np.zeros(SETTLEMENT + n)
+        self._basis_rest = np.zeros(0)
         self._compiled: State | None = None
         self._engines: dict[Any, Any] = {}
 
@@ -291,17 +294,18 @@ class Market:
         As `load_book`.
         """
         bad = _load.bad_rows("accounts", on_bad)
-        ids, balance = _load.accounts(accounts, self._ids, self.quantum, columns, bad)
-        self._add_cross(ids, balance)
+        ids, balance, rest = _load.accounts(accounts, self._ids, self.quantum, columns, bad)
+        self._add_cross(ids, balance, rest)
         self._changed()
         return _load.dropped(bad)
 
-    def _add_cross(self, ids: np.ndarray, balance: np.ndarray) -> None:
+    def _add_cross(self, ids: np.ndarray, balance: np.ndarray, rest: np.ndarray) -> None:
         first, n = len(self._ids), len(ids)
         self._ids = self._ids.extended(ids)
         self._mode = np.concatenate([self._mode, np.full(n, CROSS, np.uint8)])
         self._parent = np.concatenate([self._parent, np.full(n, -1, np.int32)])
         self._balance = np.concatenate([self._balance, balance])
+        self._balance_rest = np.concatenate([self._balance_rest, rest])
         self._owner_row = np.concatenate([self._owner_row, np.arange(first, first + n, dtype=np.int32)])
 
     def load_positions(
@@ -358,6 +362,8 @@ class Market:
         mode[new_isolated] = ISOLATED
         parent[new_isolated] = cross[x.owner_row[isolated]]
         balance[new_isolated] = x.margin[isolated]
+        balance_rest = np.zeros(total)
+        balance_rest[:old], balance_rest[new_isolated] = self._balance_rest, x.margin_rest[isolated]
         owner_row[new_isolated] = x.owner_row[isolated]
         rows = np.zeros(len(x.owner_row), ROW_DTYPE)
         rows["account"] = cross[x.owner_row] if len(x.owner_row) else 0
@@ -366,6 +372,8 @@ class Market:
         self._ids = self._ids.extended(x.new_ids)
         self._mode, self._parent, self._balance, self._owner_row = mode, parent, balance, owner_row
         self._rows = np.concatenate([self._rows, rows])
+        self._balance_rest = balance_rest
+        self._basis_rest = np.concatenate([self._basis_rest, x.basis_rest])
 
     def set_prices(
         self, *, index: Mapping[str, Any] | None = None, last: Mapping[str, Any] | None = None
@@ -445,7 +453,10 @@ class Market:
         flat = [row for row in owners if row[:3] not in held]
         if flat:
             rows = np.concatenate([rows, np.array(flat, ROW_DTYPE)])
-        rows = rows[np.lexsort((rows["slot"], rows["instrument"], rows["account"]))]
+        order = np.lexsort((rows["slot"], rows["instrument"], rows["account"]))
+        basis_rest = np.zeros(len(rows))
+        basis_rest[: len(self._basis_rest)] = self._basis_rest
+        rows = rows[order]
         return State(
             instruments=self.instruments,
             quantum=self.quantum,
@@ -465,6 +476,8 @@ class Market:
             row_slot=np.ascontiguousarray(rows["slot"], np.uint8),
             row_lots=np.ascontiguousarray(rows["lots"]),
             row_basis=np.ascontiguousarray(rows["basis"]),
+            balance_rest=self._balance_rest,
+            row_basis_rest=basis_rest[order],
         )
 
     @cached_property

@@ -10,11 +10,14 @@ from __future__ import annotations
 import json
 import math
 import os
+import pickle
+import re
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+import random_markets
 
 import cascade as cs
 
@@ -426,3 +429,212 @@ def test_literal_prices(vector):
 )  # fmt: skip
 def test_literal_requirements(vector):
     check_requirement(vector)
+
+
+# -- tables and engines -----------------------------------------------------------------------------------------
+
+
+def check_tables(seed):
+    """What the tables say each position needs and is worth is what the engines decide by."""
+    market, _, run = random_markets.make(seed)
+    rules, state = run["rules"], market.state()
+    try:
+        prices, accounts = market.liquidation_prices(rules), market.margin(rules)
+    except cs.RangeError:
+        return
+    engine = cs.reference.Engine(state, rules)
+    users = [a for a in engine.accounts if a.mode]
+    assert accounts["equity"].tolist() == [market.to_money(engine.equity(a, engine.marks)) for a in users]
+    needed = [market.to_money(engine.account_maintenance(a, engine.marks)) for a in users]
+    assert accounts["maintenance"].tolist() == needed
+    rows = [(a, row) for a in users for row in a.open_rows()]
+    needed = [market.to_money(engine.row_maintenance(a, row, engine.marks)) for a, row in rows]
+    assert prices["maintenance"].tolist() == needed
+    values = [market.to_money(engine.bankruptcy_value(a, row, engine.marks)) for a, row in rows]
+    assert prices["bankruptcy_value"].tolist() == values
+    for k, (a, (i, _)) in enumerate(rows):
+        names = ("account", "instrument", "position_side", "margin_mode")
+        account, instrument, side, mode = (prices[name][k].item() for name in names)
+        whole = market.bankruptcy_value(account, instrument, position_side=side, margin_mode=mode, rules=rules)
+        assert whole == values[k]
+        lots = abs(a.positions[i, _].lots)
+        if lots > 1:
+            size = market.instruments[i].to_size(lots - 1)
+            part = market.bankruptcy_value(account, instrument, size, position_side=side, margin_mode=mode, rules=rules)
+            assert part == market.to_money(engine.bankruptcy_value(a, (i, _), engine.marks) * (lots - 1) // lots)
+
+
+@pytest.mark.fast
+def test_tables_are_what_engines_decide_by_on_a_few():
+    for seed in range(60):
+        check_tables(seed)
+
+
+def test_tables_are_what_engines_decide_by():
+    for seed in range(60, 1000):
+        check_tables(seed)
+
+
+@pytest.mark.fast
+def test_bankruptcy_value_refuses():
+    market = dydx_bankruptcy({"quote_quantums": -490000000, "positions": PAIR})
+    with pytest.raises(cs.InputError, match=r"account = 'b': not loaded"):
+        market.bankruptcy_value("b", "ETH")
+    with pytest.raises(cs.InputError, match=r"no open position \(long, cross\)"):
+        market.bankruptcy_value("a", "ETH", position_side="long")
+    with pytest.raises(cs.InputError, match="position_side = 'up': must be one of both, long, short"):
+        market.bankruptcy_value("a", "ETH", position_side="up")
+    with pytest.raises(cs.InputError, match="margin_mode = 5: must be cross or isolated"):
+        market.bankruptcy_value("a", "ETH", margin_mode=5)
+    for size in (0, 1):
+        with pytest.raises(cs.InputError, match=rf"size = {size}: must be > 0 and at most 0.1"):
+            market.bankruptcy_value("a", "ETH", size)
+
+
+@pytest.mark.fast
+def test_a_closing_fee_above_one_half_is_refused():
+    leg = {"symbol": "X", "side": 1, "size": Fraction(1), "entry": Fraction(10), "taker_fee": Fraction("0.6")}
+    market = market_of([leg], Fraction(5), rules=cs.VenueRules(**INDEX, bankruptcy_fee="taker"))
+    with pytest.raises(cs.RangeError, match=r"taker_fee = 0.6: must be <= 0.5 under bankruptcy_fee='taker'"):
+        market.margin()
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"maintenance_slope": -1}, "maintenance_slope = -1: must be in [0, 1]"),
+        ({"initial_slope": "2"}, "initial_slope = '2': must be in [0, 1]"),
+        ({"open_interest_floor": 5}, "open_interest_cap = None: must be given with the other, or neither"),
+        ({"open_interest_cap": 5}, "open_interest_floor = None: must be given with the other, or neither"),
+        ({"open_interest_floor": 5, "open_interest_cap": 5}, "open_interest_cap = 5: must exceed open_interest_floor"),
+        ({"open_interest_floor": -5, "open_interest_cap": 5}, "open_interest_floor = -5: must be >= 0"),
+    ],
+)
+def test_instrument_fields_are_checked(fields, message):
+    with pytest.raises(cs.InputError, match=re.escape(message)):
+        cs.Instrument("X", tick_size=1, lot_size=1, **fields)
+
+
+@pytest.mark.fast
+def test_instruments_with_margin_that_grows_survive_copies():
+    instrument = cs.Instrument(
+        "X", tick_size=1, lot_size=1, maintenance_slope="0.00005", open_interest_floor=1, open_interest_cap=2
+    )
+    assert pickle.loads(pickle.dumps(instrument)) == instrument
+    assert "maintenance_slope=0.00005" in repr(instrument)
+
+
+# -- one account of many positions -----------------------------------------------------------------------------
+
+
+class Portfolio:
+    """A cross account with a position (or a long and a short) in each of many instruments, of sizes from tens to
+    millions; equity and maintenance at any price, in fractions of what was handed in."""
+
+    FEE = Fraction("0.0006")
+
+    def __init__(self, seed, contract, *, rules, slope=False, hedged=False, n=80):
+        rng = np.random.default_rng(seed)
+        self.contract, self.rules = contract, rules
+        linear = contract == "linear"
+        self.legs, self.slopes, self.tables, instruments = [], [], [], []
+        for k in range(n):
+            price = 10 ** rng.uniform(-2, 5)
+            tick = Fraction(10) ** (math.floor(math.log10(price)) - 4)
+            lot = Fraction(1, 1000) if linear else Fraction(1)
+            mark = round(Fraction(price) / tick) * tick
+            worth = 10 ** rng.uniform(1, 6) if linear else 10 ** rng.uniform(-3, 2)
+            size = max(1, round(Fraction(worth) * (1 / mark if linear else mark) / lot)) * lot
+            rate = Fraction(rng.choice(["0.004", "0.005", "0.01", "0.025"]))
+            floors = (0, 50_000, 250_000) if linear else (0, Fraction("0.5"), Fraction("2.5"))
+            self.tables.append([(floor, rate * times) for floor, times in zip(floors, (1, 2, 5), strict=True)])
+            rows = [(f, c, 1, r) for (f, r), c in zip(self.tables[-1], (*floors[1:], None), strict=True)]
+            # A hundredth for ten thousand (or ten coins) of notional.
+            self.slopes.append((Fraction(f"{1e-6 * price:.3g}") if linear else Fraction(1, 1000)) * slope)
+            instruments.append(
+                cs.Instrument(
+                    f"I{k}", tick_size=tick, lot_size=lot, contract=contract, tiers=rows, taker_fee=self.FEE,
+                    maintenance_slope=self.slopes[-1],
+                )
+            )  # fmt: skip
+            sign = int(rng.choice([-1, 1]))
+            other = max(1, size * int(rng.choice([1, 4])) // 2 // lot) * lot
+            for lots in (sign * size, -sign * other)[: 1 + hedged]:
+                entry = Fraction(repr(round(price * rng.uniform(0.8, 1.2), 9)))
+                side = ("long" if lots > 0 else "short") if hedged else "both"
+                self.legs.append((k, lots, entry, mark, side))
+        total = sum(abs(self.value(size, mark)) for _, size, _, mark, _ in self.legs)
+        profit = sum(self.value(size, mark) - self.value(size, entry) for _, size, entry, mark, _ in self.legs)
+        self.balance = Fraction(f"{float(total) * rng.uniform(0.05, 0.4) - float(profit):.9f}")
+        self.equity = self.balance + profit
+        self.whole = sum(self.needed(leg, leg[3]) for leg in self.legs)
+        self.market = cs.Market(instruments, rules=cs.VenueRules(**INDEX, **rules))
+        self.market.set_prices(index={f"I{k}": mark for k, _, _, mark, _ in self.legs})
+        self.market.load_accounts({"account": ["a"], "balance": [str_of(self.balance)]})
+        self.market.load_positions(
+            {
+                "account": ["a"] * len(self.legs), "instrument": [f"I{leg[0]}" for leg in self.legs],
+                "size": [str_of(leg[1]) for leg in self.legs], "entry_price": [str_of(leg[2]) for leg in self.legs],
+                "position_side": [leg[4] for leg in self.legs],
+            }
+        )  # fmt: skip
+
+    def value(self, size, price):
+        return size * price if self.contract == "linear" else -size / price
+
+    def needed(self, leg, price):
+        k, size, entry, _, _ = leg
+        notional = abs(self.value(size, entry if self.rules.get("maintenance_on") == "entry" else price))
+        amount, before = Fraction(0), None
+        for floor, r in self.tables[k]:
+            if floor <= notional:
+                amount += floor * (r - (before or 0))
+                before = rate = r
+        rate += min(Fraction(1), self.slopes[k] * (abs(size) if self.contract == "linear" else notional))
+        if self.rules.get("maintenance_fee") == "taker":
+            rate += self.FEE
+        needed = rate * notional - amount
+        if self.rules.get("maintenance_fee") == "taker_at_bankruptcy":
+            closing = self.balance - self.value(size, entry)
+            needed += self.FEE * abs(closing) / (1 + (self.FEE if closing >= 0 else -self.FEE))
+        return needed
+
+    def standing(self, instrument, price):
+        """(equity, maintenance) with one instrument at another price."""
+        equity, needed = self.equity, self.whole
+        for leg in self.legs:
+            k, size, _, mark, _ = leg
+            if k == instrument:
+                equity += self.value(size, price) - self.value(size, mark)
+                needed += self.needed(leg, price) - self.needed(leg, mark)
+        return equity, needed
+
+
+@pytest.mark.parametrize("hedged", [False, True])
+@pytest.mark.parametrize("slope", [False, True])
+@pytest.mark.parametrize(
+    "rules",
+    [{}, ENTRY, {"maintenance_fee": "taker"}, {"maintenance_fee": "taker_at_bankruptcy", "bankruptcy_fee": "taker"}],
+)
+@pytest.mark.parametrize("contract", ["linear", "inverse"])
+def test_eighty_positions_agree_with_substitution(contract, rules, slope, hedged):
+    portfolio = Portfolio(5, contract, rules=rules, slope=slope, hedged=hedged)
+    prices = portfolio.market.liquidation_prices()
+    found = 0
+    for k in range(80):
+        mine = prices.rows(prices["instrument"] == f"I{k}")
+        price = mine["liquidation_price"][0]
+        assert np.array_equal(mine["liquidation_price"], np.full(1 + hedged, price), equal_nan=True)
+        if np.isnan(price):
+            continue
+        found += 1
+        equity, needed = portfolio.standing(k, Fraction(float(price)))
+        assert abs(equity - needed) <= Fraction(1, 10**9) * max(abs(equity), abs(needed))
+        # And the price itself: a billionth off, the account is clearly on either side.
+        (e0, n0), (e1, n1) = (portfolio.standing(k, Fraction(float(price)) * (1 + d)) for d in (-BILLIONTH, BILLIONTH))
+        assert (e0 < n0) != (e1 < n1)
+    assert found >= 20
+
+
+BILLIONTH = Fraction(1, 10**9)
