@@ -87,7 +87,8 @@ def read_tiers(tiers: Any, what: str) -> tuple[Tier, ...]:
     """Margin tiers from one maintenance rate, or from rows (floor, cap, initial rate, maintenance rate[,
     amount]).
 
-    Without amounts they follow from continuity: a_n = a_(n-1) + floor_n * (r_n - r_(n-1)).
+    Without amounts (or with None in every row) they follow from continuity: a_n = a_(n-1) + floor_n * (r_n -
+    r_(n-1)).
     """
     if tiers is None:
         return ()
@@ -102,7 +103,10 @@ def read_tiers(tiers: Any, what: str) -> tuple[Tier, ...]:
                 f"{what}[{k}] = {show(row)}: "
                 "must be (floor, cap, initial rate, maintenance rate, maintenance amount)"
             )
+    # An amount of None in every row is none given.
     rows = [tuple(row) for row in rows]
+    if all(len(row) == 5 and row[4] is None for row in rows):
+        rows = [row[:4] for row in rows]
     if not rows:
         raise InputError(f"{what} = []: must have at least one row, or be None")
     read: list[Tier] = []
@@ -157,7 +161,7 @@ class Instrument:
         Default 1.
     tiers : None, a rate, or rows (floor, cap, initial rate, maintenance rate[, maintenance amount])
         Margin tiers by notional in the settlement currency; None means no maintenance margin. The last cap
-        may be None or inf.
+        may be None or inf. Amounts that are left out (or None in every row) make maintenance continuous.
     taker_fee, maker_fee : number
         Fractions of notional; negative is a rebate.
     liquidation_fee : number

@@ -431,6 +431,39 @@ def test_literal_requirements(vector):
     check_requirement(vector)
 
 
+# -- tiers as venues publish them ------------------------------------------------------------------------------
+
+
+def tier_tables():
+    """Every table of tiers beside the checkout; one that skips where they are not."""
+    files = sorted((SHARED / "data" / "margin_tiers").glob("*.json"))
+    if not files:
+        return [pytest.param(None, marks=pytest.mark.skip("no margin_tiers; set CASCADE_SHARED"))]
+    return [pytest.param(path, id=path.stem) for path in files]
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("path", tier_tables())
+def test_tables_of_tiers_load(path):
+    """Rounded initial rates, empty last caps and amounts that are left out included."""
+    for symbol, rows in json.loads(path.read_text()).get("tiers", {}).items():
+        instrument = cs.Instrument(symbol, tick_size=1, lot_size=1, tiers=rows)
+        assert len(instrument.tiers) == len(rows)
+        for tier, row in zip(instrument.tiers, rows, strict=True):
+            assert tier.maintenance_rate == Fraction(repr(row[3]))
+            if row[4] is not None:
+                assert tier.amount == Fraction(repr(row[4]))
+
+
+@pytest.mark.fast
+def test_amounts_of_none_follow_from_continuity():
+    given = [(0, 100, 0.02, 0.01, None), (100, 300, 0.04, 0.02, None), (300, None, 0.1, 0.05, None)]
+    tiers = cs.Instrument("X", tick_size=1, lot_size=1, tiers=given).tiers
+    assert [tier.amount for tier in tiers] == [0, 1, 10]
+    with pytest.raises(cs.InputTypeError, match=r"tiers\[1\].amount = null"):
+        cs.Instrument("X", tick_size=1, lot_size=1, tiers=[(0, 100, 0.02, 0.01, 0), (100, None, 0.04, 0.02, None)])
+
+
 # -- tables and engines -----------------------------------------------------------------------------------------
 
 
