@@ -181,6 +181,9 @@ cdef class Engine:
             r.terms[i].liquidation_fee = terms[i, 5]
             r.terms[i].tier_first = <int32_t>terms[i, 6]
             r.terms[i].tiers_n = <int32_t>terms[i, 7]
+            r.terms[i].slope_num = terms[i, 8]
+            r.terms[i].slope_den = terms[i, 9]
+            r.terms[i].closing_fee = terms[i, 10]
             r.instruments[i].last_ticks = prices[i, 0]
             r.instruments[i].index_1024 = prices[i, 1]
             r.instruments[i].known_bid = prices[i, 2]
@@ -252,6 +255,10 @@ cdef class Engine:
         to.fee_to_venue = rules["fee_to_venue"]
         to.funding_at_index = rules["funding_at_index"]
         to.capacity = rules["capacity"]
+        to.maintenance_on_entry = rules["maintenance_on_entry"]
+        to.maintenance_fee = rules["maintenance_fee"]
+        to.bankruptcy_fee = rules["bankruptcy_fee"]
+        to.share_by_maintenance = rules["share_by_maintenance"]
         for k in range(len(residual)):
             to.residual[k] = residual[k]
         to.residual_n = len(residual)

@@ -13,7 +13,16 @@ from ._marks import Clock, Program, inputs_of, samples_of
 from ._rundata import RunData
 from ._state import EXTERNAL, SYSTEM, State
 from .instruments import RATE_ONE
-from .margin import notional_at_zero_excess, price_of_notional
+from .margin import (
+    STEEP,
+    grows_squared,
+    maintenance_rates,
+    moving_terms,
+    not_moving,
+    notional_at_zero_excess,
+    price_of_notional,
+    rises,
+)
 from .marks import Mark
 from .records import ORDER_DTYPE
 from .rules import VenueRules
@@ -123,11 +132,11 @@ def columns_of(state: State, rules: VenueRules) -> dict[str, Any]:
     """A market as the arrays that the core takes in."""
     terms: list[tuple[int, ...]] = []
     tiers: list[tuple[int, ...]] = []
-    for t in state.terms:
+    for t in state.terms_under(rules):
         terms.append(
             (
                 t.contract, t.coef_num, t.coef_den, t.taker_fee, t.maker_fee, t.liquidation_fee,
-                len(tiers), len(t.floors),
+                len(tiers), len(t.floors), *t.slope, t.closing_fee,
             )
         )
         for floor, rate, amount in zip(t.floors, t.rates, t.amounts, strict=True):
@@ -160,7 +169,7 @@ def columns_of(state: State, rules: VenueRules) -> dict[str, Any]:
         "rules": rule_codes(rules),
         "residual": rules.stages("residual"),
         "shortfall": rules.stages("shortfall"),
-        **triggers_of(state),
+        **triggers_of(state, rules),
     }
 
 
@@ -184,7 +193,7 @@ def program_of(state: State, rules: VenueRules) -> dict[str, Any]:
 
 def rule_codes(rules: VenueRules) -> dict[str, int]:
     """The rules as the numbers of the core's rules_t, by its names."""
-    enumerations = "mark", "queue", "position_order", "adl_rank", "adl_price"
+    enumerations = "mark", "queue", "position_order", "adl_rank", "adl_price", "maintenance_fee"
     return {field: rules.code(field) for field in enumerations} | {
         "continuous": rules.clearing == "continuous",
         "trigger_le": rules.trigger == "le",
@@ -195,38 +204,48 @@ def rule_codes(rules: VenueRules) -> dict[str, int]:
         "fee_to_venue": rules.fee_to == "venue",
         "funding_at_index": rules.funding is not None and rules.funding.price == "index",
         "capacity": 2**63 - 1 if rules.capacity is None else rules.capacity,
+        "maintenance_on_entry": rules.maintenance_on == "entry",
+        "bankruptcy_fee": rules.bankruptcy_fee == "taker",
+        "share_by_maintenance": rules.bankruptcy_share == "maintenance",
     }
 
 
-def triggers_of(state: State) -> dict[str, Any]:
+def triggers_of(state: State, rules: VenueRules) -> dict[str, Any]:
     """Who can be found by trigger price, and who must be looked at in every check.
 
     An account with one position is indexed by the mark (1/1024 ticks) at which it can become unhealthy,
-    erring on the safe side; accounts with several, and those under tiers whose maintenance jumps, are
-    scanned; flat accounts with debts are `debtors`.
+    erring on the safe side; accounts with several, and those under maintenance that jumps, or grows with the
+    square of the notional, are scanned; flat accounts with debts are `debtors`.
     """
     users = np.flatnonzero(state.account_mode != SYSTEM)
     count = np.bincount(state.row_account, minlength=len(state.account_mode))
     first = np.searchsorted(state.row_account, np.arange(len(state.account_mode)))
-    # Where maintenance takes nearly all of a rise in value, the crossing cannot be solved in float64 either.
-    jumpy = np.array([not t.continuous or max(t.rates) > RATE_ONE - 10**6 for t in state.terms], bool)
     single = users[count[users] == 1]
     row = first[single]
-    indexed = ~jumpy[state.row_instrument[row]] & (state.row_lots[row] != 0)
+    all_terms = [moving_terms(t, rules) for t in state.terms_under(rules)]
+    indexed = state.row_lots[row] != 0
+    for i, terms in enumerate(all_terms):
+        mine = np.flatnonzero(state.row_instrument[row] == i)
+        if not terms.continuous or grows_squared(terms):
+            indexed[mine] = False
+        else:  # the highest rate that the position's size can lead to
+            most = maintenance_rates(terms, np.full(len(mine), terms.floors[-1]), state.row_lots[row[mine]])
+            indexed[mine[most > STEEP]] = False
     scanned = np.concatenate([users[count[users] > 1], single[~indexed]])
     single, row = single[indexed], row[indexed]
     lists: dict[str, list[np.ndarray]] = {
         "long_trigger": [], "long_account": [], "short_trigger": [], "short_account": []
     }  # fmt: skip
-    for i, terms in enumerate(state.terms):
+    for i, (terms, under) in enumerate(zip(all_terms, state.terms_under(rules), strict=True)):
         mine = state.row_instrument[row] == i
         account, r = single[mine], row[mine]
-        lots = state.row_lots[r]
-        rest = (state.account_balance[account] - state.row_basis[r]).astype(np.float64) - MONEY_SLACK
+        lots, basis, balance = state.row_lots[r], state.row_basis[r], state.account_balance[account]
+        # What of maintenance does not move with the mark is the same at every mark.
+        rest = balance - basis - not_moving(under, rules, lots, basis, balance)[0] - MONEY_SLACK
         # A position whose value rises with its notional is unhealthy below the crossing, the other kind above
         # it.
-        rising = (lots > 0) == (terms.contract == 0)
-        notional = notional_at_zero_excess(terms, rising, rest)
+        rising = rises(terms, lots)
+        notional = notional_at_zero_excess(terms, rising, rest, lots=lots)
         mark = price_of_notional(terms, lots, notional) * MARK_ONE
         # Without a crossing only what can be proved is left out: a value that adds to a rest >= 0 covers its
         # own maintenance at every price. Everybody else is looked at in the first check.

@@ -113,14 +113,18 @@ def to_rounded(
     *,
     lowest: int | None = None,
     highest: int | None = None,
+    rest: np.ndarray | None = None,
 ) -> np.ndarray:
     """Convert to the nearest whole number of steps, ties to even: marks and index prices (1/1024 tick), rates
     (1e-12).
 
-    Parameters, returns and errors as `to_whole`, except that every finite number is taken.
+    Parameters, returns and errors as `to_whole`, except that every finite number is taken; `rest`, float64 of
+    shape (n,), is set to what rounding took away, in steps.
     """
     numbers = _Numbers(values, where)
     result = numbers.rounded(1 / step)
+    if rest is not None:
+        rest[:] = numbers.rest
     where.refuse(numbers.too_big(result), values, "the number of steps must fit int64", RangeError)
     return _bounded(result, values, where, step, lowest, highest)
 
@@ -133,13 +137,14 @@ def to_money(
     lowest: int | None = None,
     highest: int | None = None,
     allow_missing: bool = False,
+    rest: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Convert balances and margins to quanta, half-even.
 
     Parameters
     ----------
-    values, where, lowest, highest
-        As `to_whole`; the range is in quanta.
+    values, where, lowest, highest, rest
+        As `to_rounded`; the range is in quanta.
     quantum : Decimal or Fraction
         One unit of the result, in the settlement currency.
     allow_missing : bool
@@ -162,7 +167,8 @@ def to_money(
         if missing.any():
             values = values.copy()
             values[missing] = 0
-    return to_rounded(values, Fraction(quantum), where, lowest=lowest, highest=highest), missing
+    quanta = to_rounded(values, Fraction(quantum), where, lowest=lowest, highest=highest, rest=rest)
+    return quanta, missing
 
 
 def missing_values(values: np.ndarray) -> np.ndarray:
@@ -174,7 +180,9 @@ def missing_values(values: np.ndarray) -> np.ndarray:
     return np.zeros(len(values), np.bool_)
 
 
-def basis_linear(lots: np.ndarray, entry: np.ndarray, unit: Fraction, where: Where) -> np.ndarray:
+def basis_linear(
+    lots: np.ndarray, entry: np.ndarray, unit: Fraction, where: Where, rest: np.ndarray | None = None
+) -> np.ndarray:
     """Basis of linear positions: half_even(lots * entry * unit), exactly.
 
     Parameters
@@ -187,6 +195,8 @@ def basis_linear(lots: np.ndarray, entry: np.ndarray, unit: Fraction, where: Whe
         Value of one lot at price 1, in quanta: lot size * multiplier / quantum.
     where : Where
         Table and column of the entry prices.
+    rest : numpy.ndarray of float64, shape (n,), optional
+        Set to what rounding took away, in quanta.
 
     Returns
     -------
@@ -200,27 +210,35 @@ def basis_linear(lots: np.ndarray, entry: np.ndarray, unit: Fraction, where: Whe
     RangeError
         A basis beyond 2**61 quanta.
     """
-    return _basis(lots, entry, unit, where, inverse=False)
+    basis, cut = _basis(lots, entry, unit, where, inverse=False)
+    if rest is not None:
+        rest[:] = cut
+    return basis
 
 
-def basis_inverse(lots: np.ndarray, entry: np.ndarray, coefficient: Fraction, where: Where) -> np.ndarray:
+def basis_inverse(
+    lots: np.ndarray, entry: np.ndarray, coefficient: Fraction, where: Where, rest: np.ndarray | None = None
+) -> np.ndarray:
     """Basis of inverse positions: -half_even(lots * coefficient / entry), exactly.
 
     Parameters, returns and errors as `basis_linear`; `coefficient` is the value of one lot at price 1, in
     quanta.
     """
-    return -_basis(lots, entry, coefficient, where, inverse=True)
+    basis, cut = _basis(lots, entry, coefficient, where, inverse=True)
+    if rest is not None:
+        rest[:] = -cut
+    return -basis
 
 
 def _basis(
     lots: np.ndarray, entry: np.ndarray, factor: Fraction, where: Where, *, inverse: bool
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     numbers = _Numbers(entry, where)
     numbers.refuse_unless_positive()
     result = numbers.scaled_by(lots, factor, inverse)
     rule = "the value at entry must stay within 2**61 quanta"
     where.refuse(numbers.too_big(result, BASIS_LIMIT), entry, rule, RangeError)
-    return result
+    return result, numbers.rest
 
 
 class _Numbers:
@@ -236,6 +254,7 @@ class _Numbers:
         self.overflow = np.zeros(len(values), np.bool_)
         self.is_exact = np.ones(len(values), np.bool_)  # False: a float, to which tolerances apply
         self.skip = np.zeros(len(values), np.bool_)  # rows whose result is 0 whatever they hold
+        self.rest = np.zeros(len(values))  # what rounding took away
         kind = values.dtype.kind
         if not len(values):
             self.floats = np.zeros(0)
@@ -353,23 +372,33 @@ class _Numbers:
     @_quiet
     def rounded(self, factor: Fraction) -> np.ndarray:
         """Round value * factor half-even to int64."""
-        nearest, distance, error = _nearest(self.floats.astype(_LONG) * _long(factor))
-        return self._finish(nearest, distance + error < _CLEAR, lambda row, value: round(value * factor))
+        return self._rounded(self.floats.astype(_LONG) * _long(factor), lambda row, value: value * factor)
 
     @_quiet
     def scaled_by(self, lots: np.ndarray, factor: Fraction, inverse: bool) -> np.ndarray:
         """Round lots * factor * value, or lots * factor / value, half-even to int64."""
 
-        def convert(row: int, value: Fraction) -> int:
+        def convert(row: int, value: Fraction) -> Fraction:
             number = int(lots[row]) * factor
-            return round(number / value if inverse else number * value)
+            return number / value if inverse else number * value
 
         entry = self.floats.astype(_LONG)
         scaled = lots.astype(_LONG) * _long(factor)
-        nearest, distance, error = _nearest(scaled / entry if inverse else scaled * entry)
-        result = self._finish(nearest, distance + error < _CLEAR, convert)
+        result = self._rounded(scaled / entry if inverse else scaled * entry, convert)
         result[self.skip] = 0
         return result
+
+    def _rounded(self, quotient: np.ndarray, convert: Callable[[int, Fraction], Fraction]) -> np.ndarray:
+        """Round half-even; `convert` makes the exact number of a row where `quotient` is not sure."""
+        nearest, distance, error = _nearest(quotient)
+        self.rest = np.clip(np.where(self.skip, 0, quotient - nearest), -0.5, 0.5).astype(np.float64)
+
+        def whole(row: int, value: Fraction) -> int:
+            number = convert(row, value)
+            self.rest[row] = float(number - round(number))
+            return round(number)
+
+        return self._finish(nearest, distance + error < _CLEAR, whole)
 
     @_quiet
     def _finish(

@@ -8,6 +8,7 @@ from cascade._book cimport book_lots, book_owner_first, book_owner_next, book_pr
 from cascade._deleverage cimport ranked_t, ranking_next, ranking_ready, ranking_t
 from cascade._ledger cimport party_of, party_t, trade, transfer
 from cascade._margin cimport (
+    bankruptcy_value,
     magnitude,
     mark_value,
     row_maintenance,
@@ -472,7 +473,9 @@ cdef inline liquidation_t* record_begin(
     return l
 
 
-cdef inline void close_position(run_t* r, int32_t a, int32_t k, liquidation_t* l) noexcept nogil:
+cdef inline void close_position(
+    run_t* r, int32_t a, int32_t k, const standing_t* s, liquidation_t* l
+) noexcept nogil:
     """Send one order for a whole position; what the book does not take goes through the residual stages."""
     cdef row_t* row = &r.rows[k]
     cdef int i = row.instrument, stage
@@ -488,7 +491,7 @@ cdef inline void close_position(run_t* r, int32_t a, int32_t k, liquidation_t* l
     l.value = mark_value(t, row.lots, l.mark)
     l.row_maintenance = row_maintenance(r, row, l.mark)
     l.quantity = -row.lots
-    l.bankruptcy_value = l.equity - l.value
+    l.bankruptcy_value = bankruptcy_value(r, row, s, l.value, l.row_maintenance)
     c.record = l
     c.party.account = a
     c.party.row = k
@@ -592,7 +595,7 @@ cdef inline bint turn(run_t* r, const waiting_t* waiting) noexcept nogil:
         if r.rows[r.taken[k]].lots == 0 or r.error != 0:
             continue
         l = record_begin(r, a, seq, case, &s, &spare)
-        close_position(r, a, r.taken[k], l)
+        close_position(r, a, r.taken[k], &s, l)
         if not case.counted and l.left < magnitude(l.quantity):
             case.counted = True
             r.totals.accounts += 1

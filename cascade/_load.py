@@ -236,19 +236,20 @@ def _sides(values: np.ndarray, where: Where) -> np.ndarray:
 
 def accounts(
     table: Any, ids: Ids, quantum: Fraction, columns: Mapping[str, str] | None, bad: BadRows
-) -> tuple[np.ndarray, np.ndarray]:
-    """(ids, balances in quanta) of new cross accounts."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(ids, balances in quanta, what rounding took away from them) of new cross accounts."""
     raw = read_columns(table, bad.table, {"account": REQUIRED, "balance": REQUIRED}, columns, bad=bad)
     where = bad.where("account")
     new = to_ids(raw["account"], where)
     ids.check_kind(new, where)
+    rest = np.zeros(len(new))
     balance, _ = to_money(
-        raw["balance"], quantum, bad.where("balance"), lowest=-ACCOUNT_LIMIT, highest=ACCOUNT_LIMIT
+        raw["balance"], quantum, bad.where("balance"), lowest=-ACCOUNT_LIMIT, highest=ACCOUNT_LIMIT, rest=rest
     )
     where.refuse(ids.find(new) >= 0, raw["account"], "must not be loaded before")
     where.refuse(repeated(new, bad.keep), raw["account"], "must not repeat an account")
     keep = bad.keep
-    return new[keep], balance[keep]
+    return new[keep], balance[keep], rest[keep]
 
 
 @dataclass(frozen=True)
@@ -261,8 +262,11 @@ class Positions:
     slot: np.ndarray
     lots: np.ndarray
     basis: np.ndarray
+    basis_rest: np.ndarray
+    """float64 quanta: what rounding took away"""
     isolated: np.ndarray
     margin: np.ndarray
+    margin_rest: np.ndarray
 
 
 def position_keys(
@@ -291,8 +295,8 @@ def positions(
     slot = np.zeros(n, np.int8)
     if raw["position_side"] is not None:
         slot = to_choice(raw["position_side"], SLOTS, bad.where("position_side"))
-    isolated, margin = _margins(raw, quantum, bad, n)
-    lots, basis = np.zeros(n, np.int64), np.zeros(n, np.int64)
+    isolated, margin, margin_rest = _margins(raw, quantum, bad, n)
+    lots, basis, basis_rest = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n)
     for i, (ins, t) in enumerate(zip(instruments, terms, strict=True)):
         mine = np.flatnonzero((instrument == i) & bad.keep)
         if not mine.size:
@@ -304,7 +308,9 @@ def positions(
         size_where.refuse(lots[mine] == 0, raw["size"][mine], "must not be 0")
         per_lot = ins.lot_size * ins.multiplier / quantum
         basis_of = basis_linear if t.contract == LINEAR else basis_inverse
-        basis[mine] = basis_of(lots[mine], raw["entry_price"][mine], per_lot, entry_where)
+        rest = np.zeros(len(mine))
+        basis[mine] = basis_of(lots[mine], raw["entry_price"][mine], per_lot, entry_where, rest)
+        basis_rest[mine] = rest
     wrong_side = ((slot == SLOTS["long"]) & (lots < 0)) | ((slot == SLOTS["short"]) & (lots > 0))
     bad.where("size").refuse(
         wrong_side, raw["size"], "must be positive on position_side 'long', negative on 'short'"
@@ -326,7 +332,10 @@ def positions(
     rule = "must not repeat (account, instrument, position_side, margin_mode)"
     where.refuse(repeated(key, bad.keep), raw["account"], rule)
     keep = bad.keep
-    positions = Positions(row, new_ids[np.argsort(rank)], instrument, slot, lots, basis, isolated, margin)
+    positions = Positions(
+        row, new_ids[np.argsort(rank)], instrument, slot, lots, basis, basis_rest, isolated, margin,
+        margin_rest,
+    )  # fmt: skip
     return _compacted(positions, keep, len(ids))
 
 
@@ -339,7 +348,9 @@ def _compacted(x: Positions, keep: np.ndarray, loaded: int) -> Positions:
     used = np.flatnonzero(wanted)
     renumbered = np.cumsum(wanted) - 1
     row[fresh] = loaded + renumbered[row[fresh] - loaded]
-    rest = (x.instrument, x.slot, x.lots, x.basis, x.isolated, x.margin)
+    rest = (
+        x.instrument, x.slot, x.lots, x.basis, x.basis_rest, x.isolated, x.margin, x.margin_rest
+    )  # fmt: skip
     return Positions(row, x.new_ids[used], *(column[keep] for column in rest))
 
 
@@ -360,12 +371,15 @@ def _instruments(values: np.ndarray, instruments: tuple[Instrument, ...], where:
     return np.maximum(found, 0)
 
 
-def _margins(raw: dict, quantum: Fraction, bad: BadRows, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """(isolated, posted margin in quanta) per row."""
-    margin, missing = np.zeros(n, np.int64), np.ones(n, bool)
+def _margins(
+    raw: dict, quantum: Fraction, bad: BadRows, n: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(isolated, posted margin in quanta, what rounding took away from it) per row."""
+    margin, missing, rest = np.zeros(n, np.int64), np.ones(n, bool), np.zeros(n)
     if raw["margin"] is not None:
         margin, missing = to_money(
-            raw["margin"], quantum, bad.where("margin"), lowest=0, highest=ACCOUNT_LIMIT, allow_missing=True
+            raw["margin"], quantum, bad.where("margin"), lowest=0, highest=ACCOUNT_LIMIT, allow_missing=True,
+            rest=rest,
         )
     if raw["margin_mode"] is not None:
         mode = to_choice(raw["margin_mode"], MODES, bad.where("margin_mode"))
@@ -376,4 +390,4 @@ def _margins(raw: dict, quantum: Fraction, bad: BadRows, n: int) -> tuple[np.nda
         where.refuse(
             (mode == CROSS) & ~missing, raw["margin_mode"], "a cross position must not have a margin"
         )
-    return ~missing, margin
+    return ~missing, margin, rest

@@ -2,13 +2,17 @@
 
 from libc.stdint cimport int32_t, int64_t
 
-from cascade._run cimport account_t, row_t, run_t, terms_t, tier_t
+from cascade._run cimport MAINTENANCE_FEE_AT_BANKRUPTCY, account_t, row_t, run_t, terms_t, tier_t
 from cascade._wide cimport (
+    money_after_fee,
     money_inverse,
     money_inverse_mark,
     money_linear,
     money_linear_mark,
     money_part_up,
+    money_rate_up,
+    money_share_floor,
+    money_size_rate,
 )
 
 
@@ -16,6 +20,7 @@ from cascade._wide cimport (
 ctypedef struct standing_t:
     int64_t equity
     int64_t maintenance
+    int64_t balance
     bint flat               # no open position
 
 
@@ -33,26 +38,63 @@ cdef inline int64_t mark_value(const terms_t* t, int64_t lots, int64_t mark) noe
     return money_inverse_mark(lots, t.coef_num, mark, t.coef_den)
 
 
-cdef inline int64_t maintenance_of(const run_t* r, const terms_t* t, int64_t notional) noexcept nogil:
-    """Maintenance of a position of this notional: the highest tier whose floor it reaches, rounded up, never negative."""
-    cdef const tier_t* tier = &r.tiers[t.tier_first]
-    cdef const tier_t* last = tier + t.tiers_n - 1
-    cdef int64_t needed
-    while tier < last and tier[1].floor_quanta <= notional:
-        tier += 1
-    if tier.rate == 0:
-        return 0
-    needed = money_part_up(tier.rate, notional, tier.one) - tier.amount_quanta
-    return needed if needed > 0 else 0
-
-
 cdef inline int64_t magnitude(int64_t x) noexcept nogil:
     return -x if x < 0 else x
 
 
-cdef inline int64_t row_maintenance(const run_t* r, const row_t* row, int64_t mark) noexcept nogil:
+cdef inline int64_t maintenance_of(const run_t* r, const terms_t* t, int64_t notional, int64_t lots) noexcept nogil:
+    """Maintenance of a position of this notional: the highest tier whose floor it reaches, rounded up, never negative."""
+    cdef const tier_t* tier = &r.tiers[t.tier_first]
+    cdef const tier_t* last = tier + t.tiers_n - 1
+    cdef int64_t needed, rate
+    while tier < last and tier[1].floor_quanta <= notional:
+        tier += 1
+    if t.slope_num != 0:
+        rate = tier.rate * (<int64_t>1000000000000 // tier.one)
+        rate += money_size_rate(magnitude(lots) if t.contract == 0 else notional, t.slope_num, t.slope_den)
+        needed = money_rate_up(rate, notional) - tier.amount_quanta
+    elif tier.rate == 0:
+        return 0
+    else:
+        needed = money_part_up(tier.rate, notional, tier.one) - tier.amount_quanta
+    return needed if needed > 0 else 0
+
+
+cdef inline int64_t closing_value(const run_t* r, const terms_t* t, int64_t value) noexcept nogil:
+    """The value at which a position can be closed when the account can spend `value` on it."""
+    return money_after_fee(t.closing_fee, value) if r.rules.bankruptcy_fee else value
+
+
+cdef inline int64_t maintenance_at(
+    const run_t* r, const row_t* row, int64_t value, int64_t balance
+) noexcept nogil:
+    """Maintenance of an open position worth `value` at the mark, in an account of this balance."""
     cdef const terms_t* t = &r.terms[row.instrument]
-    return maintenance_of(r, t, magnitude(mark_value(t, row.lots, mark)))
+    cdef int64_t needed = maintenance_of(
+        r, t, magnitude(row.basis if r.rules.maintenance_on_entry else value), row.lots
+    )
+    if r.rules.maintenance_fee == MAINTENANCE_FEE_AT_BANKRUPTCY and t.closing_fee != 0:
+        # As if the position were the account's only one: what the marks say of others does not matter.
+        needed += money_rate_up(t.closing_fee, magnitude(closing_value(r, t, balance - row.basis)))
+    return needed
+
+
+cdef inline int64_t row_maintenance(const run_t* r, const row_t* row, int64_t mark) noexcept nogil:
+    """Maintenance of an open position, in its account as it is."""
+    return maintenance_at(
+        r, row, mark_value(&r.terms[row.instrument], row.lots, mark), r.accounts[row.account].balance
+    )
+
+
+cdef inline int64_t bankruptcy_value(
+    const run_t* r, const row_t* row, const standing_t* s, int64_t value, int64_t needed
+) noexcept nogil:
+    """The signed value of the trade that closes the position and uses up the account's equity, or the position's share of it by
+    maintenance; with its fee, where the rules have it so."""
+    cdef int64_t equity = s.equity
+    if r.rules.share_by_maintenance and s.maintenance != 0:
+        equity = money_share_floor(equity, needed, s.maintenance)
+    return closing_value(r, &r.terms[row.instrument], equity - value)
 
 
 cdef inline void standing_add(const run_t* r, const row_t* row, int64_t mark, standing_t* s) noexcept nogil:
@@ -66,7 +108,7 @@ cdef inline void standing_add(const run_t* r, const row_t* row, int64_t mark, st
     t = &r.terms[row.instrument]
     value = mark_value(t, row.lots, mark)
     s.equity += value - row.basis
-    s.maintenance += maintenance_of(r, t, magnitude(value))
+    s.maintenance += maintenance_at(r, row, value, s.balance)
     s.flat = False
 
 
@@ -77,7 +119,7 @@ cdef inline standing_t standing_of(const run_t* r, int32_t a) noexcept nogil:
     cdef const row_t* end = row + account.rows_n
     cdef int32_t extra = account.extra_row
     cdef standing_t s
-    s.equity = account.balance
+    s.equity = s.balance = account.balance
     s.maintenance = 0
     s.flat = True
     while row < end:
@@ -94,7 +136,7 @@ cdef inline standing_t standing_shadow(const run_t* r, int32_t a) noexcept nogil
     cdef const account_t* account = &r.accounts[a]
     cdef int32_t k = account.first_row, end = account.first_row + account.rows_n
     cdef standing_t s
-    s.equity = account.balance
+    s.equity = s.balance = account.balance
     s.maintenance = 0
     s.flat = True
     while k < end:

@@ -119,6 +119,11 @@ cdef enum:
     TAKE_INDEX = 3
 
 cdef enum:
+    MAINTENANCE_FEE_NONE = 0
+    MAINTENANCE_FEE_TAKER = 1
+    MAINTENANCE_FEE_AT_BANKRUPTCY = 2
+
+cdef enum:
     STAGE_FUND_WALK = 0
     STAGE_VAULT = 1
     STAGE_ADL = 2
@@ -167,6 +172,9 @@ ctypedef struct rules_t:
     int shortfall_n
     int64_t capacity        # turns a step, INT64_MAX for no limit
     int64_t max_waves       # INT64_MAX for no limit
+    # Margin; the taker fee of MAINTENANCE_FEE_TAKER is in the tiers' rates already.
+    bint maintenance_on_entry, bankruptcy_fee, share_by_maintenance
+    int maintenance_fee
 
 
 # One instrument's terms (see _state.Terms); the tiers are rows [tier_first, tier_first + tiers_n) of run_t's tables.
@@ -179,6 +187,9 @@ ctypedef struct terms_t:
     int32_t tier_first
     int32_t tiers_n
     int contract            # 0 linear, 1 inverse
+    int64_t slope_num       # 1e-12 that a lot (inverse: a quantum of notional) adds to the maintenance rate
+    int64_t slope_den
+    int64_t closing_fee     # the taker fee as rules about closing count it: 0 for a rebate
 
 ctypedef struct tier_t:
     int64_t floor_quanta

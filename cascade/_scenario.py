@@ -43,7 +43,8 @@ TOP = (
 )
 INSTRUMENT = (
     "symbol", "tick_size", "lot_size", "contract", "multiplier", "tiers", "taker_fee", "maker_fee",
-    "liquidation_fee", "funding_interval",
+    "liquidation_fee", "funding_interval", "initial_slope", "maintenance_slope", "open_interest_floor",
+    "open_interest_cap",
     "book", "orders",
 )  # fmt: skip
 BOOK = ("bids", "asks", "file", "complete", "columns")

@@ -7,11 +7,24 @@ from typing import Any
 
 import numpy as np
 
+from ._badrows import show
 from ._marks import loaded_value
 from ._rundata import ROW_DTYPE
-from ._state import ISOLATED, SETTLEMENT, SLOTS, State, Terms
-from .instruments import RATE_ONE
-from .margin import MARK_ONE, maintenance, solve, solve_together, value_at_mark
+from ._state import ISOLATED, SETTLEMENT, SLOTS, State
+from .errors import InputError
+from .margin import (
+    MARK_ONE,
+    bankruptcy_together,
+    initial,
+    liquidation_price,
+    moving_terms,
+    needs,
+    price_of_closing,
+    spent,
+    together,
+    value_after_fee,
+    value_at_mark,
+)
 from .marks import Mark
 from .tables import Table
 
@@ -32,34 +45,81 @@ def per_instrument(state: State, instrument: np.ndarray, values: np.ndarray, ste
     return out
 
 
-def valued_rows(state: State, rows: np.ndarray, marks: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """(value, maintenance) of position rows at marks, int64 quanta."""
-    value, needed = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
-    for i, terms in enumerate(state.terms):
-        mine = np.flatnonzero((rows["instrument"] == i) & (rows["lots"] != 0))
-        if mine.size:
-            value[mine] = value_at_mark(terms, rows["lots"][mine], int(marks[i]))
-            needed[mine] = maintenance(terms, np.abs(value[mine]))
-    return value, needed
+class Sums:
+    """Position rows valued at marks under some rules, and what their accounts are worth and need.
 
+    Integers are those of the engines; `*_rest` is what they round away, for prices that are solved unrounded:
+    with it balances and basis are those that were given.
+    """
 
-def account_sums(
-    state: State, balances: np.ndarray, rows: np.ndarray, marks: list[int]
-) -> tuple[np.ndarray, ...]:
-    """(equity, maintenance) per account and (value, maintenance) per row, int64 quanta."""
-    value, needed = valued_rows(state, rows, marks)
-    equity, maintenance_sum = balances.copy(), np.zeros(len(balances), np.int64)
-    np.add.at(equity, rows["account"], value - rows["basis"])
-    np.add.at(maintenance_sum, rows["account"], needed)
-    return equity, maintenance_sum, value, needed
+    def __init__(
+        self, state: State, rules: Any, balances: np.ndarray, rows: np.ndarray, marks: list[int],
+        balance_rest: np.ndarray | None = None, basis_rest: np.ndarray | None = None,
+    ):  # fmt: skip
+        self.state, self.rules, self.rows, self.marks = state, rules, rows, marks
+        n = len(rows)
+        self.value, self.needed, self.fixed = (np.zeros(n, np.int64) for _ in range(3))
+        self.value_rest, self.needed_rest, self.fixed_rest = (np.zeros(n) for _ in range(3))
+        for i, terms in enumerate(state.terms_under(rules)):
+            mine = np.flatnonzero((rows["instrument"] == i) & (rows["lots"] != 0))
+            if mine.size:
+                held = rows[mine]
+                balance = balances[held["account"]]
+                basis_cut = 0.0 if basis_rest is None else basis_rest[mine]
+                found = needs(terms, rules, held["lots"], held["basis"], balance, int(marks[i]), basis_cut)
+                for name in ("value", "value_rest", "needed", "needed_rest", "fixed", "fixed_rest"):
+                    getattr(self, name)[mine] = getattr(found, name)
+        self.equity = balances.copy()
+        self.account_needed = np.zeros(len(balances), np.int64)
+        self.equity_rest, self.account_needed_rest = np.zeros(len(balances)), np.zeros(len(balances))
+        np.add.at(self.equity, rows["account"], self.value - rows["basis"])
+        np.add.at(self.account_needed, rows["account"], self.needed)
+        if balance_rest is not None:
+            self.equity_rest += balance_rest
+        np.add.at(
+            self.equity_rest, rows["account"], self.value_rest - (0.0 if basis_rest is None else basis_rest)
+        )
+        np.add.at(self.account_needed_rest, rows["account"], self.needed_rest)
+
+    def initial(self) -> np.ndarray:
+        """Initial margin of every row in quanta, (n,) int64: on the notional that maintenance is asked on."""
+        rows, state = self.rows, self.state
+        out = np.zeros(len(rows), np.int64)
+        for i, terms in enumerate(state.terms):
+            mine = np.flatnonzero((rows["instrument"] == i) & (rows["lots"] != 0))
+            lots = rows["lots"][mine]
+            on_entry = self.rules.maintenance_on == "entry"
+            notional = np.abs(rows["basis"][mine] if on_entry else self.value[mine])
+            # Somebody holds the other side of everything: the external account, if none of these.
+            held = max(int(lots[lots > 0].sum()), -int(lots[lots < 0].sum()))
+            open_interest = abs(int(value_at_mark(terms, np.array([held]), int(self.marks[i]))[0]))
+            out[mine] = initial(terms, notional, lots, open_interest)
+        return out
+
+    def bankruptcy_values(self) -> np.ndarray:
+        """Bankruptcy value of every row in quanta, (n,) int64, as engines fix it when an order is sent."""
+        rows, a = self.rows, self.rows["account"]
+        equity = self.equity[a]
+        if self.rules.bankruptcy_share == "maintenance":
+            parts = zip(equity.tolist(), self.needed.tolist(), self.account_needed[a].tolist(), strict=True)
+            equity = np.array([e * m // whole if whole else e for e, m, whole in parts], np.int64)
+        spend = equity - self.value
+        if self.rules.bankruptcy_fee == "taker":
+            for i, terms in enumerate(self.state.terms):
+                mine = rows["instrument"] == i
+                spend[mine] = value_after_fee(terms.closing_fee, spend[mine])
+        return spend
 
 
 def accounts_table(
-    market: Any, state: State, balances: np.ndarray, rows: np.ndarray, marks: list[int]
+    market: Any, state: State, rules: Any, balances: np.ndarray, rows: np.ndarray, marks: list[int]
 ) -> Table:
-    """account, margin_mode, instrument, position_side, balance, equity, maintenance, ratio of every margin
-    account."""
-    equity, needed, _, _ = account_sums(state, balances, rows, marks)
+    """account, margin_mode, instrument, position_side, balance, equity, maintenance, ratio, initial of every
+    margin account."""
+    sums = Sums(state, rules, balances, rows, marks)
+    equity, needed = sums.equity, sums.account_needed
+    needed_to_open = np.zeros(len(balances), np.int64)
+    np.add.at(needed_to_open, rows["account"], sums.initial())
     users = np.arange(SETTLEMENT + len(state.instruments), len(balances))
     instrument, slot = np.full(len(balances), -1), np.zeros(len(balances), np.int64)
     isolated = state.account_mode[rows["account"]] == ISOLATED
@@ -79,6 +139,7 @@ def accounts_table(
             "instrument": names[instrument[users]],
             "position_side": np.where(instrument[users] >= 0, slot_names(slot[users]), ""),
             "balance": money(balances), "equity": money(equity), "maintenance": money(needed), "ratio": ratio,
+            "initial": money(needed_to_open),
         }
     )  # fmt: skip
 
@@ -106,36 +167,38 @@ def positions_table(market: Any, state: State, rows: np.ndarray) -> Table:
 
 
 class Standing:
-    """The loaded positions of a market, valued at marks."""
+    """The loaded positions of a market, valued at marks under some rules."""
 
-    def __init__(self, state: State, marks: list[int]):
-        self.state, self.marks = state, marks
+    def __init__(self, state: State, rules: Any, marks: list[int]):
+        self.state, self.rules, self.marks = state, rules, marks
         rows = np.zeros(len(state.row_lots), ROW_DTYPE)
         for name, column in (
             ("account", state.row_account), ("instrument", state.row_instrument), ("slot", state.row_slot),
             ("lots", state.row_lots), ("basis", state.row_basis),
         ):  # fmt: skip
             rows[name] = column
-        self.rows = rows[rows["lots"] != 0]
-        sums = account_sums(state, state.account_balance, self.rows, marks)
-        self.equity, self.needed, self.value, self.row_needed = sums
+        held = rows["lots"] != 0
+        self.rows = rows[held]
+        self.sums = Sums(
+            state, rules, state.account_balance, self.rows, marks, state.balance_rest,
+            state.row_basis_rest[held],
+        )  # fmt: skip
 
     def prices_table(self, names: Any) -> Table:
         """Liquidation and bankruptcy prices of every position: see `Market.liquidation_prices`."""
-        state, rows = self.state, self.rows
+        state, rows, sums = self.state, self.rows, self.sums
         prices = np.full((2, len(rows)), np.nan)
         mark, size = np.empty(len(rows)), np.empty(len(rows))
-        for i, (ins, terms) in enumerate(zip(state.instruments, state.terms, strict=True)):
+        for i, ins in enumerate(state.instruments):
             mine = np.flatnonzero(rows["instrument"] == i)
-            a = rows["account"][mine]
-            prices[:, mine] = solve(
-                terms, rows["lots"][mine], self.equity[a], self.needed[a], self.value[mine],
-                self.row_needed[mine]
-            )
-            self._solve_hedged(prices, mine, terms, self.marks[i] / MARK_ONE)
+            self._solve(prices, mine, i)
             prices[:, mine] *= float(ins.tick_size)
             mark[mine] = float(self.marks[i] * ins.tick_size / MARK_ONE)
             size[mine] = ins.to_size(rows["lots"][mine])
+
+        def money(quanta: np.ndarray) -> np.ndarray:
+            return quanta.astype(np.float64) * state.quantum.numerator / state.quantum.denominator
+
         return Table(
             {
                 "account": names.account_names(rows["account"]),
@@ -143,30 +206,68 @@ class Standing:
                 "position_side": slot_names(rows["slot"]),
                 "margin_mode": MODE_NAMES[state.account_mode[rows["account"]]],
                 "size": size, "mark": mark, "liquidation_price": prices[0], "bankruptcy_price": prices[1],
+                "maintenance": money(sums.needed), "initial": money(sums.initial()),
+                "bankruptcy_value": money(sums.bankruptcy_values()),
             }
         )  # fmt: skip
 
-    def _solve_hedged(self, prices: np.ndarray, mine: np.ndarray, terms: Terms, mark: float) -> None:
-        """Prices in ticks of accounts that hold several slots of one instrument, which move together."""
-        rows = self.rows
-        accounts, first, count = np.unique(rows["account"][mine], return_index=True, return_counts=True)
+    def row_of(self, owner: int, i: int, side: Any, mode: Any) -> int | None:
+        """The row of an owner's position, None where there is none."""
+        rows, state = self.rows, self.state
+        if not isinstance(mode, str) or mode not in ("cross", "isolated"):
+            raise InputError(f"margin_mode = {show(mode)}: must be cross or isolated")
+        if not isinstance(side, str) or side not in SLOTS:
+            raise InputError(f"position_side = {show(side)}: must be one of {', '.join(SLOTS)}")
+        account = rows["account"] if mode == "cross" else state.account_parent[rows["account"]]
+        found = np.flatnonzero((account == owner) & (rows["instrument"] == i) & (rows["slot"] == SLOTS[side]))
+        return int(found[0]) if found.size else None
+
+    def _solve(self, prices: np.ndarray, mine: np.ndarray, i: int) -> None:
+        """Prices in ticks of the positions `mine` in one instrument, written to (2, n) `prices`."""
+        rows, sums, rules = self.rows, self.sums, self.rules
+        terms = self.state.terms_under(rules)[i]
+        moving, mark = moving_terms(terms, rules), self.marks[i] / MARK_ONE
+        fee = terms.closing_fee if rules.bankruptcy_fee == "taker" else 0
+        account, lots = rows["account"][mine], rows["lots"][mine]
+        # What is left of the account without the position, the maintenance that moves with it included.
+        money, money_rest = sums.equity[account], sums.equity_rest[account]
+        rest, cut = money - sums.account_needed[account], money_rest - sums.account_needed_rest[account]
+        own, own_rest = sums.value[mine], sums.value_rest[mine]
+        moves, moves_rest = (sums.needed - sums.fixed)[mine], (sums.needed_rest - sums.fixed_rest)[mine]
+        _, first, count = np.unique(account, return_index=True, return_counts=True)
         hedged = count > 1  # rows are sorted by account: those of one stand side by side
-        tiers = zip(terms.amounts, terms.rates, terms.floors, strict=True)
-        if any(amount * RATE_ONE > rate * floor for amount, rate, floor in tiers):
-            hedged[:] = True  # a tier that starts without maintenance: only the general solution knows of it
-        if not hedged.any():
-            return
-        accounts, first, count = accounts[hedged], first[hedged], count[hedged]
-        k = np.arange(count.max())
-        there = k < count[:, None]
-        at = mine[np.where(there, first[:, None] + k, first[:, None])]
-        lots, own, own_needed = (
-            np.where(there, column[at], 0) for column in (rows["lots"], self.value, self.row_needed)
+        alone = np.repeat(~hedged, count)
+        one = mine[alone]
+        prices[0, one] = liquidation_price(
+            moving, lots[alone], (rest - own + moves)[alone], (cut - own_rest + moves_rest)[alone], mark
         )
-        solved = solve_together(
-            terms, lots, self.equity[accounts], self.needed[accounts], own, own_needed, mark
-        )
-        prices[:, at[there]] = np.repeat(np.array(solved), count, axis=1)
+        spend, spend_rest = (money - own)[alone], (money_rest - own_rest)[alone]
+        prices[1, one] = price_of_closing(terms, lots[alone], spent(fee, spend + spend_rest))
+        if hedged.any():
+            k = np.arange(count.max())
+            there = k < count[hedged][:, None]
+            at = np.where(there, first[hedged][:, None] + k, first[hedged][:, None])
+            held = np.where(there, lots[at], 0)
+
+            def without(column: np.ndarray, *rows_of: np.ndarray) -> np.ndarray:
+                """An account's column less what its positions in this instrument have in it."""
+                parts = sum(np.where(there, part[at], 0).sum(axis=1) for part in rows_of)
+                return column[first[hedged]] - parts
+
+            spend, spend_rest = without(money, own), without(money_rest, own_rest)
+            rest, cut = without(rest, own, -moves), without(cut, own_rest, -moves_rest)
+            solved = together(moving, held, rest, cut, mark), bankruptcy_together(
+                terms, held, spend, spend_rest, fee
+            )
+            prices[:, mine[at[there]]] = np.repeat(np.array(solved), count[hedged], axis=1)
+        if rules.bankruptcy_share == "maintenance":
+            whole = sums.account_needed[account] + sums.account_needed_rest[account].astype(np.longdouble)
+            part = sums.needed[mine] + sums.needed_rest[mine].astype(np.longdouble)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                share = np.where(whole > 0, part / whole, 1)
+            spend = (money + money_rest.astype(np.longdouble)) * share - own - own_rest
+            shared = price_of_closing(terms, lots, spent(fee, spend.astype(np.float64)))
+            prices[1, mine] = np.where(whole > 0, shared, prices[1, mine])
 
 
 def map_table(prices: Table, symbol: str) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property
@@ -27,6 +27,8 @@ SLOTS = {"both": 0, "long": 1, "short": 2}
 
 KNOWN_TO_ZERO, KNOWN_TO_INFINITY = 0, 2**63 - 1
 """known_bid and known_ask of a complete book: the liquidity at every price is known."""
+MOST_CLOSING_FEE = Fraction(1, 2)
+"""Bankruptcy prices can leave room for a closing fee of at most this part of the value."""
 ACCOUNT_LIMIT = 2**60
 """No account's money, positions and orders may be able to exceed this many quanta: sums of a few stay below
 2**63."""
@@ -38,7 +40,8 @@ class Terms:
 
     A linear lot is worth `coef_num` quanta a tick (`coef_den` is 1); an inverse lot is worth coef_num /
     coef_den / price quanta at a price in ticks. Tier t holds for notionals of at least floors[t]; maintenance
-    there is rates[t] * notional - amounts[t].
+    there is rates[t] * notional - amounts[t], with the size rate added to rates[t]: `slope` (a fraction of
+    1e-12) a lot of a linear contract, a quantum of notional of an inverse one, at most 1.
     """
 
     contract: int
@@ -50,6 +53,22 @@ class Terms:
     taker_fee: int
     maker_fee: int
     liquidation_fee: int
+    slope: tuple[int, int] = (0, 1)
+    initial_rates: tuple[int, ...] = (0,)
+    initial_slope: tuple[int, int] = (0, 1)
+    open_interest: tuple[int, int] | None = None
+    """quanta between which open interest raises the initial rates to 1"""
+
+    @property
+    def closing_fee(self) -> int:
+        """The taker fee as rules about closing count it: a rebate counts for nothing."""
+        return max(0, self.taker_fee)
+
+    def under(self, rules: Any) -> Terms:
+        """The terms with the closing fee in every tier's rate, where the rules have it there."""
+        if rules.maintenance_fee != "taker" or not self.closing_fee:
+            return self
+        return replace(self, rates=tuple(rate + self.closing_fee for rate in self.rates))
 
     @property
     def continuous(self) -> bool:
@@ -99,6 +118,21 @@ def terms_of(instrument: Instrument, quantum: Fraction) -> Terms:
     money = [(round(t.floor / quantum), round(t.amount / quantum)) for t in tiers] or [(0, 0)]
     if max(max(pair) for pair in money) >= ACCOUNT_LIMIT:
         raise RangeError(f"{name}.tiers: a floor or amount does not fit in {ACCOUNT_LIMIT} cash quanta")
+    # A position's size in coin is lots * lot_size * multiplier, or its notional.
+    size_unit = instrument.lot_size * instrument.multiplier if instrument.contract == "linear" else quantum
+    slopes = []
+    for field in ("maintenance_slope", "initial_slope"):
+        slope = getattr(instrument, field) * size_unit * RATE_ONE
+        if max(slope.numerator, slope.denominator) >= 2**62:
+            raise RangeError(f"{name}.{field}: {show(slope)} of 1e-12 a lot or quantum does not fit")
+        slopes.append((slope.numerator, slope.denominator))
+    open_interest = None
+    if instrument.open_interest_floor is not None and instrument.open_interest_cap is not None:
+        open_interest = (
+            round(instrument.open_interest_floor / quantum), round(instrument.open_interest_cap / quantum)
+        )  # fmt: skip
+        if open_interest[0] == open_interest[1]:
+            raise InputError(f"{name}.open_interest_cap: must exceed open_interest_floor by a cash quantum")
     return Terms(
         contract=LINEAR if instrument.contract == "linear" else INVERSE,
         coef_num=coefficient.numerator,
@@ -109,6 +143,10 @@ def terms_of(instrument: Instrument, quantum: Fraction) -> Terms:
         taker_fee=int(instrument.taker_fee * RATE_ONE),
         maker_fee=int(instrument.maker_fee * RATE_ONE),
         liquidation_fee=int(instrument.liquidation_fee * RATE_ONE),
+        slope=slopes[0],
+        initial_rates=tuple(int(t.initial_rate * RATE_ONE) for t in tiers) or (0,),
+        initial_slope=slopes[1],
+        open_interest=open_interest,
     )
 
 
@@ -193,6 +231,10 @@ class State:
     """int64, signed"""
     row_basis: np.ndarray
     """int64 quanta, signed"""
+    balance_rest: np.ndarray
+    """float64 quanta an account: what rounding took from its balance as given; for reported prices"""
+    row_basis_rest: np.ndarray
+    """float64 quanta a row: the same of its basis"""
 
     @cached_property
     def terms(self) -> tuple[Terms, ...]:
@@ -206,6 +248,10 @@ class State:
             (int(bids.max()) if bids.size else None, int(asks.min()) if asks.size else None)
             for bids, asks in sides
         ]
+
+    def terms_under(self, rules: Any) -> tuple[Terms, ...]:
+        """The terms as maintenance under these rules needs them."""
+        return tuple(terms.under(rules) for terms in self.terms)
 
     def resting_orders(self, i: int) -> Iterator[tuple[int, int, int, int, int, bool]]:
         """(id, side, price, lots, owner, external) of every order, oldest first."""
@@ -240,6 +286,15 @@ class State:
                 )
         if self.fund >= 2**120 or self.vault >= ACCOUNT_LIMIT:
             raise RangeError("market: fund or vault does not fit")
+        if rules.bankruptcy_fee == "taker":
+            for instrument in self.instruments:
+                fee = instrument.taker_fee
+                if fee > MOST_CLOSING_FEE:
+                    raise RangeError(
+                        f"instrument[{instrument.symbol!r}].taker_fee = {decimal_text(fee)}: "
+                        f"must be <= {decimal_text(MOST_CLOSING_FEE)} under bankruptcy_fee='taker'"
+                    )
+        limit = self.account_limit(rules)
         cash = ops[ops["part"] == 5]
         deposits = np.abs(cash["quantity"].astype(np.float64))
         # A payment of funding is at most this part of what a position can be worth.
@@ -252,19 +307,27 @@ class State:
             for (low, high), (wide_low, wide_high) in zip(reach, wide, strict=True)
         )
         room = paid * (whole if with_vault else largest) + self.vault + deposits.sum()
-        if inside and room < ACCOUNT_LIMIT:
+        if inside and room < limit:
             return
         exposure = paid * self._exposure(reach)
         np.add.at(exposure, cash["account"], deposits)
         if with_vault:
             exposure[VAULT] += exposure.sum() + self.vault
         worst = int(np.argmax(exposure))
-        if exposure[worst] >= ACCOUNT_LIMIT:
+        if exposure[worst] >= limit:
             raise RangeError(
                 f"market: account {name(worst)!r} could reach {exposure[worst]:.3g} cash quanta of "
                 f"{decimal_text(self.quantum)}, "
-                f"more than {float(ACCOUNT_LIMIT):.3g}; use a coarser cash_quantum or larger ticks and lots"
+                f"more than {limit:.3g}; use a coarser cash_quantum or larger ticks and lots"
             )
+
+    def account_limit(self, rules: Any) -> float:
+        """How many quanta an account may be able to reach: where every position's maintenance holds a fee on
+        the account's money, as much less as keeps their sum within 63 bits."""
+        if rules.maintenance_fee != "taker_at_bankruptcy":
+            return float(ACCOUNT_LIMIT)
+        fees = sum(terms.closing_fee for terms in self.terms) / RATE_ONE
+        return ACCOUNT_LIMIT / (1 + 2 * fees * len(SLOTS))
 
     def _exposure(self, reach: list[tuple[float, float]]) -> np.ndarray:
         """Per account the most quanta that its money, positions and orders can amount to within a range of

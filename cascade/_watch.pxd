@@ -134,13 +134,13 @@ cdef inline bint unhealthy_after(run_t* r, int32_t a, int64_t seq) noexcept nogi
     cdef standing_t s
     cdef int32_t k = r.accounts[a].journal, at
     cdef const journal_t* j
-    s.equity = r.accounts[a].balance
+    s.equity = s.balance = r.accounts[a].balance
     s.maintenance = 0
     s.flat = True
     gather_rows(r, a)
     while k >= 0 and r.journal[k].seq > seq:
         j = &r.journal[k]
-        s.equity = j.balance
+        s.equity = s.balance = j.balance
         if j.row >= 0:
             for at in range(r.scratch_n):
                 if r.scratch[at].next == j.row:
@@ -179,7 +179,7 @@ cdef inline int32_t history_upto(const mark_change_t* history, int32_t n, int64_
 cdef inline bint unhealthy_at(const run_t* r, int32_t a, const row_t* row, int64_t mark) noexcept nogil:
     """Whether an account of one position is unhealthy at a mark."""
     cdef standing_t s
-    s.equity = r.accounts[a].balance
+    s.equity = s.balance = r.accounts[a].balance
     s.maintenance = 0
     s.flat = True
     standing_add(r, row, mark, &s)

@@ -69,6 +69,17 @@ cdef extern from *:
         return money_part_up(rate, amount, 1000000000000LL);
     }
 
+    /* What size adds to a rate, in 1e-12: size * num / den, rounded up, at most 1. */
+    static inline int64_t money_size_rate(int64_t size, int64_t num, int64_t den) {
+        wide_t part = -wide_floor_div(-(wide_t)size * num, (wide_t)den);
+        return part < 1000000000000LL ? (int64_t)part : 1000000000000LL;
+    }
+
+    /* The largest closing value that with a fee of rate (1e-12, in [0, 1/2]) on it is no more than v. */
+    static inline int64_t money_after_fee(int64_t rate, int64_t v) {
+        return (int64_t)wide_floor_div((wide_t)v * 1000000000000LL, (wide_t)1000000000000LL + (v >= 0 ? rate : -rate));
+    }
+
     /* a.num / a.den against b.num / b.den, den > 0: -1, 0, 1. The doubles decide where they are not close. */
     static inline int ratio_order(double a_near, int64_t a_num, int64_t a_den, double b_near, int64_t b_num, int64_t b_den) {
         double gap = a_near - b_near, size = (a_near < 0 ? -a_near : a_near) + (b_near < 0 ? -b_near : b_near);
@@ -175,6 +186,8 @@ cdef extern from *:
     int64_t money_inverse_mark(int64_t n, int64_t a, int64_t p, int64_t b) noexcept nogil
     int64_t money_part_up(int64_t rate, int64_t amount, int64_t one) noexcept nogil
     int64_t money_rate_up(int64_t rate, int64_t amount) noexcept nogil
+    int64_t money_size_rate(int64_t size, int64_t num, int64_t den) noexcept nogil
+    int64_t money_after_fee(int64_t rate, int64_t v) noexcept nogil
     int ratio_order(
         double a_near, int64_t a_num, int64_t a_den, double b_near, int64_t b_num, int64_t b_den
     ) noexcept nogil

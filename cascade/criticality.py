@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ._badrows import show
-from ._standing import Standing, valued_rows
+from ._standing import Standing, Sums
 from ._state import KNOWN_TO_INFINITY, KNOWN_TO_ZERO, NEVER_LIQUIDATED, State
 from .errors import InputError, InputTypeError
 from .instruments import PRICE_LIMIT
@@ -90,7 +90,13 @@ class Criticality:
 
 
 def criticality_of(
-    state: State, marks: list[int], symbols: tuple[str, ...], direction: Any, path: Any, window: Any
+    state: State,
+    rules: Any,
+    marks: list[int],
+    symbols: tuple[str, ...],
+    direction: Any,
+    path: Any,
+    window: Any,
 ) -> Criticality:
     """See `Market.criticality`."""
     way = _direction(direction, symbols)
@@ -108,7 +114,7 @@ def criticality_of(
     for k, u in enumerate(distance):
         here = [max(1, round(mark * (1 + s * u))) for mark, s in zip(marks, way, strict=True)]
         there = [max(1, round(mark * (1 + s * (u + width)))) for mark, s in zip(marks, way, strict=True)]
-        density[k] = _forced(state, here, there, way) / step
+        density[k] = _forced(state, rules, here, there, way) / step
         for a in range(n):
             depth[k, a] = _resting(state, a, here[a] / MARK_ONE, there[a] / MARK_ONE, way[a]) / step[a]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -117,23 +123,26 @@ def criticality_of(
     return Criticality(symbols, distance, density, depth, matrix, radius)
 
 
-def _forced(state: State, here: list[int], there: list[int], way: np.ndarray) -> np.ndarray:
+def _forced(
+    state: State, rules: Any, here: list[int], there: list[int], way: np.ndarray
+) -> np.ndarray:
     """(n, n) lots of a that go when b alone moves on from `here` to `there`, of accounts healthy `here`."""
-    standing = Standing(state, here)
-    rows, n = standing.rows, len(here)
-    excess = standing.equity - standing.needed
+    standing = Standing(state, rules, here)
+    rows, sums, n = standing.rows, standing.sums, len(here)
+    excess = sums.equity - sums.account_needed
     healthy = (excess >= 0) & ((state.account_flags & NEVER_LIQUIDATED) == 0)
     # A long is sold, a short bought back: what moves its price on is what counts.
     pushes = np.sign(rows["lots"]) == -way[rows["instrument"]]
     forced = np.zeros((n, n))
     for b in range(n):
-        moved = rows[rows["instrument"] == b]
-        was = (standing.value - standing.row_needed)[rows["instrument"] == b]
+        mine = rows["instrument"] == b
         marks = list(here)
         marks[b] = there[b]
-        value, needed = valued_rows(state, moved, marks)
+        then = Sums(state, rules, state.account_balance, rows[mine], marks)
         change = np.zeros(len(excess), np.int64)
-        np.add.at(change, moved["account"], value - needed - was)
+        np.add.at(
+            change, rows["account"][mine], (then.value - then.needed) - (sums.value - sums.needed)[mine]
+        )
         falls = healthy & (excess + change < 0)
         gone = falls[rows["account"]] & pushes
         lots = np.abs(rows["lots"][gone]).astype(np.float64)

@@ -88,7 +88,8 @@ def read_tiers(tiers: Any, what: str) -> tuple[Tier, ...]:
     """Margin tiers from one maintenance rate, or from rows (floor, cap, initial rate, maintenance rate[,
     amount]).
 
-    Without amounts they follow from continuity: a_n = a_(n-1) + floor_n * (r_n - r_(n-1)).
+    Without amounts (or with None in every row) they follow from continuity: a_n = a_(n-1) + floor_n * (r_n -
+    r_(n-1)).
     """
     if tiers is None:
         return ()
@@ -103,7 +104,10 @@ def read_tiers(tiers: Any, what: str) -> tuple[Tier, ...]:
                 f"{what}[{k}] = {show(row)}: "
                 "must be (floor, cap, initial rate, maintenance rate, maintenance amount)"
             )
+    # An amount of None in every row is none given.
     rows = [tuple(row) for row in rows]
+    if all(len(row) == 5 and row[4] is None for row in rows):
+        rows = [row[:4] for row in rows]
     if not rows:
         raise InputError(f"{what} = []: must have at least one row, or be None")
     read: list[Tier] = []
@@ -158,13 +162,21 @@ class Instrument:
         Default 1.
     tiers : None, a rate, or rows (floor, cap, initial rate, maintenance rate[, maintenance amount])
         Margin tiers by notional in the settlement currency; None means no maintenance margin. The last cap
-        may be None or inf.
+        may be None or inf. Amounts that are left out (or None in every row) make maintenance continuous.
     taker_fee, maker_fee : number
         Fractions of notional; negative is a rebate.
     liquidation_fee : number
         Fraction of the notional that a liquidation closes, taken from what equity is left.
     funding_interval : number
         Hours between two fundings.
+    initial_slope, maintenance_slope : number
+        Margin rates that grow with the position (Deribit): this much is added to the tier's rate for every
+        coin of size, up to 1 in all. The size in coin is quantity * multiplier of a linear contract, the
+        notional itself of an inverse one.
+    open_interest_floor, open_interest_cap : number, optional
+        Initial margin that grows with open interest (dYdX): between these two amounts of open interest (at
+        the mark, in the settlement currency) the initial rate rises from the tier's to 1, in whole parts per
+        million, rounded down. Both or neither. Maintenance does not change.
 
     Raises
     ------
@@ -180,8 +192,9 @@ class Instrument:
     """
 
     __slots__ = (
-        "contract", "funding_interval", "liquidation_fee", "lot_size", "maker_fee", "multiplier", "symbol",
-        "taker_fee", "tick_size", "tiers",
+        "contract", "funding_interval", "initial_slope", "liquidation_fee", "lot_size", "maintenance_slope",
+        "maker_fee", "multiplier", "open_interest_cap", "open_interest_floor", "symbol", "taker_fee",
+        "tick_size", "tiers",
     )  # fmt: skip
 
     symbol: str
@@ -194,11 +207,17 @@ class Instrument:
     maker_fee: Fraction
     liquidation_fee: Fraction
     funding_interval: Fraction
+    initial_slope: Fraction
+    maintenance_slope: Fraction
+    open_interest_floor: Fraction | None
+    open_interest_cap: Fraction | None
 
     def __init__(
         self, symbol: str, *, tick_size: Any, lot_size: Any, contract: str = "linear", multiplier: Any = 1,
         tiers: Any = None,
         taker_fee: Any = 0, maker_fee: Any = 0, liquidation_fee: Any = 0, funding_interval: Any = 8,
+        initial_slope: Any = 0, maintenance_slope: Any = 0,
+        open_interest_floor: Any = None, open_interest_cap: Any = None,
     ) -> None:  # fmt: skip
         if not isinstance(symbol, str):
             raise InputTypeError(f"instrument.symbol = {symbol!r}: must be a string")
@@ -220,6 +239,9 @@ class Instrument:
             "maker_fee": rate(maker_fee, f"{name}.maker_fee"),
             "liquidation_fee": rate(liquidation_fee, f"{name}.liquidation_fee", 0),
             "funding_interval": _hours(funding_interval, f"{name}.funding_interval"),
+            "initial_slope": _slope(initial_slope, f"{name}.initial_slope"),
+            "maintenance_slope": _slope(maintenance_slope, f"{name}.maintenance_slope"),
+            **_open_interest(open_interest_floor, open_interest_cap, name),
         }
         for field, value in fields.items():
             object.__setattr__(self, field, value)
@@ -247,7 +269,10 @@ class Instrument:
             parts.append(f"multiplier={decimal_text(self.multiplier)}")
         if self.tiers:
             parts.append(f"tiers=<{len(self.tiers)} from {float(self.tiers[0].maintenance_rate):.3%}>")
-        for field in ("taker_fee", "maker_fee", "liquidation_fee"):
+        for field in (
+            "taker_fee", "maker_fee", "liquidation_fee", "initial_slope", "maintenance_slope",
+            "open_interest_floor", "open_interest_cap",
+        ):  # fmt: skip
             if getattr(self, field):
                 parts.append(f"{field}={decimal_text(getattr(self, field))}")
         if self.funding_interval != 8:
@@ -301,6 +326,28 @@ def _hours(value: Any, what: str) -> Fraction:
     if not number * HOUR_NS >= 1 or number > 24 * 366:
         raise InputError(f"{what} = {show(value)}: must be from a nanosecond to {24 * 366} hours")
     return number
+
+
+def _slope(value: Any, what: str) -> Fraction:
+    number = exact(value, what)
+    if not 0 <= number <= 1:
+        raise InputError(f"{what} = {show(value)}: must be in [0, 1]")
+    return number
+
+
+def _open_interest(floor: Any, cap: Any, name: str) -> dict[str, Fraction | None]:
+    """The two amounts between which open interest raises the initial rate; both or neither."""
+    if floor is None and cap is None:
+        return {"open_interest_floor": None, "open_interest_cap": None}
+    if floor is None or cap is None:
+        field = "open_interest_floor" if floor is None else "open_interest_cap"
+        raise InputError(f"{name}.{field} = None: must be given with the other, or neither")
+    low, high = exact(floor, f"{name}.open_interest_floor"), exact(cap, f"{name}.open_interest_cap")
+    if low < 0:
+        raise InputError(f"{name}.open_interest_floor = {show(floor)}: must be >= 0")
+    if high <= low:
+        raise InputError(f"{name}.open_interest_cap = {show(cap)}: must exceed open_interest_floor")
+    return {"open_interest_floor": low, "open_interest_cap": high}
 
 
 def _rebuild(fields: dict[str, Any]) -> Instrument:

@@ -120,6 +120,9 @@ class Market:
         self._owner_row = np.full(SETTLEMENT + n, -1, np.int32)  # row of `_ids` per account
         self._ids = _load.Ids()
         self._rows = np.zeros(0, ROW_DTYPE)
+        # What rounding to quanta took away, for prices that are reported.
+        self._balance_rest = np.zeros(SETTLEMENT + n)
+        self._basis_rest = np.zeros(0)
         self._compiled: State | None = None
         self._engines: dict[Any, Any] = {}
 
@@ -302,17 +305,18 @@ class Market:
         As `load_book`.
         """
         bad = _load.bad_rows("accounts", on_bad)
-        ids, balance = _load.accounts(accounts, self._ids, self.quantum, columns, bad)
-        self._add_cross(ids, balance)
+        ids, balance, rest = _load.accounts(accounts, self._ids, self.quantum, columns, bad)
+        self._add_cross(ids, balance, rest)
         self._changed()
         return _load.dropped(bad)
 
-    def _add_cross(self, ids: np.ndarray, balance: np.ndarray) -> None:
+    def _add_cross(self, ids: np.ndarray, balance: np.ndarray, rest: np.ndarray) -> None:
         first, n = len(self._ids), len(ids)
         self._ids = self._ids.extended(ids)
         self._mode = np.concatenate([self._mode, np.full(n, CROSS, np.uint8)])
         self._parent = np.concatenate([self._parent, np.full(n, -1, np.int32)])
         self._balance = np.concatenate([self._balance, balance])
+        self._balance_rest = np.concatenate([self._balance_rest, rest])
         self._owner_row = np.concatenate([self._owner_row, np.arange(first, first + n, dtype=np.int32)])
 
     def load_positions(
@@ -369,6 +373,8 @@ class Market:
         mode[new_isolated] = ISOLATED
         parent[new_isolated] = cross[x.owner_row[isolated]]
         balance[new_isolated] = x.margin[isolated]
+        balance_rest = np.zeros(total)
+        balance_rest[:old], balance_rest[new_isolated] = self._balance_rest, x.margin_rest[isolated]
         owner_row[new_isolated] = x.owner_row[isolated]
         rows = np.zeros(len(x.owner_row), ROW_DTYPE)
         rows["account"] = cross[x.owner_row] if len(x.owner_row) else 0
@@ -377,6 +383,8 @@ class Market:
         self._ids = self._ids.extended(x.new_ids)
         self._mode, self._parent, self._balance, self._owner_row = mode, parent, balance, owner_row
         self._rows = np.concatenate([self._rows, rows])
+        self._balance_rest = balance_rest
+        self._basis_rest = np.concatenate([self._basis_rest, x.basis_rest])
 
     def set_prices(
         self, *, index: Mapping[str, Any] | None = None, last: Mapping[str, Any] | None = None,
@@ -524,7 +532,10 @@ class Market:
         flat = [row for row in owners if row[:3] not in held]
         if flat:
             rows = np.concatenate([rows, np.array(flat, ROW_DTYPE)])
-        rows = rows[np.lexsort((rows["slot"], rows["instrument"], rows["account"]))]
+        order = np.lexsort((rows["slot"], rows["instrument"], rows["account"]))
+        basis_rest = np.zeros(len(rows))
+        basis_rest[: len(self._basis_rest)] = self._basis_rest
+        rows = rows[order]
         return State(
             instruments=self.instruments,
             quantum=self.quantum,
@@ -552,6 +563,8 @@ class Market:
             row_slot=np.ascontiguousarray(rows["slot"], np.uint8),
             row_lots=np.ascontiguousarray(rows["lots"]),
             row_basis=np.ascontiguousarray(rows["basis"]),
+            balance_rest=self._balance_rest,
+            row_basis_rest=basis_rest[order],
         )
 
     @cached_property
@@ -774,29 +787,74 @@ class Market:
     def _valued(self, rules: VenueRules | Venue | None) -> Standing:
         state, chosen = self.state(), as_rules(rules, self.rules)
         state.check_range(np.empty(0, OP_DTYPE), chosen, self.account_name)  # or sums could wrap around
-        return Standing(state, self._marks(state, chosen))
+        return Standing(state, chosen, self._marks(state, chosen))
 
     def liquidation_prices(self, rules: VenueRules | Venue | None = None) -> Table:
-        """Where each position would be liquidated and where its account's equity would be zero, all else
-        fixed.
+        """Where each position would be liquidated and where closing it would use up its account's equity, all
+        else fixed.
 
         Returns
         -------
         Table : account, instrument, position_side, margin_mode, size, mark, liquidation_price,
-        bankruptcy_price; float64 prices,
+        bankruptcy_price, maintenance, initial, bankruptcy_value; float64 prices,
             solved unrounded in the tier that holds at the answer, NaN where there is none. Positions of one
             account in one instrument (hedge mode) share both prices: the instrument's price moves them
-            together.
+            together. Maintenance and initial margin are the position's own; `bankruptcy_value` is the signed
+            value (paid: positive) of the trade that closes it at its bankruptcy price, in whole cash quanta
+            as the engines fix it for its liquidation order, the other positions at their marks. Under
+            bankruptcy_share="maintenance" the bankruptcy price is that value's.
         """
         return self._valued(rules).prices_table(self)
 
+    def bankruptcy_value(
+        self, account: Any, instrument: str, size: Any = None, *, position_side: str = "both",
+        margin_mode: str = "cross", rules: VenueRules | Venue | None = None,
+    ) -> float:  # fmt: skip
+        """What closing a position, or a part of it, is worth at its bankruptcy price.
+
+        The first k of n lots are worth floor(value * k / n) cash quanta, as in the engines, whoever closes
+        them.
+
+        Parameters
+        ----------
+        account, instrument, position_side, margin_mode : the position
+        size : number, optional
+            How much of it is closed, > 0; default: all.
+
+        Returns
+        -------
+        float
+            Signed value of the closing trade in the settlement currency: what is paid is positive, what is
+            received negative.
+
+        Raises
+        ------
+        InputError
+            No such position, or a size beyond it.
+        """
+        standing = self._valued(rules)
+        row = standing.row_of(
+            self.owner(account), self.instrument_index(instrument), position_side, margin_mode
+        )
+        what = f"bankruptcy_value[{show(account)}, {show(instrument)}]"
+        if row is None:
+            raise InputError(f"{what}: no open position ({position_side}, {margin_mode})")
+        i, held = int(standing.rows["instrument"][row]), abs(int(standing.rows["lots"][row]))
+        lots = held if size is None else self.instruments[i].to_lots(size)
+        if not 1 <= lots <= held:
+            whole = self.instruments[i].to_size(held)
+            raise InputError(f"{what}: size = {show(size)}: must be > 0 and at most {whole:g}")
+        return self.to_money(int(standing.sums.bankruptcy_values()[row]) * lots // held)
+
     def margin(self, rules: VenueRules | Venue | None = None) -> Table:
         """account, margin_mode, instrument, position_side, balance, equity, maintenance, ratio (equity /
-        maintenance, NaN where nothing is needed) of every margin account at the marks."""
+        maintenance, NaN where nothing is needed), initial (what opening the positions anew would need: each
+        one's initial rate times its notional, rounded up) of every margin account at the marks."""
         standing = self._valued(rules)
         return accounts_table(
-            self, standing.state, standing.state.account_balance, standing.rows, standing.marks
-        )
+            self, standing.state, standing.rules, standing.state.account_balance, standing.rows,
+            standing.marks,
+        )  # fmt: skip
 
     def liquidation_map(self, instrument: str, rules: VenueRules | Venue | None = None) -> Table:
         """Quantity that would be liquidated by trigger price.
@@ -857,7 +915,8 @@ class Market:
         state, chosen = self.state(), as_rules(rules, self.rules)
         state.check_range(np.empty(0, OP_DTYPE), chosen, self.account_name)
         symbols = tuple(i.symbol for i in self.instruments)
-        return criticality_of(state, self._marks(state, chosen), symbols, direction, path, window)
+        marks = self._marks(state, chosen)
+        return criticality_of(state, chosen, marks, symbols, direction, path, window)
 
     def __str__(self) -> str:
         from ._report import market_report

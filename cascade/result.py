@@ -16,7 +16,7 @@ from ._standing import MODE_NAMES, accounts_table, per_instrument, positions_tab
 from ._state import DEFICIT, FUND, SETTLEMENT, State
 from .causes import branching_ratio, contagion_table, network_table
 from .errors import EngineStateError
-from .margin import MARK_ONE, solve
+from .margin import MARK_ONE, fixed_part, liquidation_price, moving_terms, price_of_closing
 from .records import EventKind, LiquidationStatus, Status, Why
 from .tables import Table
 
@@ -241,12 +241,14 @@ class Result:
         assert x is not None
         instrument, account = x["instrument"], x["account"]
         liquidation, bankruptcy = np.full(len(x), np.nan), np.full(len(x), np.nan)
-        for i, terms in enumerate(self._state.terms):
+        for i, terms in enumerate(self._state.terms_under(self._rules)):
             mine = np.flatnonzero(instrument == i)
-            y = x[mine]
-            liquidation[mine], bankruptcy[mine] = solve(
-                terms, -y["quantity"], y["equity"], y["maintenance"], y["value"], y["row_maintenance"]
-            )
+            y, lots = x[mine], -x["quantity"][mine]
+            fixed = fixed_part(terms, self._rules, lots, y["value"], y["row_maintenance"])
+            rest = y["equity"] - y["value"] - (y["maintenance"] - y["row_maintenance"]) - fixed
+            moving = moving_terms(terms, self._rules)
+            liquidation[mine] = liquidation_price(moving, lots, rest, 0.0, y["mark"] / MARK_ONE)
+            bankruptcy[mine] = price_of_closing(terms, lots, y["bankruptcy_value"])
         with np.errstate(divide="ignore", invalid="ignore"):
             average = self._average_price(instrument, x["filled"], x["filled_value"])
         statuses = np.array([s.name.lower() for s in LiquidationStatus])
@@ -374,8 +376,9 @@ class Result:
     def accounts(self) -> Table:
         """Every margin account at the end; an isolated position is an account of its own."""
         return accounts_table(
-            self._market, self._state, self._final_balances(), self._final_rows(), self._data.final_marks
-        )
+            self._market, self._state, self._rules, self._final_balances(), self._final_rows(),
+            self._data.final_marks,
+        )  # fmt: skip
 
     @cached_property
     def positions(self) -> Table:

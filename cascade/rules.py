@@ -29,6 +29,11 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "fee_to": ("fund", "venue"),
     "adl_rank": ("bitmex", "binance", "bybit", "hyperliquid", "none"),
     "adl_price": ("bankruptcy", "mark", "previous_mark", "index"),
+    # Margin.
+    "maintenance_on": ("mark", "entry"),
+    "maintenance_fee": ("none", "taker", "taker_at_bankruptcy"),
+    "bankruptcy_fee": ("none", "taker"),
+    "bankruptcy_share": ("whole", "maintenance"),
 }
 """The strings that a field takes; the engines' codes are their positions."""
 
@@ -103,6 +108,18 @@ class VenueRules:
     funding : Funding or None
         How a premium becomes a funding rate (`cs.Funding`), and at which price a shock's funding is paid;
         None: at the mark.
+    maintenance_on : {"mark", "entry"}
+        Notional that maintenance (and initial margin) is asked on, and that its tier is chosen by: at the
+        mark, or at entry, where it does not move with the mark.
+    maintenance_fee : {"none", "taker", "taker_at_bankruptcy"}
+        Closing fee that maintenance includes: "taker" adds the instrument's taker fee to every tier's rate;
+        "taker_at_bankruptcy" adds the taker fee on the bankruptcy value that the position would have if it
+        were the account's only one. A rebate adds nothing.
+    bankruptcy_fee : {"none", "taker"}
+        Whether bankruptcy prices leave room for the taker fee on closing there. A rebate changes nothing.
+    bankruptcy_share : {"whole", "maintenance"}
+        Equity that closing a position at its bankruptcy price uses up: all of the account's, or the share
+        that its maintenance has in the account's.
 
     Raises
     ------
@@ -133,6 +150,10 @@ class VenueRules:
     adl_price: str = "bankruptcy"
     capacity: int | None = None
     funding: Funding | None = None
+    maintenance_on: str = "mark"
+    maintenance_fee: str = "none"
+    bankruptcy_fee: str = "none"
+    bankruptcy_share: str = "whole"
 
     def __post_init__(self) -> None:
         for field, choices in CHOICES.items():

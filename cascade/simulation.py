@@ -165,7 +165,7 @@ class Simulation:
         `Result.accounts`."""
         with self._busy:
             balances, rows, marks = self._engine.balances(), self._engine.rows(), self._engine.marks()
-        return accounts_table(self._names, self._state, balances, rows, marks)
+        return accounts_table(self._names, self._state, self._engine.rules, balances, rows, marks)
 
     @property
     def positions(self) -> Table:

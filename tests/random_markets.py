@@ -132,7 +132,19 @@ def _instrument(rng, symbol: str, contract: str, mid: int, risk: float) -> dict[
         "taker_fee": rng.choice((0, 0, 0.0005, 0.003, 0.01, -0.001)),
         "maker_fee": rng.choice((0, 0, 0.0005, -0.0002, -0.003)),
         "liquidation_fee": rng.choice((0, 0, 0.001, 0.01, 0.05)),
+        **_slopes(rng, contract, mid, risk),
     }  # fmt: skip
+
+
+def _slopes(rng, contract: str, mid: int, risk: float) -> dict[str, Any]:
+    """Margin rates that grow with size: by a part of the risk for some ten lots."""
+    if rng.random() < 0.75:
+        return {}
+    size = rng.choice((3, 10, 100)) * (1 if contract == "linear" else mid)
+    return {
+        "initial_slope": min(1, round(risk / size, 6)),
+        "maintenance_slope": min(1, round(risk * rng.choice((0.1, 0.5, 3)) / size, 6)),
+    }
 
 
 def _positions(rng, ids, mids, worth, risk) -> list[tuple]:

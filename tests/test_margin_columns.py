@@ -2,6 +2,8 @@
 
 """cascade/margin.py computes whole columns; the reference engine one integer at a time. They must agree to the quantum."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from cascade._state import INVERSE, LINEAR, Terms
 from cascade.instruments import RATE_ONE
-from cascade.margin import maintenance, value_at_mark
+from cascade.margin import initial, maintenance, value_after_fee, value_at_mark
 from cascade.reference import money
 
 LIMIT = 2**62
@@ -89,6 +91,34 @@ def test_random_columns():
         t = terms(floors=tuple(floors.tolist()), rates=tuple(rates.tolist()), amounts=tuple(amounts.tolist()))
         notionals = np.concatenate([floors, floors + 1, np.maximum(floors - 1, 0), (2 ** rng.uniform(0, 62, 50)).astype(np.int64)])
         assert maintenance(t, notionals).tolist() == [money.maintenance(t, n) for n in notionals.tolist()]
+
+
+@settings(max_examples=300, deadline=None)
+@given(tiered(), st.lists(magnitudes(2**58), min_size=1, max_size=8), st.data())
+def test_rates_that_grow(t, notionals, data):
+    """With size, of either contract, and with open interest: the columns and the integers agree."""
+    slopes = st.tuples(magnitudes(2**50) | st.just(0), magnitudes(2**61))
+    floor = data.draw(magnitudes(2**59))
+    t = replace(
+        t, contract=data.draw(st.sampled_from([LINEAR, INVERSE])), slope=data.draw(slopes), initial_slope=data.draw(slopes),
+        initial_rates=tuple(data.draw(st.integers(r, RATE_ONE)) for r in t.rates),
+        open_interest=data.draw(st.sampled_from([None, (floor, floor + data.draw(magnitudes(2**59)))])),
+    )
+    lots = data.draw(st.lists(signed(2**60), min_size=len(notionals), max_size=len(notionals)))
+    open_interest = data.draw(magnitudes(2**61))
+    got = maintenance(t, np.array(notionals), np.array(lots))
+    assert got.tolist() == [money.maintenance(t, n, k) for n, k in zip(notionals, lots, strict=True)]
+    got = initial(t, np.array(notionals), np.array(lots), open_interest)
+    assert got.tolist() == [money.initial(t, n, k, open_interest) for n, k in zip(notionals, lots, strict=True)]
+
+
+@pytest.mark.parametrize("rate", [1, 600_000_000, RATE_ONE // 2])
+def test_values_after_a_fee(rate):
+    values = [0, 1, -1, 7, -7, 10**12 + 1, -(10**12) - 1, 2**60, -(2**60)]
+    expected = [money.value_after_fee(rate, v) for v in values]
+    assert value_after_fee(rate, np.array(values)).tolist() == expected
+    for value, closing in zip(values, expected, strict=True):
+        assert closing + money.fee(rate, abs(closing)) <= value < closing + 1 + money.fee(rate, abs(closing + 1))
 
 
 @pytest.mark.fast

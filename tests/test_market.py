@@ -12,7 +12,6 @@ import pytest
 import cascade as cs
 from cascade._state import ISOLATED, LINEAR
 from cascade.instruments import RATE_ONE
-from cascade.reference import money
 
 TIERS = [(0, 1_000, 0.02, 0.01), (1_000, 20_000, 0.05, 0.025), (20_000, 300_000, 0.1, 0.05), (300_000, None, 0.25, 0.125)]
 COIN_TIERS = [(0, 0.5, 0.01, 0.005), (0.5, 10, 0.02, 0.01), (10, None, 0.1, 0.05)]
@@ -247,6 +246,7 @@ def test_margin():
     table = loaded().margin()
     assert table.columns == (
         "account", "margin_mode", "instrument", "position_side", "balance", "equity", "maintenance", "ratio",
+        "initial",
     )  # fmt: skip
     assert table["balance"].tolist() == [10.0, 20.0]
     assert table["equity"].tolist() == [9.0, 19.5]
@@ -267,27 +267,28 @@ def unrounded_maintenance(terms, notional):
 
 
 class Substitution:
-    """Equity and maintenance of an account with one instrument's price moved, in exact fractions of a quantum."""
+    """Equity and maintenance of an account with one instrument's price moved, in exact fractions of a quantum: of
+    balances and entry prices as they were given, before they were rounded to quanta."""
 
     def __init__(self, market):
         self.state = s = market.state()
         self.marks = market.marks()
         held = s.row_lots != 0
-        columns = (s.row_account, s.row_instrument, s.row_lots, s.row_basis)
-        self.rows = list(zip(*(c[held].tolist() for c in columns), strict=True))
+        columns = (s.row_account, s.row_instrument, s.row_lots, s.row_basis, s.row_basis_rest)
+        self.rows = [
+            (a, i, lots, basis + Fraction(rest))
+            for a, i, lots, basis, rest in zip(*(c[held].tolist() for c in columns), strict=True)
+        ]
 
     def __call__(self, account, instrument, ticks):
-        equity, needed, scale = Fraction(int(self.state.account_balance[account])), Fraction(0), Fraction(1)
+        equity = int(self.state.account_balance[account]) + Fraction(float(self.state.balance_rest[account]))
+        needed, scale = Fraction(0), Fraction(1)
         for a, i, lots, basis in self.rows:
             if a != account:
                 continue
             terms = self.state.terms[i]
-            if i == instrument:
-                value = unit_value(terms, lots, ticks)
-                need = unrounded_maintenance(terms, abs(value))
-            else:
-                value = money.value_at_mark(terms, lots, self.marks[i])
-                need = money.maintenance(terms, abs(value))
+            value = unit_value(terms, lots, ticks if i == instrument else Fraction(self.marks[i], 1024))
+            need = unrounded_maintenance(terms, abs(value))
             equity += value - basis
             needed += need
             scale += abs(value) + abs(basis)

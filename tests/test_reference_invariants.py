@@ -122,11 +122,44 @@ class Replay:
         x = self.worth(i, lots, Fraction(mark, 1024)) if lots else Fraction(0)
         return x.numerator // x.denominator
 
-    def maintenance(self, i: int, lots: int, mark: int) -> int:
-        t, notional = self.terms[i], abs(self.at_mark(i, lots, mark))
+    def maintenance(self, key: tuple[int, int, int], lots: int, mark: int) -> int:
+        """Maintenance of a position, with the closing fee that the rules put in."""
+        a, i, _ = key
+        t, ins = self.terms[i], self.state.instruments[i]
+        on_entry = self.rules.maintenance_on == "entry"
+        notional = abs(self.basis[key] if on_entry else self.at_mark(i, lots, mark))
         k = max(k for k, floor in enumerate(t.floors) if floor <= notional or k == 0)
-        x = Fraction(t.rates[k] * notional, 10**12)
-        return max(0, -(-x.numerator // x.denominator) - t.amounts[k])
+        coins = abs(lots) * ins.lot_size * ins.multiplier
+        if ins.contract == "inverse":
+            coins = notional * self.state.quantum
+        by_size = Fraction(min(10**12, (ins.maintenance_slope * coins * 10**12).__ceil__()), 10**12)
+        closing_fee = max(Fraction(0), ins.taker_fee)
+        rate = Fraction(t.rates[k], 10**12) + by_size
+        if self.rules.maintenance_fee == "taker":
+            rate += closing_fee
+        needed = max(0, (rate * notional).__ceil__() - t.amounts[k])
+        if self.rules.maintenance_fee == "taker_at_bankruptcy":
+            needed += (closing_fee * abs(self.after_fee(i, self.balance[a] - self.basis[key]))).__ceil__()
+        return needed
+
+    def after_fee(self, i: int, value: int) -> int:
+        """The closing value that leaves nothing of `value`, its fee paid where the rules say so."""
+        fee = self.state.instruments[i].taker_fee
+        if self.rules.bankruptcy_fee == "none" or fee <= 0:
+            return value
+        closing = (Fraction(value) / (1 + (fee if value >= 0 else -fee))).__floor__()
+        assert closing + (fee * abs(closing)).__ceil__() <= value
+        assert closing + 1 + (fee * abs(closing + 1)).__ceil__() > value
+        return closing
+
+    def bankruptcy_value(self, key: tuple[int, int, int], held: int) -> int:
+        a, i, _ = key
+        equity = self.equity(a, self.marks)
+        if self.rules.bankruptcy_share == "maintenance":
+            needs = {k: self.maintenance(k, q, self.marks[k[1]]) for k, q in self.rows_of(a)}
+            if sum(needs.values()):
+                equity = Fraction(equity * needs[key], sum(needs.values())).__floor__()
+        return self.after_fee(i, equity - self.at_mark(i, held, self.marks[i]))
 
     def rows_of(self, a: int):
         return [(key, q) for key, q in self.lots.items() if key[0] == a and q]
@@ -139,7 +172,7 @@ class Replay:
         rows, equity = self.rows_of(a), self.equity(a, marks)
         if not rows:
             return equity < 0
-        needed = sum(self.maintenance(k[1], q, marks[k[1]]) for k, q in rows)
+        needed = sum(self.maintenance(k, q, marks[k[1]]) for k, q in rows)
         return equity <= needed if self.rules.trigger == "le" else equity < needed
 
     def unhealthy(self, marks) -> set[int]:
@@ -386,9 +419,9 @@ class Replay:
             assert e.quantity == -held != 0  # 25
             if self.rules.size == "whole":
                 assert self.is_unhealthy(e.a, self.marks)
-            value = self.at_mark(e.instrument, held, self.marks[e.instrument])
+            value = self.bankruptcy_value((e.a, e.instrument, slot), held)
             self.closing = {
-                "order": e, "slot": slot, "lots": abs(held), "value": self.equity(e.a, self.marks) - value,
+                "order": e, "slot": slot, "lots": abs(held), "value": value,
                 "done": 0,
                 "adl": [], "row": row, "notional": 0,
             }  # fmt: skip

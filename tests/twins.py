@@ -57,6 +57,12 @@ BRANCHES = (
     "a derived index moves a mark",
     "funding paid",
     "funding received",
+    "maintenance on entry",
+    "closing fee in maintenance",
+    "closing fee at bankruptcy in maintenance",
+    "maintenance grows with size",
+    "bankruptcy value leaves its fee",
+    "equity shared by maintenance",
 )
 """What random markets must make happen."""
 
@@ -234,6 +240,14 @@ def count_branches(market, result, rules, found: Counter) -> None:
                 seen.add(name)
     partial = (rows["adl"] > 0) & (rows["adl"] < abs(rows["quantity"])) & (rows["filled"] > 0)
     served: Counter = Counter()
+    held_rows = rows[rows["instrument"] >= 0]
+    spent = held_rows["equity"] - held_rows["value"]
+    fees = np.array([t.closing_fee for t in terms])[held_rows["instrument"]]
+    slopes = np.array([t.slope[0] for t in terms])[held_rows["instrument"]]
+    with_fee = (fees > 0) & (held_rows["row_maintenance"] > 0)
+    shared = rules.bankruptcy_share == "maintenance"
+    partly = held_rows["row_maintenance"] < held_rows["maintenance"]
+    differs = held_rows["bankruptcy_value"] != spent
     for account, seq, cause in {(int(r["account"]), int(r["seq"]), int(r["cause"])) for r in rows}:
         served[account, cause] += 1
         del seq
@@ -246,6 +260,15 @@ def count_branches(market, result, rules, found: Counter) -> None:
         ("initially unhealthy", (rows["cause"] == -2).any()),
         ("caused by a first wave", (rows["wave"][rows["cause"] >= 0] == 2).any()),
         ("caused by a later wave", (rows["wave"][rows["cause"] >= 0] > 2).any()),
+        ("maintenance on entry", rules.maintenance_on == "entry" and held_rows["row_maintenance"].any()),
+        ("closing fee in maintenance", rules.maintenance_fee == "taker" and with_fee.any()),
+        (
+            "closing fee at bankruptcy in maintenance",
+            rules.maintenance_fee == "taker_at_bankruptcy" and with_fee.any(),
+        ),
+        ("maintenance grows with size", (slopes > 0).any()),
+        ("bankruptcy value leaves its fee", not shared and differs.any()),
+        ("equity shared by maintenance", shared and (differs & partly).any()),
         ("repeated liquidation", any(n > 1 for n in served.values())),
     ):
         if happened:

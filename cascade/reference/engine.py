@@ -35,8 +35,7 @@ class Engine(OrderEntry, Waterfall):
     """
 
     def __init__(self, state, rules, max_waves: int | None = None):
-        super().__init__(state)
-        self.rules = rules
+        super().__init__(state, rules)
         self.max_waves = max_waves
         n = len(self.terms)
         self.books = [Book() for _ in range(n)]

@@ -5,10 +5,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .._state import EXTERNAL, FEES, FUND, SETTLEMENT, SYSTEM, VAULT
+from .._state import EXTERNAL, FEES, FUND, SETTLEMENT, SYSTEM, VAULT, Terms
 from ..errors import AuditError
 from ..records import NO_INSTRUMENT, EventKind, Why
-from .money import MARK_ONE, fee, maintenance, released_basis, sign, trade_value, value_at_mark
+from .money import (
+    MARK_ONE,
+    fee,
+    maintenance,
+    released_basis,
+    sign,
+    trade_value,
+    value_after_fee,
+    value_at_mark,
+)
 
 TAKER_SLOT_SHIFT, MAKER_SLOT_SHIFT = 4, 6
 """Where the flags of a trade's event hold the slots of its two sides (SLOTS), beside the order's kind in the
@@ -53,9 +62,10 @@ class Ledger:
     Contracts and basis of each instrument sum to zero over all accounts; balances sum to `deposits`.
     """
 
-    def __init__(self, state):
+    def __init__(self, state, rules):
         self.state = state
-        self.terms = state.terms
+        self.rules = rules
+        self.terms = state.terms_under(rules)
         n = len(self.terms)
         self.accounts = [
             Account(i, int(mode), int(parent), int(flags), int(balance))
@@ -240,12 +250,38 @@ class Ledger:
             for (i, _), p in account.positions.items()
         )
 
-    def row_maintenance(self, row: tuple[int, int], p: Position, marks: list[int]) -> int:
-        terms = self.terms[row[0]]
-        return maintenance(terms, abs(value_at_mark(terms, p.lots, marks[row[0]])))
+    def row_maintenance(self, account: Account, row: tuple[int, int], marks: list[int]) -> int:
+        """Maintenance of an open position: on its notional at the mark or at entry, and a closing fee where
+        the rules have one."""
+        terms, p = self.terms[row[0]], account.positions[row]
+        on_entry = self.rules.maintenance_on == "entry"
+        value = p.basis if on_entry else value_at_mark(terms, p.lots, marks[row[0]])
+        needed = maintenance(terms, abs(value), p.lots)
+        if self.rules.maintenance_fee == "taker_at_bankruptcy":
+            # As if the position were the account's only one: what the marks say of others does not matter.
+            closing = self.closing_value(terms, account.balance - p.basis)
+            needed += fee(terms.closing_fee, abs(closing))
+        return needed
 
     def account_maintenance(self, account: Account, marks: list[int]) -> int:
-        return sum(self.row_maintenance(row, p, marks) for row, p in account.positions.items() if p.lots)
+        return sum(self.row_maintenance(account, row, marks) for row in account.open_rows())
+
+    def closing_value(self, terms: Terms, value: int) -> int:
+        """The value at which a position can be closed when the account can spend `value` on it."""
+        if self.rules.bankruptcy_fee == "none":
+            return value
+        return value_after_fee(terms.closing_fee, value)
+
+    def bankruptcy_value(self, account: Account, row: tuple[int, int], marks: list[int]) -> int:
+        """The signed value of the closing trade, of the whole position, that uses up the account's equity, or
+        the position's share of it by maintenance; with its fee, where the rules have it so."""
+        terms, p = self.terms[row[0]], account.positions[row]
+        equity = self.equity(account, marks)
+        if self.rules.bankruptcy_share == "maintenance":
+            whole = self.account_maintenance(account, marks)
+            if whole:
+                equity = equity * self.row_maintenance(account, row, marks) // whole
+        return self.closing_value(terms, equity - value_at_mark(terms, p.lots, marks[row[0]]))
 
     # -- audit -----------------------------------------------------------------------------------------------
     def audit(self) -> None:

@@ -8,6 +8,8 @@ from ..instruments import PRICE_LIMIT, RATE_ONE
 
 MARK_ONE = 1024
 """Marks, index prices and averages are integers of 1/1024 tick."""
+PPM = 10**6
+"""Open interest raises initial rates by whole parts per million, in units of 1e-12."""
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -39,13 +41,45 @@ def value_at_mark(terms: Terms, lots: int, mark: int) -> int:
     return -lots * terms.coef_num * MARK_ONE // (mark * terms.coef_den)
 
 
-def maintenance(terms: Terms, notional: int) -> int:
+def maintenance(terms: Terms, notional: int, lots: int = 0) -> int:
     """Maintenance margin of a position of this notional: the highest tier whose floor it reaches, rounded up,
     never negative."""
+    t = tier_at(terms, notional)
+    rate = terms.rates[t] + size_rate(terms, terms.slope, notional, lots)
+    return max(0, ceil_div(rate * notional, RATE_ONE) - terms.amounts[t])
+
+
+def initial(terms: Terms, notional: int, lots: int = 0, open_interest: int = 0) -> int:
+    """Initial margin of a position of this notional, rounded up: its tier's rate, raised by open interest and
+    by size; never more than the notional."""
+    rate = terms.initial_rates[tier_at(terms, notional)]
+    if terms.open_interest:
+        floor, cap = terms.open_interest
+        rise = max(0, open_interest - floor) * (RATE_ONE - rate) // ((cap - floor) * PPM)
+        rate = min(rate + rise * PPM, RATE_ONE)
+    rate = min(rate + size_rate(terms, terms.initial_slope, notional, lots), RATE_ONE)
+    return ceil_div(rate * notional, RATE_ONE)
+
+
+def tier_at(terms: Terms, notional: int) -> int:
+    """The highest tier whose floor the notional reaches."""
     t = len(terms.floors) - 1
     while t > 0 and terms.floors[t] > notional:
         t -= 1
-    return max(0, ceil_div(terms.rates[t] * notional, RATE_ONE) - terms.amounts[t])
+    return t
+
+
+def size_rate(terms: Terms, slope: tuple[int, int], notional: int, lots: int) -> int:
+    """What size adds to a margin rate: `slope` a lot (linear) or a quantum of notional (inverse), rounded up,
+    at most 1."""
+    size = abs(lots) if terms.contract == LINEAR else notional
+    return min(ceil_div(size * slope[0], slope[1]), RATE_ONE)
+
+
+def value_after_fee(rate: int, value: int) -> int:
+    """The largest closing value that, with a fee at this rate on it, is no more than `value`: the fee on what
+    is paid comes on top, the fee on what is received is taken off."""
+    return value * RATE_ONE // (RATE_ONE + rate if value >= 0 else RATE_ONE - rate)
 
 
 def fee(rate: int, notional: int) -> int:

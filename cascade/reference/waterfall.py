@@ -128,7 +128,7 @@ class Waterfall(Ledger):
             p = account.positions[row]
             value = value_at_mark(self.terms[row[0]], p.lots, self.marks[row[0]])
             if rule == "maintenance":
-                return -self.row_maintenance(row, p, self.marks)
+                return -self.row_maintenance(account, row, self.marks)
             if rule == "notional":
                 return -abs(value)
             return value - p.basis if rule == "loss" else 0
@@ -199,8 +199,8 @@ class Waterfall(Ledger):
             value = value_at_mark(self.terms[i], p.lots, self.marks[i])
             record |= {
                 "instrument": i, "slot": slot, "mark": self.marks[i], "value": value,
-                "row_maintenance": self.row_maintenance(row, p, self.marks), "quantity": -p.lots,
-                "bankruptcy_value": record["equity"] - value,
+                "row_maintenance": self.row_maintenance(account, row, self.marks), "quantity": -p.lots,
+                "bankruptcy_value": self.bankruptcy_value(account, row, self.marks),
             }  # fmt: skip
         return record
 
@@ -365,7 +365,7 @@ class Waterfall(Ledger):
             wallet_and_profit = account.balance + profit
             if wallet_and_profit <= 0:
                 return Fraction(0)
-            needed = self.row_maintenance(row, p, self.marks)
+            needed = self.row_maintenance(account, row, self.marks)
             return Fraction(max(0, profit) * needed, max(1, account.balance) * wallet_and_profit)
         return Fraction(0)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._badrows import show
-from .._standing import account_sums
+from .._standing import Sums
 from .._state import SYSTEM
 from ..errors import InputError, InputTypeError
 from ..sweep import Sweep
@@ -60,7 +60,8 @@ def static_outcomes(result: Any) -> tuple[float, float, float]:
     """(venue loss, fund use, price drop) of a run without waves: every account below zero is closed at the
     shocked marks."""
     state, data = result._state, result._data
-    equity, _, _, _ = account_sums(state, result._final_balances(), result._final_rows(), data.final_marks)
+    rows, balances = result._final_rows(), result._final_balances()
+    equity = Sums(state, result._rules, balances, rows, data.final_marks).equity
     users = state.account_mode != SYSTEM
     owed = -int(np.minimum(equity[users], 0).sum(dtype=object) or 0)
     drop = max(
