@@ -24,6 +24,10 @@ cdef enum:
     STOP_REACHED = 3        # in the queue
 
 
+cdef enum:
+    MOST_STOPS = 0x3FFFFFFF     # a record must leave room for the bit that tells a stop from an order
+
+
 # A stop order. A free record is linked by rare.owner_next.
 ctypedef struct stop_t:
     uint64_t id
@@ -87,6 +91,8 @@ cdef inline void stops_clear(stops_t* s) noexcept nogil:
 cdef inline int stops_fit(stops_t* s, int64_t records) noexcept nogil:
     """Room for `records` records in all. ERR_MEMORY leaves the content as it was."""
     cdef int k
+    if records > MOST_STOPS:
+        return ERR_MEMORY
     if array_fit(<void**>&s.records, &s.cap, records, sizeof(stop_t)) != OK:
         return ERR_MEMORY
     if array_fit(<void**>&s.queue, &s.queue_cap, records, sizeof(uint32_t)) != OK:
