@@ -91,7 +91,7 @@ cdef enum:
     SLOT_BITS = 3
     SLOTS = 7               # mask of the slot in a handle
     STOP_BIT = 0x40000000   # in a handle: a stop
-    MAX_CHUNKS = 0x07FFFFFF # a handle stays below STOP_BIT
+    MAX_CHUNKS = 0x07FFFFFF     # a handle stays below STOP_BIT
 
 
 # What a fill looks at.
