@@ -101,3 +101,40 @@ def test_hedged_inverse_contracts_queued_by_trigger_price(seed):
 @pytest.mark.parametrize("fall", [-0.05, -0.3, -0.6])
 def test_maintenance_rates_next_to_one(parts, fall):
     both(market([(0, None, 1, 1 - parts * 1e-12, 0)], 5.0, 1.0), cs.Shock(price=fall))
+
+
+@pytest.mark.parametrize("contract", ["linear", "inverse"])
+@pytest.mark.parametrize("slope", [0, 0.0005])
+@pytest.mark.parametrize("maintenance_on", ["mark", "entry"])
+@pytest.mark.parametrize("maintenance_fee", ["none", "taker", "taker_at_bankruptcy"])
+def test_many_single_positions(contract, slope, maintenance_on, maintenance_fee):
+    """Many accounts with one position each, close to their triggers, under every way to ask for margin."""
+    rng = np.random.default_rng(3)
+    tiers = [(0, 500, 0.5, 0.01), (500, 2_000, 0.5, 0.02), (2_000, None, 0.5, 0.05)]
+    if contract == "inverse":
+        tiers = [(0, 5, 0.5, 0.01), (5, 20, 0.5, 0.02), (20, None, 0.5, 0.05)]
+    instrument = cs.Instrument(
+        "X", tick_size="0.01", lot_size=1, contract=contract, multiplier=1 if contract == "linear" else 100,
+        tiers=tiers, taker_fee=0.0006, maintenance_slope=slope,
+    )  # fmt: skip
+    made = cs.Market(instrument, fund=50, cash_quantum="1e-8" if contract == "inverse" else "1e-6")
+    steps = np.arange(1, 3000) / 100
+    made.load_book(
+        "X",
+        {"price": 100 - steps, "quantity": np.full(len(steps), 40.0)},
+        {"price": 100 + steps, "quantity": np.full(len(steps), 40.0)},
+    )
+    n = 80
+    size = np.ceil(10 ** rng.uniform(0, 2.5, n)) * rng.choice([-1, 1], n)
+    entry = np.round(100 * rng.uniform(0.97, 1.03, n), 3)
+    worth = np.abs(size) * (100 if contract == "linear" else 1)
+    made.load_accounts({"account": np.arange(n), "balance": np.round(worth * rng.uniform(0.02, 0.15, n), 6)})
+    made.load_positions(
+        {"account": np.arange(n), "instrument": ["X"] * n, "size": size, "entry_price": entry}
+    )
+    for move, bankruptcy_fee in ((-0.03, "none"), (0.04, "taker")):
+        rules = cs.VenueRules(
+            maintenance_on=maintenance_on, maintenance_fee=maintenance_fee, bankruptcy_fee=bankruptcy_fee
+        )
+        result = both(made, cs.Shock(price=move) + cs.Shock(orders={"X": 100 if move > 0 else -100}), rules)
+        assert result.summary["liquidated_accounts"] >= 4
