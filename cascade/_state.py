@@ -215,7 +215,8 @@ class State:
             raise RangeError("market: fund or vault does not fit")
         cash = ops[ops["part"] == 5]
         deposits = np.abs(cash["quantity"].astype(np.float64))
-        with_vault = "vault" in rules.residual  # it may end up with every position
+        # It may end up with every position.
+        with_vault = "vault" in rules.residual or rules.vault_below is not None
         # Nearly always there is room to spare, known without looking at every account again.
         spare, wide = self._spare_exposure
         inside = all(

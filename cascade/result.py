@@ -234,7 +234,7 @@ class Result:
             mine = np.flatnonzero(instrument == i)
             y = x[mine]
             liquidation[mine], bankruptcy[mine] = solve(
-                terms, -y["quantity"], y["equity"], y["maintenance"], y["value"], y["row_maintenance"]
+                terms, y["held"], y["equity"], y["maintenance"], y["value"], y["row_maintenance"]
             )
         with np.errstate(divide="ignore", invalid="ignore"):
             average = self._average_price(instrument, x["filled"], x["filled_value"])

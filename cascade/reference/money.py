@@ -39,12 +39,17 @@ def value_at_mark(terms: Terms, lots: int, mark: int) -> int:
     return -lots * terms.coef_num * MARK_ONE // (mark * terms.coef_den)
 
 
-def maintenance(terms: Terms, notional: int) -> int:
-    """Maintenance margin of a position of this notional: the highest tier whose floor it reaches, rounded up,
-    never negative."""
+def tier_of(terms: Terms, notional: int) -> int:
+    """The highest tier whose floor a notional reaches."""
     t = len(terms.floors) - 1
     while t > 0 and terms.floors[t] > notional:
         t -= 1
+    return t
+
+
+def maintenance(terms: Terms, notional: int) -> int:
+    """Maintenance margin of a position of this notional, in its tier, rounded up, never negative."""
+    t = tier_of(terms, notional)
     return max(0, ceil_div(terms.rates[t] * notional, RATE_ONE) - terms.amounts[t])
 
 
