@@ -6,6 +6,7 @@ from libc.stdint cimport uint16_t
 from libc.string cimport memcpy
 
 from cascade._book cimport book_owner_append, book_place
+from cascade._deleverage cimport ranking_build, ranking_drop_top
 from cascade._ledger cimport journal_undo
 from cascade._margin cimport standing_of, standing_t, standing_unhealthy
 from cascade._outside cimport apply_op, op_t, set_levels, submit_one
@@ -693,6 +694,26 @@ cdef class Engine:
         return table
 
     # -- looking -----------------------------------------------------------------------------------------------------
+    def ranking(self, int i, int side):
+        """Who holds `side` of an instrument, in deleveraging order: account, slot, lots, score. Of an engine that has not run."""
+        cdef run_t* r = &self.r
+        cdef ranking_t* g = &r.rankings[2 * i + (1 if side > 0 else 0)]
+        cdef int32_t k
+        ranking_build(r, g, i, side)
+        self.check_error()
+        cdef int32_t[::1] account = np.empty(g.n, np.int32), slot = np.empty(g.n, np.int32)
+        cdef int64_t[::1] lots = np.empty(g.n, np.int64)
+        cdef double[::1] score = np.empty(g.n, np.float64)
+        for k in range(g.n):
+            account[k] = g.items[0].account
+            slot[k] = r.rows[g.items[0].row].slot
+            lots[k] = r.rows[g.items[0].row].lots
+            score[k] = g.items[0].rank.near
+            ranking_drop_top(r, g)
+        g.epoch = -1
+        r.ranking_stands = False
+        return np.asarray(account), np.asarray(slot), np.asarray(lots), np.asarray(score)
+
     def marks(self):
         """Shadow marks in 1/1024 ticks."""
         return [self.r.instruments[i].shadow for i in range(self.r.instruments_n)]

@@ -86,6 +86,10 @@ class CoreEngine:
     def rows(self) -> np.ndarray:
         return self.engine.rows()
 
+    def ranking(self, i: int, side: int) -> tuple[np.ndarray, ...]:
+        """(account, slot, lots, score) of who holds a side of an instrument, in deleveraging order."""
+        return self.engine.ranking(i, side)
+
     def marks(self) -> list[int]:
         return self.engine.marks()
 
