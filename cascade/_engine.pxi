@@ -6,11 +6,12 @@ from libc.stdint cimport uint16_t
 from libc.string cimport memcpy
 
 from cascade._book cimport book_owner_append, book_place
+from cascade._deleverage cimport ranking_build, ranking_drop_top
 from cascade._ledger cimport journal_undo
 from cascade._margin cimport standing_of, standing_t, standing_unhealthy
+from cascade._closing cimport wave_row
 from cascade._marks cimport mark_value_of
 from cascade._outside cimport apply_op, inputs_changed, op_t, set_levels, submit_one
-from cascade._liquidate cimport wave_row
 from cascade._pool cimport idmap_free, idmap_init, idmap_put, idmap_reserve
 from cascade._run cimport (
     EXTERNAL,
@@ -231,7 +232,7 @@ cdef class Engine:
             ins = &r.instruments[instrument[k]]
             ins.external_lots = wide_sub(ins.external_lots, wide_of(lots[k]))
             ins.external_basis = wide_sub(ins.external_basis, wide_of(basis[k]))
-        r.system[FUND] = int_wide(self.columns["fund"])
+        r.system[FUND] = r.fund_start = int_wide(self.columns["fund"])
         r.system[VAULT] = int_wide(self.columns["vault"])
         r.deposits = wide_add(r.deposits, wide_add(r.system[FUND], r.system[VAULT]))
         r.sum_money = r.deposits
@@ -248,23 +249,54 @@ cdef class Engine:
         to.adl_price = rules["adl_price"]
         to.continuous = rules["continuous"]
         to.trigger_le = rules["trigger_le"]
-        to.size_all = rules["size_all"]
-        to.bankruptcy_price = rules["bankruptcy_price"]
         to.cancel_orders = rules["cancel_orders"]
-        to.surplus_to_fund = rules["surplus_to_fund"]
-        to.fee_to_venue = rules["fee_to_venue"]
         to.funding_at_index = rules["funding_at_index"]
         to.capacity = rules["capacity"]
         to.maintenance_on_entry = rules["maintenance_on_entry"]
         to.maintenance_fee = rules["maintenance_fee"]
         to.bankruptcy_fee = rules["bankruptcy_fee"]
         to.share_by_maintenance = rules["share_by_maintenance"]
+        self.load_turns(rules)
         for k in range(len(residual)):
             to.residual[k] = residual[k]
         to.residual_n = len(residual)
         for k in range(len(shortfall)):
             to.shortfall[k] = shortfall[k]
         to.shortfall_n = len(shortfall)
+        return 0
+
+    cdef int load_turns(self, object rules) except -1:
+        """Stages, parts of positions, limits."""
+        cdef rules_t* to = &self.r.rules
+        to.size = rules["size"]
+        to.order_price = rules["order_price"]
+        to.surplus = rules["surplus"]
+        to.fee_to = rules["fee_to"]
+        to.order_fok = rules["order_fok"]
+        to.fee_on_improvement = rules["fee_on_improvement"]
+        to.then_whole = rules["then_whole"]
+        to.adl_overlap = rules["adl_overlap"]
+        to.offset_hedges = rules["offset_hedges"]
+        to.vault_below_num = rules["vault_below_num"]
+        to.vault_below_den = rules["vault_below_den"]
+        to.adl_below_num = rules["adl_below_num"]
+        to.adl_below_den = rules["adl_below_den"]
+        to.size_fraction = rules["size_fraction"]
+        to.size_above = rules["size_above"]
+        to.size_minimum = rules["size_minimum"]
+        to.size_steps = rules["size_steps"]
+        to.size_buffer = rules["size_buffer"]
+        to.cooldown_ns = rules["cooldown_ns"]
+        to.fillable_adjustment = rules["fillable_adjustment"]
+        to.fillable_spread = rules["fillable_spread"]
+        to.fund_stop_above = rules["fund_stop_above"]
+        to.fund_per_step = rules["fund_per_step"]
+        to.notional_per_step = rules["notional_per_step"]
+        to.vault_cap = rules["vault_cap"]
+        to.adl_price_band = rules["adl_price_band"]
+        to.fund_stops = rules["fund_stops"]
+        to.fund_stays = int_wide(rules["fund_stays"])
+        to.fund_resumes = int_wide(rules["fund_resumes"])
         return 0
 
     cdef int load_orders(
@@ -591,7 +623,8 @@ cdef class Engine:
         memcpy(r.system, self.system_loaded, r.first_user * sizeof(wide_t))
         memcpy(r.inputs, self.inputs_loaded, <size_t>r.instruments_n * r.inputs_n * sizeof(int64_t))
         r.deposits = r.sum_money = self.deposits_loaded
-        r.taker_fees = wide_of(0)
+        r.taker_fees = r.turn_paid = r.turn_closed = wide_of(0)
+        r.fund_stopped = False
         memset(&r.totals, 0, sizeof(r.totals))
         r.totals.initially_unhealthy = r.initial_n
         r.time_ns = r.changes = r.step_changes = r.mark_epoch = 0
@@ -735,6 +768,26 @@ cdef class Engine:
         return table
 
     # -- looking -----------------------------------------------------------------------------------------------------
+    def ranking(self, int i, int side):
+        """Who holds `side` of an instrument, in deleveraging order: account, slot, lots, score. Of an engine that has not run."""
+        cdef run_t* r = &self.r
+        cdef ranking_t* g = &r.rankings[2 * i + (1 if side > 0 else 0)]
+        cdef int32_t k
+        ranking_build(r, g, i, side)
+        self.check_error()
+        cdef int32_t[::1] account = np.empty(g.n, np.int32), slot = np.empty(g.n, np.int32)
+        cdef int64_t[::1] lots = np.empty(g.n, np.int64)
+        cdef double[::1] score = np.empty(g.n, np.float64)
+        for k in range(g.n):
+            account[k] = g.items[0].account
+            slot[k] = r.rows[g.items[0].row].slot
+            lots[k] = r.rows[g.items[0].row].lots
+            score[k] = g.items[0].rank.near
+            ranking_drop_top(r, g)
+        g.epoch = -1
+        r.ranking_stands = False
+        return np.asarray(account), np.asarray(slot), np.asarray(lots), np.asarray(score)
+
     def marks(self):
         """Shadow marks in 1/1024 ticks."""
         return [self.r.instruments[i].shadow for i in range(self.r.instruments_n)]

@@ -106,6 +106,10 @@ class CoreEngine:
     def rows(self) -> np.ndarray:
         return self.engine.rows()
 
+    def ranking(self, i: int, side: int) -> tuple[np.ndarray, ...]:
+        """(account, slot, lots, score) of who holds a side of an instrument, in deleveraging order."""
+        return self.engine.ranking(i, side)
+
     def marks(self) -> list[int]:
         return self.engine.marks()
 
@@ -166,7 +170,7 @@ def columns_of(state: State, rules: VenueRules) -> dict[str, Any]:
         "vault": state.vault,
         "orders": orders,
         **program_of(state, rules),
-        "rules": rule_codes(rules),
+        "rules": rule_codes(rules) | turn_codes(rules, state),
         "residual": rules.stages("residual"),
         "shortfall": rules.stages("shortfall"),
         **triggers_of(state, rules),
@@ -197,16 +201,42 @@ def rule_codes(rules: VenueRules) -> dict[str, int]:
     return {field: rules.code(field) for field in enumerations} | {
         "continuous": rules.clearing == "continuous",
         "trigger_le": rules.trigger == "le",
-        "size_all": rules.size == "all",
-        "bankruptcy_price": rules.order_price == "bankruptcy",
         "cancel_orders": rules.cancel_orders,
-        "surplus_to_fund": rules.surplus == "fund",
-        "fee_to_venue": rules.fee_to == "venue",
         "funding_at_index": rules.funding is not None and rules.funding.price == "index",
         "capacity": 2**63 - 1 if rules.capacity is None else rules.capacity,
         "maintenance_on_entry": rules.maintenance_on == "entry",
         "bankruptcy_fee": rules.bankruptcy_fee == "taker",
         "share_by_maintenance": rules.bankruptcy_share == "maintenance",
+    }
+
+
+TURN_NUMBERS = (
+    "size_fraction", "size_above", "size_minimum", "size_steps", "size_buffer", "cooldown_ns",
+    "fillable_adjustment", "fillable_spread", "fund_stop_above", "fund_per_step", "notional_per_step",
+    "vault_cap", "adl_price_band",
+)  # fmt: skip
+
+
+def turn_codes(rules: VenueRules, state: State) -> dict[str, int]:
+    """What the rules say about stages, parts of positions and limits; -1 stands for None."""
+    receivers = {"account": 0, "venue": 0, "fund": 1, "vault": 2}
+    numbers = {field: rules.integer(field, state.quantum) for field in TURN_NUMBERS}
+    codes: dict[str, int] = {field: -1 if value is None else value for field, value in numbers.items()}
+    for field in ("vault_below", "adl_below"):
+        codes[f"{field}_num"], codes[f"{field}_den"] = rules.ratio(field)
+    limits = rules.fund_limits(state.fund, state.quantum)
+    codes["fund_stays"], codes["fund_resumes"] = limits or (0, 0)
+    return codes | {
+        "fund_stops": limits is not None,
+        "size": rules.code("size"),
+        "order_price": rules.code("order_price"),
+        "surplus": receivers[rules.surplus],
+        "fee_to": receivers[rules.fee_to],
+        "order_fok": rules.order_tif == "fok",
+        "fee_on_improvement": rules.fee_cap == "improvement",
+        "then_whole": rules.then_whole,
+        "adl_overlap": rules.adl_overlap,
+        "offset_hedges": rules.offset_hedges,
     }
 
 

@@ -24,9 +24,9 @@ from cascade._book cimport (
 )
 from cascade._match cimport match_prepare, plan_t
 from cascade._sink cimport report_cancelled, sink_next, sink_t
-from cascade._ladder cimport ASK, BID, level_t
+from cascade._closing cimport count_wave, wave_row
+from cascade._ladder cimport ASK, BID
 from cascade._ledger cimport audit_money, book_money, journal, party_of, party_t, row_find, transfer
-from cascade._liquidate cimport count_wave, wave_row
 from cascade._margin cimport magnitude, mark_value
 from cascade._run cimport (
     EVENT_CANCEL,
@@ -58,11 +58,11 @@ from cascade._trade cimport (
     cancel_order,
     fill,
     mark_now,
+    lots_within,
     meets_the_unknown,
     next_maker,
     shadow_update,
     walk,
-    walk_bound,
     walked_t,
     widest_limit,
 )
@@ -427,24 +427,6 @@ cdef inline int set_levels(
 
 
 # -- messages --------------------------------------------------------------------------------------------------------
-
-
-cdef inline int64_t lots_within(const run_t* r, int i, int side, int64_t limit, int64_t most) noexcept nogil:
-    """The lots that a taker could get within its limit and the knowledge of the book, counted up to `most`."""
-    cdef const book_t* book = &r.books[i]
-    cdef int far = ASK if side > 0 else BID
-    cdef int64_t bound = walk_bound(r, i, side, limit), sum_lots = 0
-    cdef uint32_t level = book_best_level(book, far)
-    cdef const level_t* v
-    while level != 0 and sum_lots < most:
-        v = &book.ladder.levels[level]
-        if (v.price_ticks > bound) if side > 0 else (v.price_ticks < bound):
-            break
-        sum_lots = v.quantity_lots if sum_lots == 0 else sum_lots + (
-            v.quantity_lots if v.quantity_lots < most - sum_lots else most - sum_lots
-        )
-        level = book_next_level(book, level)
-    return sum_lots
 
 
 cdef inline bint bad_fields(int reason) noexcept nogil:

@@ -8,13 +8,15 @@ from cascade._wide cimport ratio_order
 
 
 cdef inline int waiting_cmp(const waiting_t* a, const waiting_t* b) noexcept nogil:
-    """Those without maintenance first, then the smallest key, then account index."""
+    """Those without maintenance first, then the smallest key, then the smallest second key, then account index."""
     cdef int c
     if a.first != b.first:
         return -1 if a.first else 1
     c = ratio_order(a.near, a.num, a.den, b.near, b.num, b.den)
     if c != 0:
         return c
+    if a.second != b.second:
+        return -1 if a.second < b.second else 1
     return -1 if a.account < b.account else 1 if a.account > b.account else 0
 
 

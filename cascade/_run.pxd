@@ -51,6 +51,7 @@ cdef enum:
     EVENT_TRANSFER = 9
     EVENT_END = 10
     EVENT_TAKEOVER = 11
+    EVENT_OFFSET = 12
 
 cdef enum:
     WHY_REALISED = 1
@@ -61,7 +62,8 @@ cdef enum:
     WHY_SOCIALISED = 6
     WHY_SURPLUS = 7
     WHY_SWEEP = 8
-    WHY_FUNDING = 9
+    WHY_TAKEN = 9
+    WHY_FUNDING = 10
 
 cdef enum:
     PART_GAP = 1
@@ -76,6 +78,7 @@ cdef enum:
     STATUS_SETTLED = 1
     STATUS_STRANDED = 3
     STATUS_OUT_OF_DATA = 4
+    STATUS_HORIZON = 5
     STATUS_LIMIT = 6
 
 cdef enum:
@@ -83,6 +86,8 @@ cdef enum:
     LEFT_BEYOND_DATA = 1
     LEFT_STRANDED = 2
     LEFT_FLAT = 3
+    LEFT_PART = 4
+    LEFT_OFFSET = 5
 
 cdef enum:
     LIQUIDATION_ORDER = 1   # flags of ORDER and FILL events
@@ -111,6 +116,7 @@ cdef enum:
     QUEUE_FIFO = 1
     QUEUE_LARGEST = 2
     QUEUE_TRIGGER_PRICE = 3
+    QUEUE_FILLABLE = 4
 
 cdef enum:
     TAKE_MAINTENANCE = 0
@@ -122,6 +128,23 @@ cdef enum:
     MAINTENANCE_FEE_NONE = 0
     MAINTENANCE_FEE_TAKER = 1
     MAINTENANCE_FEE_AT_BANKRUPTCY = 2
+
+cdef enum:
+    SIZE_WHOLE = 0
+    SIZE_ALL = 1
+    SIZE_FRACTION = 2
+    SIZE_RESTORE = 3
+    SIZE_STEP_DOWN = 4
+
+cdef enum:
+    ORDER_AT_MARKET = 0
+    ORDER_AT_BANKRUPTCY = 1
+    ORDER_AT_FILLABLE = 2
+
+cdef enum:
+    TO_ACCOUNT = 0          # of a surplus; a fee goes to the venue instead
+    TO_FUND = 1
+    TO_VAULT = 2
 
 cdef enum:
     STAGE_FUND_WALK = 0
@@ -139,6 +162,8 @@ cdef enum:
     RANK_BYBIT = 2
     RANK_HYPERLIQUID = 3
     RANK_NONE = 4
+    RANK_OKX = 5
+    RANK_HYPERLIQUID_SIGNED = 6
 
 cdef enum:
     ADL_AT_BANKRUPTCY = 0
@@ -165,7 +190,7 @@ cdef enum:
 ctypedef struct rules_t:
     int mark, queue, position_order, adl_rank, adl_price
     bint funding_at_index
-    bint continuous, trigger_le, size_all, bankruptcy_price, cancel_orders, surplus_to_fund, fee_to_venue
+    bint continuous, trigger_le, cancel_orders
     int residual[3]
     int residual_n
     int shortfall[3]
@@ -175,6 +200,18 @@ ctypedef struct rules_t:
     # Margin; the taker fee of MAINTENANCE_FEE_TAKER is in the tiers' rates already.
     bint maintenance_on_entry, bankruptcy_fee, share_by_maintenance
     int maintenance_fee
+    # Turns: rates in 1e-12, money in quanta, -1 for None.
+    int size, order_price, surplus, fee_to
+    bint order_fok, fee_on_improvement, then_whole, adl_overlap, offset_hedges
+    int64_t vault_below_num, vault_below_den    # part of maintenance; denominator 0 for None
+    int64_t adl_below_num, adl_below_den
+    int64_t size_fraction, size_above, size_minimum, size_steps, size_buffer
+    int64_t cooldown_ns
+    int64_t fillable_adjustment, fillable_spread
+    int64_t fund_stop_above, fund_per_step, notional_per_step, vault_cap, adl_price_band
+    bint fund_stops
+    wide_t fund_stays       # the largest drawdown at which a fund that paid goes on
+    wide_t fund_resumes     # the largest at which a stopped one pays again
 
 
 # One instrument's terms (see _state.Terms); the tiers are rows [tier_first, tier_first + tiers_n) of run_t's tables.
@@ -271,10 +308,12 @@ ctypedef struct case_t:
     int64_t healthy_at      # seq of the last time its own turn found it healthy
     int64_t idle_changes    # run_t.changes at its last turn if that left it unhealthy and changed nothing, else -1
     int64_t idle_marks      # run_t.marks_version at that turn
+    int64_t rest_until      # time_ns before which it is not queued again
     int32_t account
     int32_t last_wave
     int32_t turn_step       # step of its last turn
     uint8_t open            # unhealthy ever since `cause`
+    uint8_t parted          # a part was ordered of it since it became unhealthy: from now on whole
     uint8_t counted         # among the liquidated accounts: some of its lots were closed
     uint8_t left            # LEFT_BEYOND_DATA or LEFT_STRANDED while lots of its last turn are open, else 0
 
@@ -315,7 +354,7 @@ ctypedef packed struct mark_change_t:
 
 ctypedef packed struct liquidation_t:
     int64_t seq, time_ns, cause, quantity, filled, left, adl, takeover, mark, equity, maintenance, value, row_maintenance
-    int64_t bankruptcy_value, filled_value, closed_value, fee, surplus, shortfall, fund, vault, socialised, deficit
+    int64_t bankruptcy_value, filled_value, closed_value, fee, surplus, shortfall, fund, vault, socialised, deficit, held
     int32_t cause_row, account, instrument, step, wave, slot, status, pad
 
 # Who was acting from event `first` on.
@@ -335,8 +374,9 @@ ctypedef struct wave_t:
 # One waiting account. Its key is num / den, the smallest goes first; what that is, is the rules' choice.
 ctypedef struct waiting_t:
     double near             # num / den
-    int64_t num             # equity, arrival, or negated: notional, distance past the trigger
-    int64_t den             # maintenance, 1, or the mark; > 0
+    int64_t num             # equity, arrival, or negated: notional, distance past the trigger, concession
+    int64_t den             # maintenance, 1, the mark, or a notional; > 0
+    int64_t second          # the smallest goes first among equal keys; 0 where the rule has no second key
     int64_t seq             # its QUEUED event; before that its equity
     int32_t account
     int32_t wave
@@ -389,6 +429,10 @@ ctypedef struct run_t:
     wide_t deposits
     wide_t sum_money
     wide_t taker_fees       # charged so far: a record takes the difference
+    wide_t fund_start       # the fund's balance at the start of the run
+    bint fund_stopped       # by its drawdown
+    wide_t turn_paid        # by the fund in the turn that goes on
+    wide_t turn_closed      # notional that its orders closed
     int64_t time_ns
     # The loop.
     int64_t seq             # of the last event, -1

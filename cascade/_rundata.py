@@ -14,14 +14,14 @@ LIQUIDATION_DTYPE = np.dtype(
             "maintenance",
             "value", "row_maintenance", "bankruptcy_value", "filled_value", "closed_value", "fee", "surplus",
             "shortfall",
-            "fund", "vault", "socialised", "deficit",
+            "fund", "vault", "socialised", "deficit", "held",
         )
     ]
     + [(name, "<i4")
     for name in ("cause_row", "account", "instrument", "step", "wave", "slot", "status", "pad")]
 )  # fmt: skip
-"""One liquidation as the engines record it, 216 bytes: lots (signed: the order's), 1/1024 ticks and
-quanta."""
+"""One liquidation as the engines record it, 224 bytes: lots (signed: the order's; `held`: the
+position's when it was sent), 1/1024 ticks and quanta."""
 
 MARK_DTYPE = np.dtype(
     [

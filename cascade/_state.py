@@ -299,7 +299,8 @@ class State:
         deposits = np.abs(cash["quantity"].astype(np.float64))
         # A payment of funding is at most this part of what a position can be worth.
         paid = 1 + float(np.abs(ops["rate"][ops["part"] == 9].astype(np.float64)).sum()) / RATE_ONE
-        with_vault = "vault" in rules.residual  # it may end up with every position
+        # It may end up with every position.
+        with_vault = "vault" in rules.residual or rules.vault_below is not None
         # Nearly always there is room to spare, known without looking at every account again.
         largest, whole, wide = self._spare_exposure
         inside = all(

@@ -12,10 +12,12 @@ from cascade._run cimport (
     NO_INSTRUMENT,
     OVER,
     QUEUED,
+    STATUS_HORIZON,
     STATUS_LIMIT,
     STATUS_OUT_OF_DATA,
     STATUS_SETTLED,
     STATUS_STRANDED,
+    case_t,
     emit,
     prefetch,
     run_t,
@@ -84,11 +86,30 @@ cdef inline bint step_turn(run_t* r) noexcept nogil:
     return True
 
 
+cdef inline bint rests(const run_t* r, const case_t* case) noexcept nogil:
+    """Whether an account is unhealthy and must let time pass before its next turn."""
+    cdef standing_t s
+    if case.rest_until <= r.time_ns:
+        return False
+    s = standing_shadow(r, case.account)
+    return standing_unhealthy(r, &s)
+
+
+cdef inline bint somebody_rests(const run_t* r) noexcept nogil:
+    """Whether an unhealthy account waits for time to pass: the cascade is not over."""
+    cdef int32_t k
+    if r.rules.cooldown_ns > 0:
+        for k in range(r.cases_n):
+            if rests(r, &r.cases[k]):
+                return True
+    return False
+
+
 cdef inline bint step_end(run_t* r) noexcept nogil:
     """Whether another step could change something."""
     cdef bint more = r.waves_left and (r.changes != r.step_changes or queue_waits(r)) and r.error == 0
     r.in_step = False
-    r.settled = not more
+    r.settled = not more and not somebody_rests(r)
     return more
 
 
@@ -130,7 +151,7 @@ cdef inline int finish(run_t* r) noexcept nogil:
     cdef bint stranded = r.shock_left != 0, beyond = r.shock_left == REASON_BEYOND_DATA
     cdef int status = STATUS_SETTLED
     for k in range(r.cases_n):
-        if r.cases[k].left:
+        if r.cases[k].left and r.cases[k].rest_until <= r.time_ns:
             s = standing_shadow(r, r.cases[k].account)
             if standing_unhealthy(r, &s):
                 stranded = True
@@ -141,6 +162,8 @@ cdef inline int finish(run_t* r) noexcept nogil:
         status = STATUS_OUT_OF_DATA
     elif stranded:
         status = STATUS_STRANDED
+    elif somebody_rests(r):
+        status = STATUS_HORIZON
     if r.seq >= 0:
         emit(r, EVENT_END, NO_INSTRUMENT, -1, -1, 0, 0, 0, -1, status)
     return status

@@ -4,17 +4,21 @@ from libc.stdint cimport int32_t, int64_t, uint32_t
 
 from cascade._book cimport (
     book_best,
+    book_best_level,
     book_front,
     book_has,
     book_lots,
+    book_next_level,
     book_owner,
+    book_owner_first,
+    book_owner_next,
     book_price,
     book_remove,
     book_side,
     book_t,
     book_take,
 )
-from cascade._ladder cimport ASK, BID
+from cascade._ladder cimport ASK, BID, level_t
 from cascade._ledger cimport charge, party_of, party_t, trade
 from cascade._margin cimport trade_value
 from cascade._marks cimport mark_value_of
@@ -128,6 +132,24 @@ cdef inline uint32_t next_maker(const run_t* r, int i, int side, int64_t limit) 
     return book_front(book, far) if best <= walk_bound(r, i, side, limit) else 0
 
 
+cdef inline int64_t lots_within(const run_t* r, int i, int side, int64_t limit, int64_t most) noexcept nogil:
+    """The lots that a taker could get within its limit and the knowledge of the book, counted up to `most`."""
+    cdef const book_t* book = &r.books[i]
+    cdef int far = ASK if side > 0 else BID
+    cdef int64_t bound = walk_bound(r, i, side, limit), sum_lots = 0
+    cdef uint32_t level = book_best_level(book, far)
+    cdef const level_t* v
+    while level != 0 and sum_lots < most:
+        v = &book.ladder.levels[level]
+        if (v.price_ticks > bound) if side > 0 else (v.price_ticks < bound):
+            break
+        sum_lots = v.quantity_lots if sum_lots == 0 else sum_lots + (
+            v.quantity_lots if v.quantity_lots < most - sum_lots else most - sum_lots
+        )
+        level = book_next_level(book, level)
+    return sum_lots
+
+
 cdef inline bint meets_the_unknown(run_t* r, int i, int side, int64_t limit) noexcept nogil:
     """Whether a taker that found no maker was stopped by the end of knowledge rather than by its limit."""
     cdef instrument_t* ins = &r.instruments[i]
@@ -168,11 +190,27 @@ cdef inline void cancel_order(run_t* r, int i, uint32_t h, int64_t cause, int re
     shadow_update(r, i, seq)
 
 
+cdef inline int32_t owner_of(const run_t* r, int32_t a) noexcept nogil:
+    """The account that a liquidated one's resting orders belong to."""
+    return r.accounts[a].parent if a != EXTERNAL and r.accounts[a].mode == MODE_ISOLATED else a
+
+
+cdef inline bint fillable_whole(const run_t* r, int i, int32_t a, int side, int64_t limit, int64_t lots) noexcept nogil:
+    """Whether a taker could trade this many lots within its limit and within what is known, its owner's own orders left out."""
+    cdef const book_t* book = &r.books[i]
+    cdef int64_t own = 0, bound = walk_bound(r, i, side, limit), price
+    cdef uint32_t h = book_owner_first(book, owner_of(r, a))
+    while h != 0:
+        price = book_price(book, h)
+        if book_side(book, h) == (ASK if side > 0 else BID) and (price <= bound if side > 0 else price >= bound):
+            own += book_lots(book, h)
+        h = book_owner_next(book, h)
+    return lots_within(r, i, side, limit, lots + own) - own >= lots
+
+
 cdef inline bint gives_way(run_t* r, int i, int32_t taker, uint32_t maker, int64_t order) noexcept nogil:
     """A liquidation never trades with its owner's own orders: they are taken off as it meets them."""
-    cdef int32_t owner = taker
-    if taker != EXTERNAL and r.accounts[taker].mode == MODE_ISOLATED:
-        owner = r.accounts[taker].parent
+    cdef int32_t owner = owner_of(r, taker)
     if owner == EXTERNAL or book_owner(&r.books[i], maker) != owner:
         return False
     cancel_order(r, i, maker, order, REASON_STP)

@@ -25,6 +25,7 @@ from cascade._run cimport (
     OVER,
     QUEUED,
     QUEUE_FIFO,
+    QUEUE_FILLABLE,
     QUEUE_LARGEST,
     QUEUE_RATIO,
     STUCK,
@@ -48,6 +49,7 @@ from cascade._run cimport (
     waiting_t,
     watch,
 )
+from cascade._sizes cimport fillable_loss
 
 
 # -- positions in the order in which they are taken ------------------------------------------------------------------
@@ -266,6 +268,21 @@ cdef inline void trigger_key(run_t* r, int32_t a, waiting_t* w) noexcept nogil:
     w.den = mark
 
 
+cdef inline void concession_key(run_t* r, int32_t a, waiting_t* w) noexcept nogil:
+    """What the account concedes of its first position's notional by the fillable price, and the notional, both negated."""
+    cdef const row_t* row
+    w.num = 0
+    w.den = 1
+    if gather_taken(r, a) == 0:
+        return
+    row = &r.rows[r.scratch[0].next]
+    w.num = -fillable_loss(r, a, row)
+    w.den = magnitude(mark_value(&r.terms[row.instrument], row.lots, r.instruments[row.instrument].mark))
+    w.second = -w.den
+    if w.den == 0:
+        w.den = 1
+
+
 cdef inline int64_t account_notional(run_t* r, int32_t a) noexcept nogil:
     """Notional of an account's positions at the marks in force."""
     cdef int64_t notional = 0
@@ -290,6 +307,7 @@ cdef inline void found_add(run_t* r, int32_t a, const standing_t* s, int64_t now
     w.seq = s.equity
     w.first = False
     w.den = 1
+    w.second = 0
     if r.rules.queue == QUEUE_RATIO:
         w.first = s.maintenance == 0
         w.num = 0 if w.first else s.equity
@@ -298,6 +316,8 @@ cdef inline void found_add(run_t* r, int32_t a, const standing_t* s, int64_t now
         w.num = now
     elif r.rules.queue == QUEUE_LARGEST:
         w.num = -account_notional(r, a)
+    elif r.rules.queue == QUEUE_FILLABLE:
+        concession_key(r, a, w)
     else:
         trigger_key(r, a, w)
     w.near = <double>w.num / <double>w.den
@@ -322,6 +342,8 @@ cdef inline bint examine(run_t* r, int32_t a, int64_t now) noexcept nogil:
         case = &r.cases[account.turn_case]
         if case.idle_changes == r.changes and case.idle_marks == r.marks_version:
             return True     # another turn would be the same again
+        if case.rest_until > r.time_ns:
+            return True
     if not account.state & (STUCK | OVER):
         found_add(r, a, &s, now)
     return True
@@ -417,7 +439,9 @@ cdef inline case_t* case_of(run_t* r, int32_t a) noexcept nogil:
         case.idle_marks = -1
         case.last_wave = 0
         case.turn_step = -1
+        case.rest_until = 0
         case.open = False
+        case.parted = False
         case.counted = False
         case.left = 0
         dirty_mark(r, a)
@@ -464,6 +488,7 @@ cdef inline void check(run_t* r) noexcept nogil:
             return
         case.cause = cause.event
         case.cause_row = cause.row
+        case.parted = case.parted and case.open
         case.open = True
         if wave > r.rules.max_waves:
             r.limit_hit = True

@@ -23,6 +23,9 @@ cdef extern from *:
     static inline int64_t wide_high(wide_t a) { return (int64_t)(a >> 64); }
     static inline wide_t wide_join(int64_t high, uint64_t low) { return (wide_t)(((uwide_t)(uint64_t)high << 64) | low); }
     static inline double wide_double(wide_t a) { return (double)a; }
+    static inline wide_t wide_scale(wide_t a, int64_t b) { return a * b; }
+
+    #define CASCADE_RATE_ONE 1000000000000LL
 
     /* a / b rounded down, b > 0. */
     static inline wide_t wide_floor_div(wide_t a, wide_t b) {
@@ -162,6 +165,24 @@ cdef extern from *:
             if (x.w[k] != y.w[k]) return (x.w[k] < y.w[k]) == (sa > 0) ? -1 : 1;
         return 0;
     }
+
+    /* spread * own * clamp(adjustment * missing / needed, 0, 1), rounded down: rates in 1e-12, own and needed >= 0. The
+       product of the two parts has 256 bits; the quotient is found by bisection. */
+    static inline int64_t money_concession(int64_t adjustment, int64_t missing, int64_t needed, int64_t spread, int64_t own) {
+        if (missing <= 0 || needed <= 0) return 0;
+        wide_t part = (wide_t)adjustment * missing, most = (wide_t)spread * own;
+        int64_t lo = 0, hi = (int64_t)(most / CASCADE_RATE_ONE);
+        if (part >= (wide_t)CASCADE_RATE_ONE * needed) return hi;
+        wide256_t whole = wide256_mul((uwide_t)part, (uwide_t)most);
+        while (lo < hi) {   /* the largest x with x * needed * 1e24 <= part * most */
+            int64_t x = lo + (hi - lo + 1) / 2;
+            wide256_t y = wide256_mul((uwide_t)x * (uwide_t)needed, (uwide_t)CASCADE_RATE_ONE * CASCADE_RATE_ONE);
+            int k = 3;
+            while (k > 0 && y.w[k] == whole.w[k]) k--;
+            if (y.w[k] <= whole.w[k]) lo = x; else hi = x - 1;
+        }
+        return lo;
+    }
     """
     # Opaque: only ever passed to the functions below.
     ctypedef long long wide_t
@@ -180,6 +201,8 @@ cdef extern from *:
     int64_t wide_high(wide_t a) noexcept nogil
     wide_t wide_join(int64_t high, uint64_t low) noexcept nogil
     double wide_double(wide_t a) noexcept nogil
+    wide_t wide_scale(wide_t a, int64_t b) noexcept nogil
+    int64_t RATE_ONE "CASCADE_RATE_ONE"
     int64_t money_linear(int64_t n, int64_t p, int64_t c) noexcept nogil
     int64_t money_linear_mark(int64_t n, int64_t p, int64_t c) noexcept nogil
     int64_t money_inverse(int64_t n, int64_t a, int64_t p, int64_t b) noexcept nogil
@@ -200,4 +223,7 @@ cdef extern from *:
     wide_t scaled_up(int64_t a, int64_t f) noexcept nogil
     int within_distance(int64_t p, int64_t t, int64_t low, int64_t high) noexcept nogil
     fraction_t fraction_of(wide_t num, wide_t den) noexcept nogil
+    int64_t money_concession(
+        int64_t adjustment, int64_t missing, int64_t needed, int64_t spread, int64_t own
+    ) noexcept nogil
     int fraction_cmp(const fraction_t* a, const fraction_t* b) noexcept nogil

@@ -13,6 +13,7 @@ import numpy as np
 from . import _load
 from ._badrows import show
 from ._engine import CoreEngine
+from ._indicators import fillable_table, ranks_table
 from ._marks import NO_BASIS
 from ._rundata import ROW_DTYPE
 from ._standing import Standing, accounts_table, loaded_mark, map_table
@@ -855,6 +856,32 @@ class Market:
             self, standing.state, standing.rules, standing.state.account_balance, standing.rows,
             standing.marks,
         )  # fmt: skip
+
+    def fillable_prices(self, rules: VenueRules | Venue | None = None) -> Table:
+        """What each position would be ordered at under rules.order_price="fillable": the mark less a part of
+        its maintenance that grows as the account's equity goes (dYdX).
+
+        Returns
+        -------
+        Table : account, instrument, position_side, margin_mode, size, mark, fillable_price; float64 prices,
+        computed exactly and before rounding to a tick, NaN where there is none. A healthy account's is the mark.
+        """
+        return fillable_table(self, self._valued(rules), as_rules(rules, self.rules))
+
+    def adl_ranks(self, instrument: str, rules: VenueRules | Venue | None = None) -> Table:
+        """Who would be deleveraged first, by rules.adl_rank at the marks: the ADL indicator.
+
+        Returns
+        -------
+        Table : account, instrument, position_side, margin_mode, size, score, rank. `score` is the rank's
+        formula (float64), `rank` the place in the queue of its side, 1 first: all longs, then all shorts.
+        """
+        i, state = self.instrument_index(instrument), self.state()
+        started, _ = self._prepare(state, Shock(), rules, "core", "summary", "delta", None)
+        try:
+            return ranks_table(self, state, i, started)
+        finally:
+            started.release()
 
     def liquidation_map(self, instrument: str, rules: VenueRules | Venue | None = None) -> Table:
         """Quantity that would be liquidated by trigger price.

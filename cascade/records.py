@@ -121,7 +121,9 @@ class EventKind(IntEnum):
     TRANSFER = 9
     END = 10
     TAKEOVER = 11
-    """the vault takes lots at their bankruptcy value"""
+    """the vault takes lots at their bankruptcy value, or at the mark"""
+    OFFSET = 12
+    """the long and the short slot of an account are closed against each other at the mark"""
 
 
 class Status(IntEnum):
@@ -136,6 +138,7 @@ class Status(IntEnum):
     OUT_OF_DATA = 4
     """lots are left where the knowledge of the book ends"""
     HORIZON = 5
+    """the only work left waits for time to pass"""
     LIMIT = 6
     """a cap that the caller set was reached"""
 
@@ -154,10 +157,12 @@ class Why(IntEnum):
     """a flat account's negative balance, paid by fund, vault or deficit"""
     SOCIALISED = 6
     SURPLUS = 7
-    """what a liquidated account left, taken by the fund"""
+    """what a liquidated account left, taken by the fund or the vault"""
     SWEEP = 8
     """a flat isolated account's balance goes to its owner"""
-    FUNDING = 9
+    TAKEN = 9
+    """what was left of an account whose positions the vault took without an order"""
+    FUNDING = 10
     """between a position and the external account; longs pay a positive rate"""
 
 
@@ -172,6 +177,10 @@ class LiquidationStatus(IntEnum):
     """lots stay open that nobody could take"""
     FLAT = 3
     """there was no position, only a negative balance to serve"""
+    PART = 4
+    """a part was served, and the lots left of it are for what follows in the same turn"""
+    OFFSET = 5
+    """closing long against short slots was enough"""
 
 
 class ShockPart(IntEnum):

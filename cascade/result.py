@@ -243,7 +243,7 @@ class Result:
         liquidation, bankruptcy = np.full(len(x), np.nan), np.full(len(x), np.nan)
         for i, terms in enumerate(self._state.terms_under(self._rules)):
             mine = np.flatnonzero(instrument == i)
-            y, lots = x[mine], -x["quantity"][mine]
+            y, lots = x[mine], x["held"][mine]
             fixed = fixed_part(terms, self._rules, lots, y["value"], y["row_maintenance"])
             rest = y["equity"] - y["value"] - (y["maintenance"] - y["row_maintenance"]) - fixed
             moving = moving_terms(terms, self._rules)

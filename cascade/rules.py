@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from math import ceil, floor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,26 +15,30 @@ import numpy as np
 from ._badrows import show
 from .errors import InputError, InputTypeError, RangeError
 from .funding import Funding
-from .instruments import exact
+from .instruments import RATE_ONE, exact
 from .marks import Mark, check_mark
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "mark": ("last", "mid", "book_median", "index"),
     "clearing": ("wave", "continuous"),
     "trigger": ("lt", "le"),
-    "queue": ("ratio", "fifo", "largest", "trigger_price"),
+    "queue": ("ratio", "fifo", "largest", "trigger_price", "fillable"),
     "position_order": ("maintenance", "notional", "loss", "index"),
-    "size": ("whole", "all"),
-    "order_price": ("market", "bankruptcy"),
-    "surplus": ("account", "fund"),
-    "fee_to": ("fund", "venue"),
-    "adl_rank": ("bitmex", "binance", "bybit", "hyperliquid", "none"),
+    "size": ("whole", "all", "fraction", "restore", "step_down"),
+    "order_price": ("market", "bankruptcy", "fillable"),
+    "surplus": ("account", "fund", "vault"),
+    "fee_to": ("fund", "venue", "vault"),
+    "adl_rank": ("bitmex", "binance", "bybit", "hyperliquid", "none", "okx", "hyperliquid_signed"),
     "adl_price": ("bankruptcy", "mark", "previous_mark", "index"),
     # Margin.
     "maintenance_on": ("mark", "entry"),
     "maintenance_fee": ("none", "taker", "taker_at_bankruptcy"),
     "bankruptcy_fee": ("none", "taker"),
     "bankruptcy_share": ("whole", "maintenance"),
+    # Turns.
+    "order_tif": ("ioc", "fok"),
+    "fee_cap": ("equity", "improvement"),
+    "fund_stop_at": ("lt", "le"),
 }
 """The strings that a field takes; the engines' codes are their positions."""
 
@@ -42,6 +47,10 @@ STAGES: dict[str, tuple[str, ...]] = {
     "shortfall": ("fund", "vault", "socialise"),
 }
 """The stages that a waterfall is made of; codes are positions."""
+
+
+MONEY_MOST = 10**30
+"""What a rule may name as money; whether it fits the cash quantum is known when it is used in a market."""
 
 
 class Number(NamedTuple):
@@ -56,12 +65,50 @@ class Number(NamedTuple):
 
 NUMBERS: dict[str, Number] = {
     "capacity": Number(1, 2**31 - 1, whole=True, optional=True, unit="turns"),
+    # Turns.
+    "vault_below": Number(0, 1, optional=True, unit="of maintenance"),
+    "adl_below": Number(0, 1, optional=True, unit="of maintenance"),
+    "size_fraction": Number(0, 1),
+    "size_above": Number(0, MONEY_MOST, unit="money"),
+    "size_minimum": Number(0, MONEY_MOST, unit="money"),
+    "size_steps": Number(1, 2**31 - 1, whole=True, unit="tiers"),
+    "size_buffer": Number(0, 1),
+    "cooldown_ns": Number(0, 2**62, whole=True, unit="ns"),
+    "fillable_adjustment": Number(0, 10**6),
+    "fillable_spread": Number(0, 10),
+    "fund_stop": Number(0, 1, optional=True),
+    "fund_resume": Number(0, 1, optional=True),
+    "fund_stop_amount": Number(0, MONEY_MOST, unit="money"),
+    "fund_stop_above": Number(0, MONEY_MOST, unit="money"),
+    "fund_per_step": Number(0, MONEY_MOST, optional=True, unit="money"),
+    "notional_per_step": Number(0, MONEY_MOST, optional=True, unit="money"),
+    "vault_cap": Number(0, 10**6, optional=True, unit="of the vault's equity"),
+    "adl_price_band": Number(0, 10**6, optional=True),
 }
-"""The fields that are numbers. Engines take them exactly: whole ones as they are, others as integers of
-1e-12."""
+"""The fields that are numbers. Engines take them exactly: whole ones as they are, money in quanta
+(half-even), others as integers of 1e-12."""
 
-FLAGS: tuple[str, ...] = ("cancel_orders",)
+FLAGS: tuple[str, ...] = ("cancel_orders", "then_whole", "adl_overlap", "offset_hedges")
 """The fields that are True or False."""
+
+
+class FundGuard(NamedTuple):
+    """Where an insurance fund stands on its way to being stopped; exact, in the settlement currency."""
+
+    drawdown: Fraction
+    """what it has lost since its peak"""
+    ratio: Fraction
+    """-drawdown / peak; 0 without a peak"""
+    allowed: Fraction | None
+    """the drawdown at which it stops paying; None where the rules stop it at none"""
+    threshold: Fraction | None
+    """the balance that is left then: peak - allowed"""
+    triggered: bool
+    """whether it is stopped, so that deleveraging takes its place"""
+    overshoot: Fraction
+    """drawdown beyond `allowed`, 0 before"""
+    resumed: bool
+    """whether a fund that was stopped pays again"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,29 +125,35 @@ class VenueRules:
         margins are looked at after every turn.
     trigger : {"lt", "le"}
         Liquidate when equity < maintenance, or <=.
-    queue : {"ratio", "fifo", "largest", "trigger_price"}
+    queue : {"ratio", "fifo", "largest", "trigger_price", "fillable"}
         Who goes first: lowest equity / maintenance; who was found first; largest notional; who is furthest
-        past its trigger.
+        past its trigger; whose first position concedes most by its fillable price (dYdX).
     position_order : {"maintenance", "notional", "loss", "index"}
         Which position of an account goes first: largest maintenance, largest notional, largest loss, or by
         index.
-    size : {"whole", "all"}
-        Whole positions one after another until the account is healthy, or all of them.
-    order_price : {"market", "bankruptcy"}
-        Limit of the liquidation order.
+    size : {"whole", "all", "fraction", "restore", "step_down"}
+        Whole positions one after another until the account is healthy, or all of them. Or parts of positions,
+        one after another until the account is healthy: a fraction of a large one (Hyperliquid, Deribit,
+        dYdX); as little as makes the account healthy again (Binance, Drift); what brings it into a lower
+        margin tier
+        (BitMEX, Bybit, OKX).
+    order_price : {"market", "bankruptcy", "fillable"}
+        Limit of the liquidation order: none, the bankruptcy price, or the mark less a part of maintenance
+        that grows as equity goes (dYdX).
     cancel_orders : bool
         Cancel the account's resting orders first.
-    surplus : {"account", "fund"}
+    surplus : {"account", "fund", "vault"}
         Who keeps what a liquidated account has left once flat.
-    fee_to : {"fund", "venue"}
+    fee_to : {"fund", "venue", "vault"}
         Who receives the liquidation fee.
     residual : sequence of {"fund_walk", "vault", "adl"}
         What happens, in this order, to lots that the order did not fill. "fund_walk" is for bankruptcy-price
         orders.
     shortfall : sequence of {"fund", "vault", "socialise"}
         Who pays, in this order, a flat account's negative balance; what is left is deficit.
-    adl_rank : {"bitmex", "binance", "bybit", "hyperliquid", "none"}
-        Ranking of auto-deleveraging; "none" is by account index.
+    adl_rank : {"bitmex", "binance", "bybit", "hyperliquid", "none", "okx", "hyperliquid_signed"}
+        Ranking of auto-deleveraging; "none" is by account index. "hyperliquid" is the printed formula,
+        "hyperliquid_signed" its reading that knows longs from shorts.
     adl_price : {"bankruptcy", "mark", "previous_mark", "index"}
         Price of auto-deleveraging.
     capacity : int or None
@@ -120,6 +173,67 @@ class VenueRules:
     bankruptcy_share : {"whole", "maintenance"}
         Equity that closing a position at its bankruptcy price uses up: all of the account's, or the share
         that its maintenance has in the account's.
+    vault_below : number or None
+        At a turn that finds equity < vault_below * maintenance the vault takes all positions at their value
+        at mark, and what equity is left, without an order. Hyperliquid: 2/3.
+    adl_below : number or None
+        At a turn that finds equity < adl_below * maintenance all positions are deleveraged at once, without
+        an order. Hyperliquid: 0.
+    size_fraction : number
+        size="fraction": the part of a position that one order is for.
+    size_above : number
+        size="fraction": positions of at most this notional are ordered whole; in the settlement currency.
+    size_minimum : number
+        size="fraction": the least notional that an order is for; in the settlement currency.
+    size_steps : int
+        size="step_down": tiers that one order goes down; a position in a tier below this number is ordered
+        whole. BitMEX, Bybit: 1. OKX: 2.
+    size_buffer : number
+        size="restore": what maintenance rates are raised by when the order is sized. Drift: 0.02.
+    then_whole : bool
+        size="fraction": an account that a part was ordered of is ordered whole from its next turn on, until
+        it is healthy.
+    cooldown_ns : int
+        size="fraction", "step_down": nanoseconds that an account rests after a turn that ordered a part and
+        left it unhealthy.
+    order_tif : {"ioc", "fok"}
+        Orders for a part of a position: immediate or cancel, fill or kill. Orders for all of it are
+        immediate-or-cancel.
+    fillable_adjustment : number
+        order_price="fillable": how fast the concession grows as equity goes (dYdX: bankruptcy adjustment).
+    fillable_spread : number
+        order_price="fillable": its largest part of maintenance (dYdX: spread to maintenance margin ratio).
+    fee_cap : {"equity", "improvement"}
+        The liquidation fee is at most the equity left, or at most what the fills were worth over the
+        bankruptcy value (dYdX).
+    fund_stop : number or None
+        Drawdown of the fund, as a part of its balance at the start of the run, past which it stops paying and
+        deleveraging takes its place. Bybit, OKX: 0.3.
+    fund_resume : number or None
+        Drawdown below which a stopped fund pays again; None: as soon as it is not past `fund_stop`. Bybit:
+        0.25.
+    fund_stop_amount : number
+        The least drawdown that stops the fund; in the settlement currency. OKX: 50,000.
+    fund_stop_above : number
+        A balance up to this one is not stopped by its drawdown (an empty fund pays nothing anyway); in the
+        settlement currency.
+    fund_stop_at : {"lt", "le"}
+        Whether the fund is stopped when its balance is below the threshold, or at it too.
+    fund_per_step : number or None
+        What the fund pays for one account in one step; what is left waits for the next step. In the
+        settlement currency.
+    notional_per_step : number or None
+        The notional that one account's orders may close in one step; what is left waits for the next step. In
+        the settlement currency.
+    vault_cap : number or None
+        Net notional that the vault may hold after a takeover, as a multiple of its equity. Binance: 1.
+    adl_price_band : number or None
+        adl_price="bankruptcy": at the mark where the bankruptcy price is further from it than this part.
+        Bybit: 0.05.
+    adl_overlap : bool
+        Deleverage nobody who would be left with negative equity by the trade (dYdX).
+    offset_hedges : bool
+        First close long against short slots of one instrument at the mark (Bybit, OKX).
 
     Raises
     ------
@@ -154,6 +268,31 @@ class VenueRules:
     maintenance_fee: str = "none"
     bankruptcy_fee: str = "none"
     bankruptcy_share: str = "whole"
+    # Turns.
+    vault_below: Any = None
+    adl_below: Any = None
+    size_fraction: Any = 1
+    size_above: Any = 0
+    size_minimum: Any = 0
+    size_steps: int = 1
+    size_buffer: Any = 0
+    then_whole: bool = False
+    cooldown_ns: int = 0
+    order_tif: str = "ioc"
+    fillable_adjustment: Any = 1
+    fillable_spread: Any = 0.1
+    fee_cap: str = "equity"
+    fund_stop: Any = None
+    fund_resume: Any = None
+    fund_stop_amount: Any = 0
+    fund_stop_above: Any = 0
+    fund_stop_at: str = "lt"
+    fund_per_step: Any = None
+    notional_per_step: Any = None
+    vault_cap: Any = None
+    adl_price_band: Any = None
+    adl_overlap: bool = False
+    offset_hedges: bool = False
 
     def __post_init__(self) -> None:
         for field, choices in CHOICES.items():
@@ -189,6 +328,13 @@ class VenueRules:
             object.__setattr__(self, field, _checked(field, getattr(self, field), number))
         if self.funding is not None and not isinstance(self.funding, Funding):
             raise InputTypeError(f"rules.funding = {show(self.funding)}: must be a cs.Funding or None")
+        if self.fund_resume is not None:
+            stop, resume = self.exact("fund_stop"), self.exact("fund_resume")
+            if stop is None or resume is None or resume > stop:
+                raise InputError(
+                    f"rules.fund_resume = {show(self.fund_resume)}: must be <= rules.fund_stop = "
+                    f"{show(self.fund_stop)}"
+                )
 
     def replace(self, **changes: Any) -> VenueRules:
         """A copy with some fields changed."""
@@ -203,6 +349,76 @@ class VenueRules:
         """A numeric field as the rational number that it was written as; None stays None."""
         value = getattr(self, field)
         return None if value is None else exact(value, f"rules.{field}")
+
+    def integer(self, field: str, quantum: Fraction) -> int | None:
+        """A numeric field as the engines take it: whole ones as they are, money in quanta, others in 1e-12.
+
+        Raises RangeError for money that does not fit 62 bits.
+        """
+        value, number = self.exact(field), NUMBERS[field]
+        if value is None or number.whole:
+            return None if value is None else int(value)
+        if number.unit != "money":
+            return round(value * RATE_ONE)
+        quanta = round(value / quantum)
+        if quanta >= 2**62:
+            most, shown = f"2**62 cash quanta of {float(quantum):g}", show(getattr(self, field))
+            raise RangeError(f"rules.{field} = {shown}: must be below {most}")
+        return quanta
+
+    def ratio(self, field: str) -> tuple[int, int]:
+        """A number as the whole numbers (numerator, denominator) that comparisons multiply with: as it was
+        written where both have at most 62 bits, else to 1e-12. None is (0, 0)."""
+        value = self.exact(field)
+        if value is None:
+            return 0, 0
+        if value.denominator >= 2**62:
+            value = Fraction(round(value * RATE_ONE), RATE_ONE)
+        return value.numerator, value.denominator
+
+    def fund_guard(self, balance: Any, peak: Any, *, pnl: Any = None, max_pnl: Any = None) -> FundGuard:
+        """Whether an insurance fund would be stopped.
+
+        Parameters
+        ----------
+        balance, peak : number
+            What it holds, and what its drawdown is measured against (in a run: its balance at the start).
+        pnl, max_pnl : number, optional
+            The profit so far and at its highest, where the drawdown is theirs and not the balance's (Bybit,
+            whose pools serve many symbols).
+
+        Returns
+        -------
+        FundGuard : drawdown, ratio, allowed, threshold, triggered, overshoot, resumed.
+        """
+        held, top = exact(balance, "fund_guard: balance"), exact(peak, "fund_guard: peak")
+        drawdown = top - held
+        if pnl is not None or max_pnl is not None:
+            drawdown = exact(max_pnl, "fund_guard: max_pnl") - exact(pnl, "fund_guard: pnl")
+        stop, resume = self.exact("fund_stop"), self.exact("fund_resume")
+        least, above = self.exact("fund_stop_amount"), self.exact("fund_stop_above")
+        assert least is not None
+        assert above is not None
+        ratio = -drawdown / top if top else Fraction(0)
+        if stop is None:
+            return FundGuard(drawdown, ratio, None, None, held <= 0, Fraction(0), held > 0)
+        allowed = max(stop * top, least)
+        past = drawdown >= allowed if self.fund_stop_at == "le" else drawdown > allowed
+        triggered = held <= 0 or (held > above and past)
+        resumed = held > 0 and (not past if resume is None else drawdown < resume * top)
+        overshoot = max(Fraction(0), drawdown - allowed)
+        return FundGuard(drawdown, ratio, allowed, top - allowed, triggered, overshoot, resumed)
+
+    def fund_limits(self, fund: int, quantum: Fraction) -> tuple[int, int] | None:
+        """The largest drawdowns, in quanta, at which a fund that paid and one that was stopped pay (again);
+        None where the rules never stop it."""
+        allowed = self.fund_guard(fund * quantum, fund * quantum).allowed
+        if allowed is None:
+            return None
+        resume = self.exact("fund_resume")
+        stop = allowed / quantum
+        stays = ceil(stop) - 1 if self.fund_stop_at == "le" else floor(stop)
+        return stays, stays if resume is None else ceil(resume * fund) - 1
 
     def stages(self, field: str) -> list[int]:
         """The engines' codes of a waterfall."""

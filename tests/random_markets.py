@@ -7,6 +7,7 @@ which a test may change before `build(spec)`: how relations between two markets 
 from __future__ import annotations
 
 import random
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,25 @@ from cascade.rules import CHOICES, STAGES
 TICKS, LOTS = (1, 0.5), (1, 2)
 
 
-def make(seed: int) -> tuple[cs.Market, cs.Shock, dict[str, Any]]:
-    """A market, a shock and the other arguments of its run (without `engine`)."""
-    return build(spec(seed))
+TURN_FIELDS = ("order_tif", "fee_cap", "fund_stop_at")
+TURN_VALUES = {
+    "queue": ("fillable",),
+    "size": ("fraction", "restore", "step_down"),
+    "order_price": ("fillable",),
+    "surplus": ("vault",),
+    "fee_to": ("vault",),
+    "adl_rank": ("okx", "hyperliquid_signed"),
+}
+"""Fields and values of rules that `turn_rules` draws, in half of the markets."""
 
 
-def spec(seed: int) -> dict[str, Any]:
+def make(seed: int, turns: bool = True) -> tuple[cs.Market, cs.Shock, dict[str, Any]]:
+    """A market, a shock and the other arguments of its run (without `engine`). `turns=False` leaves out the
+    rules about stages, parts of positions and limits."""
+    return build(spec(seed, turns))
+
+
+def spec(seed: int, turns: bool = True) -> dict[str, Any]:
     """A market as plain data: prices in ticks, sizes in lots, money in the settlement currency."""
     rng = random.Random(seed)
     contracts = rng.choice((("linear",), ("linear",), ("inverse",), ("linear", "inverse")))
@@ -62,7 +76,9 @@ def spec(seed: int) -> dict[str, Any]:
         for (bids, asks, _), own in zip(books, orders, strict=True)
     )
     rules: dict[str, Any] = {
-        name: rng.choice(choices) for name, choices in CHOICES.items() if rng.random() < 0.75
+        name: rng.choice([c for c in choices if c not in TURN_VALUES.get(name, ())])
+        for name, choices in CHOICES.items()
+        if name not in TURN_FIELDS and rng.random() < 0.75
     }
     if rng.random() < 0.5:
         rules["order_price"] = "bankruptcy"
@@ -74,6 +90,8 @@ def spec(seed: int) -> dict[str, Any]:
     rules["cancel_orders"] = rng.random() < 0.7
     if rng.random() < 0.3:
         rules["capacity"] = rng.randint(1, 3)
+    if turns:
+        rules |= turn_rules(random.Random(f"turns {seed}"), max(worth))
     run: dict[str, Any] = {}
     if rng.random() < 0.1:
         run["max_waves"] = rng.randint(0, 4)
@@ -107,6 +125,62 @@ def spec(seed: int) -> dict[str, Any]:
         "shock": shocks,
         "run": run,
     }
+
+
+def turn_rules(rng: random.Random, worth: float) -> dict[str, Any]:
+    """Rules about stages, parts of positions, limits and ranks: none in half of the markets. A lot is worth
+    `worth`."""
+    if rng.random() < 0.5:
+        return {}
+
+    def money(*lots: float) -> float:
+        return round(rng.choice(lots) * worth * rng.uniform(0.5, 1.5), 2)
+
+    rules: dict[str, Any] = {}
+    if rng.random() < 0.6:
+        rules["size"] = rng.choice(TURN_VALUES["size"])
+        rules["order_tif"] = rng.choice(CHOICES["order_tif"])
+        rules["size_fraction"] = rng.choice((0, 0.2, 0.125, 0.5, 1))
+        rules["size_above"] = money(0, 0, 2, 8)
+        rules["size_minimum"] = money(0, 0, 1, 4)
+        rules["size_steps"] = rng.choice((1, 1, 2, 3))
+        rules["size_buffer"] = rng.choice((0, 0, 0.01, 0.1, 1))
+        rules["then_whole"] = rng.random() < 0.5
+        rules["cooldown_ns"] = rng.choice((0, 0, 30 * 10**9))
+    if rng.random() < 0.35:
+        rules["order_price"] = "fillable"
+        rules["fillable_adjustment"] = rng.choice((0, 0.5, 1, 4294.967295))
+        rules["fillable_spread"] = rng.choice((0, 0.1, 0.333333333333, 1, 10))
+    if rng.random() < 0.3:
+        rules["queue"] = "fillable"
+        rules.setdefault("fillable_spread", rng.choice((0.1, 1)))
+    if rng.random() < 0.4:
+        rules["vault_below"] = rng.choice((0.25, Fraction(2, 3), 2 / 3, 1))
+        rules["adl_below"] = rng.choice((None, 0, 0, 0.5))
+    elif rng.random() < 0.3:
+        rules["adl_below"] = rng.choice((0, 0.5, 1))
+    if rng.random() < 0.3:
+        rules["vault_cap"] = rng.choice((0, 0.5, 1, 20))
+    if rng.random() < 0.3:
+        rules["fund_stop"] = rng.choice((0, 0.01, 0.3, 1))
+        rules["fund_resume"] = rng.choice((None, 0, rules["fund_stop"], rules["fund_stop"] / 2))
+        rules["fund_stop_amount"] = money(0, 0, 0.1, 1)
+        rules["fund_stop_above"] = money(0, 0, 0.5)
+        rules["fund_stop_at"] = rng.choice(CHOICES["fund_stop_at"])
+    if rng.random() < 0.25:
+        rules["fund_per_step"] = money(0, 0.01, 0.1, 1)
+    if rng.random() < 0.25:
+        rules["notional_per_step"] = money(0, 0.5, 2, 8)
+    for field, chance in (("fee_cap", 0.4), ("surplus", 0.3), ("fee_to", 0.3)):
+        if rng.random() < chance:
+            rules[field] = CHOICES[field][-1]
+    if rng.random() < 0.4:
+        rules["adl_rank"] = rng.choice(TURN_VALUES["adl_rank"])
+    if rng.random() < 0.4:
+        rules["adl_price_band"] = rng.choice((0, 0.01, 0.05))
+    rules["adl_overlap"] = rng.random() < 0.4
+    rules["offset_hedges"] = rng.random() < 0.4
+    return rules
 
 
 def _instrument(rng, symbol: str, contract: str, mid: int, risk: float) -> dict[str, Any]:

@@ -114,6 +114,16 @@ class ReferenceEngine:
         ]
         return np.array(rows, ROW_DTYPE)
 
+    def ranking(self, i: int, side: int) -> tuple[np.ndarray, ...]:
+        """(account, slot, lots, score) of who holds a side of an instrument, in deleveraging order."""
+        ranked = self.engine.ranking(i, side)
+        return (
+            np.array([a for _, a, _ in ranked], np.int32),
+            np.array([row[1] for _, _, row in ranked], np.int32),
+            np.array([self.engine.accounts[a].positions[row].lots for _, a, row in ranked], np.int64),
+            np.array([float(rank) for rank, _, _ in ranked], np.float64),
+        )
+
     def marks(self) -> list[int]:
         return list(self.engine.shadow)
 

@@ -10,6 +10,7 @@ from .._state import EXTERNAL, KNOWN_TO_INFINITY, KNOWN_TO_ZERO, NEVER_LIQUIDATE
 from ..instruments import PRICE_LIMIT, RATE_ONE
 from ..marks import Mark
 from ..records import EventKind, LiquidationStatus, Reason, ShockPart, Status, Why
+from ..rules import NUMBERS
 from .book import Book
 from .ledger import Account
 from .money import MARK_ONE, half_even, value_at_mark
@@ -61,6 +62,15 @@ class Engine(OrderEntry, Waterfall):
         self.low_marks = list(self.shadow)
         self.high_marks = list(self.shadow)
 
+        # The rules' numbers as integers: money in quanta, rates in 1e-12; parts of maintenance as ratios.
+        self.numbers = {field: rules.integer(field, state.quantum) for field in NUMBERS}
+        self.ratios = {field: rules.ratio(field) for field in ("vault_below", "adl_below")}
+        self.fund_limits = rules.fund_limits(state.fund, state.quantum)
+        self.fund_stopped = False
+        self.turn_paid = 0  # by the fund in the turn that goes on
+        self.turn_closed = 0  # notional that its orders closed
+        self.parted: set[int] = set()  # accounts that a part was ordered of since they became unhealthy
+        self.rest_until: dict[int, int] = {}  # when an account may be queued again
         self.step_number = 0
         self.step_wave = 0
         self.settled = True
@@ -346,11 +356,22 @@ class Engine(OrderEntry, Waterfall):
                 for (i, _), p in account.positions.items()
             )
             return (-notional, account.index)
+        if self.rules.queue == "fillable":
+            return (*self.concession(account), account.index)
         if self.rules.queue == "trigger_price":
             return (-self.distance_past_trigger(account), account.index)
         if needed == 0:
             return (0, 0, account.index)
         return (1, Fraction(equity, needed), account.index)
+
+    def concession(self, account: Account) -> tuple[Fraction, int]:
+        """What the account concedes of its first position's notional by the fillable price, and the notional,
+        both negated; 0 for an account without positions."""
+        rows = self.position_order(account)
+        if not rows:
+            return Fraction(0), 0
+        notional = self.notional(rows[0][0], account.positions[rows[0]].lots)
+        return -Fraction(self.fillable_loss(account, rows[0]), max(1, notional)), -notional
 
     def distance_past_trigger(self, account: Account) -> Fraction:
         """How far the mark lies past the trigger price of the first position to be taken, relative to the
@@ -389,9 +410,10 @@ class Engine(OrderEntry, Waterfall):
             elif (
                 index in self.stuck
                 or index in self.over
+                or self.rests(account)
                 or self.idle.get(index) == (self.changes, self.marks)
             ):
-                continue  # another turn would be the same again
+                continue  # another turn would be the same again, or must wait
             else:
                 found.append((self.queue_key(account, now), index))
         for key, index in sorted(found):
@@ -399,6 +421,7 @@ class Engine(OrderEntry, Waterfall):
                 cause, generation = self.cause[index], self.last_wave[index] + 1
             else:
                 cause, generation = self.find_cause(index, now)
+                self.parted.discard(index)
             wave = self.step_wave if self.rules.clearing == "wave" else generation
             self.cause[index] = cause
             if self.max_waves is not None and wave > self.max_waves:
@@ -453,8 +476,17 @@ class Engine(OrderEntry, Waterfall):
                 self.set_marks()
                 self.check()
         more = waves_left and (self.changes != before or bool(self.queue))
-        self.settled = not more
+        self.settled = not more and not self.somebody_rests()
         return more
+
+    def rests(self, account: Account) -> bool:
+        """Whether the account must let time pass before its next turn."""
+        return self.rest_until.get(account.index, 0) > self.time_ns
+
+    def somebody_rests(self) -> bool:
+        """Whether an unhealthy account waits for time to pass: the cascade is not over."""
+        waiting = (self.accounts[index] for index in self.rest_until)
+        return any(self.rests(a) and self.liquidatable(a, self.shadow) for a in waiting)
 
     def set_marks(self) -> None:
         self.previous_marks, self.marks = self.marks, list(self.shadow)
@@ -467,13 +499,19 @@ class Engine(OrderEntry, Waterfall):
 
     def finish(self) -> Status:
         """Name how it stands now, and record it as the last event."""
-        left = {why for a, why in self.left.items() if self.liquidatable(self.accounts[a], self.shadow)}
+        left = {
+            why
+            for a, why in self.left.items()
+            if not self.rests(self.accounts[a]) and self.liquidatable(self.accounts[a], self.shadow)
+        }
         if self.limit_hit:
             self.status = Status.LIMIT
         elif LiquidationStatus.BEYOND_DATA in left or self.shock_left == Reason.BEYOND_DATA:
             self.status = Status.OUT_OF_DATA
         elif left or self.shock_left:
             self.status = Status.STRANDED
+        elif self.somebody_rests():
+            self.status = Status.HORIZON
         else:
             self.status = Status.SETTLED
         if self.seq >= 0:

@@ -44,7 +44,7 @@ def value_at_mark(terms: Terms, lots: int, mark: int) -> int:
 def maintenance(terms: Terms, notional: int, lots: int = 0) -> int:
     """Maintenance margin of a position of this notional: the highest tier whose floor it reaches, rounded up,
     never negative."""
-    t = tier_at(terms, notional)
+    t = tier_of(terms, notional)
     rate = terms.rates[t] + size_rate(terms, terms.slope, notional, lots)
     return max(0, ceil_div(rate * notional, RATE_ONE) - terms.amounts[t])
 
@@ -52,7 +52,7 @@ def maintenance(terms: Terms, notional: int, lots: int = 0) -> int:
 def initial(terms: Terms, notional: int, lots: int = 0, open_interest: int = 0) -> int:
     """Initial margin of a position of this notional, rounded up: its tier's rate, raised by open interest and
     by size; never more than the notional."""
-    rate = terms.initial_rates[tier_at(terms, notional)]
+    rate = terms.initial_rates[tier_of(terms, notional)]
     if terms.open_interest:
         floor, cap = terms.open_interest
         rise = max(0, open_interest - floor) * (RATE_ONE - rate) // ((cap - floor) * PPM)
@@ -61,7 +61,7 @@ def initial(terms: Terms, notional: int, lots: int = 0, open_interest: int = 0) 
     return ceil_div(rate * notional, RATE_ONE)
 
 
-def tier_at(terms: Terms, notional: int) -> int:
+def tier_of(terms: Terms, notional: int) -> int:
     """The highest tier whose floor the notional reaches."""
     t = len(terms.floors) - 1
     while t > 0 and terms.floors[t] > notional:

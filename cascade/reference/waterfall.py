@@ -3,43 +3,24 @@ sharers, deficit."""
 
 from __future__ import annotations
 
-from fractions import Fraction
-from typing import Any
-
-from .._state import DEFICIT, EXTERNAL, FEES, FUND, ISOLATED, LINEAR, NEVER_DELEVERAGED, SYSTEM, VAULT
+from .._state import EXTERNAL, ISOLATED, LINEAR
 from ..errors import AuditError
-from ..instruments import PRICE_LIMIT
+from ..instruments import PRICE_LIMIT, RATE_ONE
 from ..records import EventKind, LiquidationStatus, Reason, Why
-from .ledger import Account, Ledger
-from .money import (
-    bankruptcy_limit,
-    fee,
-    implied_price_exists,
-    sign,
-    trade_value,
-    value_at_mark,
-)
+from .closing import Closing
+from .deleveraging import Deleveraging
+from .funds import Funds
+from .ledger import Account
+from .money import bankruptcy_limit, implied_price_exists, sign, trade_value, value_at_mark
+from .sizes import Sizes
 
 LIQUIDATION_ORDER, FUND_WALK_ORDER = 1, 2
 """Flags of ORDER and FILL events."""
+LONG, SHORT = 1, 2
+"""Slots of hedge mode."""
 
 
-class Closing:
-    """The bankruptcy value of one position, fixed when its order is sent and handed out lot by lot.
-
-    The first k of its lots are worth floor(value * k / lots), so that any split over fills, gap walk, vault
-    and deleveraging adds up to the same.
-    """
-
-    def __init__(self, lots: int, value: int):
-        self.lots, self.value, self.done = abs(lots), value, 0
-
-    def worth(self, k: int) -> int:
-        """Value of the next k lots."""
-        return self.value * (self.done + k) // self.lots - self.value * self.done // self.lots
-
-
-class Waterfall(Ledger):
+class Waterfall(Sizes, Deleveraging, Funds):
     """Turns and the waterfall behind them."""
 
     # -- trading ---------------------------------------------------------------------------------------------
@@ -101,9 +82,20 @@ class Waterfall(Ledger):
             left -= k
         return left, total, left > 0 and self.meets_the_unknown(i, side, limit)
 
+    def fillable_whole(self, i: int, account: Account, side: int, limit: int, lots: int) -> bool:
+        """Whether a taker could trade this many lots within its limit and within what is known, its owner's
+        own orders left out."""
+        owner, bound = self.owner_of(account), self.bound(i, side, limit)
+        within = (o for o in self.books[i].side_orders(-side) if side * (bound - o.price) >= 0)
+        return sum(o.lots for o in within if o.owner != owner) >= lots
+
+    def owner_of(self, account: Account) -> int:
+        """The account that a liquidated one's resting orders belong to."""
+        return account.parent if account.mode == ISOLATED else account.index
+
     def gives_way(self, i: int, account: Account, maker, order: int) -> bool:
         """A liquidation never trades with its owner's own orders: they are taken off as it meets them."""
-        owner = account.parent if account.mode == ISOLATED else account.index
+        owner = self.owner_of(account)
         if maker.owner != owner or owner == EXTERNAL:
             return False
         self.cancel(i, maker, order, Reason.STP)
@@ -145,31 +137,47 @@ class Waterfall(Ledger):
             return False
         turn = self.emit(EventKind.TURN, a=index, value=equity, cause=queued_seq)
         self.contexts.append((turn, self.wave, len(self.liquidations)))
+        self.turn_paid = self.turn_closed = 0
         if self.rules.cancel_orders:
             for i, book in enumerate(self.books):
                 for order in book.owner_orders(index):
                     self.cancel(i, order, turn, Reason.OWNER)
-        first_row, open_reasons = len(self.liquidations), []
-        for row in self.position_order(account):
-            if self.rules.size == "whole" and not self.liquidatable(account, self.marks):
+        offset = self.rules.offset_hedges and self.offset_hedges(account, turn)
+        first_row = len(self.liquidations)
+        rows = self.position_order(account)
+        statuses: list[LiquidationStatus] = []
+        parted = False
+        if self.is_below(account, "adl_below"):
+            for row in rows:
+                self.deleverage_row(account, row, turn)
+        elif self.is_below(account, "vault_below"):
+            self.vault_takes_all(account, rows, turn)
+        for row in rows:
+            if self.rules.size != "all" and not self.liquidatable(account, self.marks):
                 break
             if account.positions[row].lots:
-                record = self.close(account, row, turn)
-                if record["left"]:
-                    open_reasons.append(LiquidationStatus(record["status"]))
+                parted |= self.take(account, row, turn, statuses)
         if len(self.liquidations) == first_row:
             self.liquidations.append(self.new_record(account, turn, None))
+            if offset:
+                self.liquidations[-1]["status"] = LiquidationStatus.OFFSET
         if account.flat:
             self.settle_flat(account, turn, self.liquidations[-1])
         self.note_health(account)
         self.left.pop(index, None)
+        if parted and self.rules.size == "fraction" and self.rules.then_whole and index not in self.parted:
+            self.parted.add(index)
+            self.changes += 1  # its next turn is another one, even if this one traded nothing
         if self.liquidatable(account, self.marks):
             if self.changes == changes:
                 self.idle[index] = (changes, self.marks)
+            open_reasons = [s for s in statuses if s != LiquidationStatus.PART]
             if open_reasons:
                 self.left[index] = min(open_reasons)
-                if set(open_reasons) == {LiquidationStatus.BEYOND_DATA}:
-                    self.stuck.add(index)
+            if set(statuses) == {LiquidationStatus.BEYOND_DATA}:
+                self.stuck.add(index)
+            elif parted and self.changes != changes:
+                self.rest_until[index] = self.time_ns + self.rules.cooldown_ns
         return True
 
     def note_health(self, account: Account) -> None:
@@ -178,6 +186,68 @@ class Waterfall(Ledger):
         if not self.liquidatable(account, self.marks) and not self.liquidatable(account, self.shadow):
             self.healthy_at[account.index] = self.seq
             self.cause.pop(account.index, None)
+
+    def is_below(self, account: Account, field: str) -> bool:
+        """Whether an account with open positions has less equity than this part of its maintenance."""
+        numerator, denominator = self.ratios[field]
+        if not denominator or account.flat:
+            return False
+        needed = self.account_maintenance(account, self.marks)
+        return self.equity(account, self.marks) * denominator < numerator * needed
+
+    def offset_hedges(self, account: Account, turn: int) -> bool:
+        """Close long against short slots at the mark, instrument by instrument; whether there were any."""
+        found = False
+        for i, slot in account.open_rows():
+            other = account.positions.get((i, SHORT))
+            if slot == LONG and other is not None and other.lots:
+                k = min(abs(account.positions[i, LONG].lots), abs(other.lots))
+                found = True
+                self.trade(
+                    EventKind.OFFSET, account, (i, LONG), account, (i, SHORT), -k,
+                    value_at_mark(self.terms[i], -k, self.marks[i]), None, event_cause=turn, money_cause=turn
+                )
+        return found
+
+    def take(self, account: Account, row: tuple[int, int], turn: int, statuses: list) -> bool:
+        """The orders of one position in one turn; whether a part of it was ordered for which the account then
+        rests.
+
+        Adds to `statuses` what became of the lots ordered last: PART where more of the position was not
+        ordered.
+        """
+        while True:
+            held = abs(account.positions[row].lots)
+            wanted = self.lots_to_order(account, row)
+            n = self.within_step(row[0], account.positions[row].lots, wanted)
+            if not n:  # the rest of what this step may close is for the next one
+                statuses.append(LiquidationStatus.PART)
+                return False
+            follows = wanted < held and self.rules.size != "fraction"
+            record = self.close(account, row, turn, n, follows=follows and n == wanted)
+            if n < wanted:
+                statuses.append(LiquidationStatus.PART)
+                return False
+            if follows:
+                if not self.liquidatable(account, self.marks):
+                    return False
+                if self.rules.size == "step_down" and not record["left"]:
+                    if self.rules.cooldown_ns:
+                        statuses.append(LiquidationStatus.PART)
+                        return True
+                    continue
+                held = abs(account.positions[row].lots)
+                n = self.within_step(row[0], account.positions[row].lots, held)
+                if n:
+                    record = self.close(account, row, turn, n)
+                if n < held:
+                    statuses.append(LiquidationStatus.PART)
+                    return False
+            if record["left"]:
+                statuses.append(LiquidationStatus(record["status"]))
+            elif n < held:
+                statuses.append(LiquidationStatus.PART)
+            return n < held
 
     def new_record(self, account: Account, turn: int, row: tuple[int, int] | None) -> dict:
         """The row of `result.liquidations` for one position of a turn (or for a turn that finds none)."""
@@ -191,7 +261,7 @@ class Waterfall(Ledger):
             "maintenance": self.account_maintenance(account, self.marks),
             "mark": 0, "value": 0, "row_maintenance": 0, "bankruptcy_value": 0, "quantity": 0, "filled": 0,
             "filled_value": 0, "closed_value": 0, "fee": 0, "surplus": 0, "shortfall": 0, "fund": 0,
-            "vault": 0, "adl": 0, "takeover": 0, "socialised": 0, "deficit": 0, "left": 0,
+            "vault": 0, "adl": 0, "takeover": 0, "socialised": 0, "deficit": 0, "left": 0, "held": 0,
             "status": LiquidationStatus.FLAT,
         }  # fmt: skip
         if row is not None:
@@ -200,60 +270,109 @@ class Waterfall(Ledger):
             record |= {
                 "instrument": i, "slot": slot, "mark": self.marks[i], "value": value,
                 "row_maintenance": self.row_maintenance(account, row, self.marks), "quantity": -p.lots,
-                "bankruptcy_value": self.bankruptcy_value(account, row, self.marks),
+                "held": p.lots, "bankruptcy_value": self.bankruptcy_value(account, row, self.marks),
             }  # fmt: skip
         return record
 
-    def close(self, account: Account, row: tuple[int, int], turn: int) -> dict:
-        """Send one order for a whole position; what the book does not take goes through the residual
-        stages."""
+    def close(self, account: Account, row, turn: int, n: int, *, follows: bool = False) -> dict:
+        """Send one order for n lots of a position; what the book does not take goes through the residual
+        stages, or is left to the order that follows."""
         i, slot = row
-        terms = self.terms[i]
         record = self.new_record(account, turn, row)
-        signed = record["quantity"]
-        closing = Closing(signed, record["bankruptcy_value"])
-        has_price = implied_price_exists(terms, signed, closing.value)
-        limit = None
-        if self.rules.order_price == "bankruptcy":
-            # Without a positive implied price the limit clamps to where it lies: at or below 0, or (inverse)
-            # beyond infinity.
-            edge = 1 if terms.contract == LINEAR else PRICE_LIMIT - 1
-            limit = bankruptcy_limit(terms, signed, closing.value) if has_price else edge
+        closing = Closing(self.terms[i], record["quantity"], record["bankruptcy_value"])
+        side = sign(closing.signed)
+        signed = record["quantity"] = side * n
+        limit = self.order_limit(account, row, closing)
         order = self.emit(
             EventKind.ORDER, instrument=i, a=account.index, quantity=signed, price_1024=(limit or 0) * 1024,
             cause=turn, flags=LIQUIDATION_ORDER,
         )  # fmt: skip
         self.contexts.append((order, self.wave, len(self.liquidations)))
         record["order_seq"] = order
-        fees_before = self.taker_fees
-        left, value, beyond = self.walk(i, account, slot, signed, limit, order, turn, LIQUIDATION_ORDER)
-        self.cancel_rest(i, account, signed, left, beyond, order)
-        closing.done = abs(signed) - left
-        record["filled"], record["filled_value"], record["closed_value"] = closing.done, value, abs(value)
-        for stage in self.rules.residual:
+        fees_before, beyond, reason = self.taker_fees, False, None
+        widest = PRICE_LIMIT - 1 if side > 0 else 1
+        fok = self.rules.order_tif == "fok" and n < closing.lots
+        if fok and not self.fillable_whole(i, account, side, limit or widest, n):
+            left, reason = n, Reason.FOK_UNFILLABLE
+        elif self.rules.order_price == "fillable" and "fund_walk" in self.rules.residual and not fok:
+            left, beyond = self.backed_walk(account, row, n, limit, closing, record, order, LIQUIDATION_ORDER)
+        else:
+            left, value, beyond = self.walk(i, account, slot, signed, limit, order, turn, LIQUIDATION_ORDER)
+            closing.worth_of_fills = closing.worth(n - left)
+            closing.done = record["filled"] = n - left
+            record["filled_value"], record["closed_value"] = value, abs(value)
+        self.cancel_rest(i, account, signed, left, beyond, order, reason)
+        for stage in () if follows else self.rules.residual:
             if not left or beyond:
                 break
             if stage == "fund_walk":
-                if limit is not None and has_price and self.accounts[FUND].balance:
+                if self.rules.order_price == "bankruptcy" and closing.has_price and self.fund_has():
                     left, beyond = self.fund_walk(account, row, left, closing, record)
             elif stage == "vault":
-                left = self.vault_takes(account, row, left, closing, record, has_price)
+                left = self.vault_takes(account, row, left, closing, record)
             else:
-                left = self.deleverage(account, row, left, closing, record, has_price)
-        record["fee"] = self.taker_fees - fees_before + self.liquidation_fee(account, i, record)
+                left = self.deleverage(account, row, left, closing, record)
         record["left"] = left
-        if left:
-            record["status"] = LiquidationStatus.BEYOND_DATA if beyond else LiquidationStatus.STRANDED
-        else:
+        if not left:
             record["status"] = LiquidationStatus.CLOSED
-        self.liquidations.append(record)
-        self.count_liquidation(record)
+        elif follows:
+            record["status"] = LiquidationStatus.PART
+        else:
+            record["status"] = LiquidationStatus.BEYOND_DATA if beyond else LiquidationStatus.STRANDED
+        self.finish_record(account, record, closing, fees_before)
+        self.turn_closed += record["closed_value"]
         return record
 
-    def cancel_rest(self, i: int, account: Account, signed: int, left: int, beyond: bool, order: int) -> None:
+    def deleverage_row(self, account: Account, row: tuple[int, int], turn: int) -> None:
+        """Deleverage a position without an order; what finds no counterparty is for the orders that
+        follow."""
+        record = self.new_record(account, turn, row)
+        closing = Closing(self.terms[row[0]], record["quantity"], record["bankruptcy_value"])
+        self.contexts.append((self.seq + 1, self.wave, len(self.liquidations)))
+        record["left"] = self.deleverage(account, row, closing.lots, closing, record)
+        record["status"] = LiquidationStatus.PART if record["left"] else LiquidationStatus.CLOSED
+        self.finish_record(account, record, closing, self.taker_fees)
+
+    def finish_record(self, account: Account, record: dict, closing: Closing, fees_before: int) -> None:
+        """Take the liquidation fee, and count."""
+        fees = self.taker_fees - fees_before
+        record["fee"] = fees + self.liquidation_fee(account, record["instrument"], record, closing)
+        self.liquidations.append(record)
+        self.count_liquidation(record)
+
+    # -- limits ----------------------------------------------------------------------------------------------
+    def order_limit(self, account: Account, row: tuple[int, int], closing: Closing) -> int | None:
+        """The limit of a liquidation order in ticks, None for any price."""
+        if self.rules.order_price == "market":
+            return None
+        terms, value, has_price = self.terms[row[0]], closing.value, closing.has_price
+        if self.rules.order_price == "fillable":
+            p = account.positions[row]
+            value = self.fillable_loss(account, row) - value_at_mark(terms, p.lots, self.marks[row[0]])
+            has_price = implied_price_exists(terms, closing.signed, value)
+        if has_price:
+            return bankruptcy_limit(terms, closing.signed, value)
+        # Without a positive implied price the limit clamps to where it lies: at or below 0, or (inverse)
+        # beyond infinity.
+        return 1 if terms.contract == LINEAR else PRICE_LIMIT - 1
+
+    def fillable_loss(self, account: Account, row: tuple[int, int]) -> int:
+        """What an account concedes of a position's value at mark: spread * maintenance * clamp(adjustment *
+        (1 - equity / maintenance of all), 0, 1), rounded down."""
+        needed = self.account_maintenance(account, self.marks)
+        short = needed - self.equity(account, self.marks)
+        most = self.numbers["fillable_spread"] * self.row_maintenance(account, row, self.marks)
+        part = self.numbers["fillable_adjustment"] * short
+        if short <= 0 or not needed:
+            return 0
+        if part >= RATE_ONE * needed:
+            return most // RATE_ONE
+        return part * most // (RATE_ONE * RATE_ONE * needed)
+
+    def cancel_rest(self, i, account, signed, left, beyond: bool, order: int, reason=None) -> None:
         """Record that the unfilled rest of a liquidation order is taken off."""
         if left:
-            reason = Reason.BEYOND_DATA if beyond else Reason.IOC
+            reason = reason or (Reason.BEYOND_DATA if beyond else Reason.IOC)
             self.emit(
                 EventKind.CANCEL, instrument=i, a=account.index, quantity=sign(signed) * left, cause=order,
                 flags=reason
@@ -272,13 +391,21 @@ class Waterfall(Ledger):
     # -- residual lots ---------------------------------------------------------------------------------------
     def fund_walk(self, account, row, left, closing, record) -> tuple[int, bool]:
         """Walk on below the bankruptcy price while the fund can pay each lot's gap whole."""
-        i, slot = row
-        side, turn = sign(record["quantity"]), record["seq"]
-        limit = PRICE_LIMIT - 1 if side > 0 else 1
+        side = sign(closing.signed)
         order = self.emit(
-            EventKind.ORDER, instrument=i, a=account.index, quantity=side * left, cause=turn,
+            EventKind.ORDER, instrument=row[0], a=account.index, quantity=side * left, cause=record["seq"],
             flags=FUND_WALK_ORDER
         )
+        limit = PRICE_LIMIT - 1 if side > 0 else 1
+        left, beyond = self.backed_walk(account, row, left, limit, closing, record, order, FUND_WALK_ORDER)
+        self.cancel_rest(row[0], account, side, left, beyond, order)
+        return left, beyond
+
+    def backed_walk(self, account, row, left, limit, closing, record, order, flags) -> tuple[int, bool]:
+        """Take lots within a limit, the fund paying what each fill is worse than the bankruptcy value: (lots
+        left, stopped by the unknown). It stops where the fund cannot pay a lot's gap whole."""
+        i, slot = row
+        side, turn = sign(closing.signed), record["seq"]
         stopped = False
         while left and not stopped and (maker := self.next_maker(i, side, limit)):
             if self.gives_way(i, account, maker, order):
@@ -288,22 +415,20 @@ class Waterfall(Ledger):
             stopped = k < wanted
             if k:
                 worth = closing.worth(k)
-                value = self.fill(i, account, slot, maker, side * k, order, turn, flags=FUND_WALK_ORDER)
-                gap = max(0, value - worth)
-                self.transfer(FUND, account.index, gap, Why.GAP, turn, i)
+                value = self.fill(i, account, slot, maker, side * k, order, turn, flags=flags)
+                self.fund_pays(account, max(0, value - worth), Why.GAP, record, instrument=i)
                 closing.done += k
+                closing.worth_of_fills += worth
                 left -= k
-                record["fund"] += gap
                 record["filled"] += k
                 record["filled_value"] += value
                 record["closed_value"] += abs(value)
         beyond = left > 0 and not stopped and self.meets_the_unknown(i, side, limit)
-        self.cancel_rest(i, account, side, left, beyond, order)
         return left, beyond
 
     def affordable(self, i: int, side: int, price: int, lots: int, closing: Closing) -> int:
         """The most lots, up to `lots`, whose gap at this price the fund can pay."""
-        fund = self.accounts[FUND].balance
+        fund = self.fund_has()
 
         def pays(k: int) -> bool:
             return trade_value(self.terms[i], side * k, price) - closing.worth(k) <= fund
@@ -318,165 +443,3 @@ class Waterfall(Ledger):
             else:
                 no = mid
         return yes
-
-    def vault_takes(self, account, row, left, closing, record, has_price) -> int:
-        """The vault takes all residual lots at their bankruptcy value if its equity at the marks stays
-        positive."""
-        i = row[0]
-        side, turn = sign(record["quantity"]), record["seq"]
-        vault, terms = self.accounts[VAULT], self.terms[i]
-        value = closing.worth(left) if has_price else value_at_mark(terms, side * left, self.marks[i])
-        held = vault.positions.get((i, 0))
-        before = held.lots if held else 0
-        change = (
-            value_at_mark(terms, before - side * left, self.marks[i])
-            - (value_at_mark(terms, before, self.marks[i]) if before else 0)
-            + value
-        )
-        if self.equity(vault, self.marks) + change <= 0:
-            return left
-        self.trade(
-            EventKind.TAKEOVER, account, row, vault, (i, 0), side * left, value, None, event_cause=turn,
-            money_cause=turn
-        )
-        closing.done += left
-        record["takeover"] += left
-        record["closed_value"] += abs(value)
-        self.totals["takeover"] += abs(value)
-        return 0
-
-    def rank(self, account: Account, row: tuple[int, int], rule: str) -> Fraction:
-        """Deleveraging rank, the highest first: integers at the frozen marks and current balances, compared
-        exactly."""
-        p, terms = account.positions[row], self.terms[row[0]]
-        value = value_at_mark(terms, p.lots, self.marks[row[0]])
-        profit, size = value - p.basis, max(abs(value), 1)
-        equity, basis = max(self.equity(account, self.marks), 1), max(abs(p.basis), 1)
-        if rule == "bitmex":  # return x leverage for winners, return / leverage for losers
-            if profit > 0:
-                return Fraction(profit * size, basis * equity)
-            return Fraction(profit * equity, basis * size)
-        if rule == "bybit":
-            return Fraction(profit * size, basis * equity)
-        if rule == "hyperliquid":  # (mark / entry) x (notional / account value)
-            over_entry = Fraction(size, basis) if terms.contract == LINEAR else Fraction(basis, size)
-            return over_entry * Fraction(size, equity)
-        if rule == "binance":  # PnL% x margin ratio
-            wallet_and_profit = account.balance + profit
-            if wallet_and_profit <= 0:
-                return Fraction(0)
-            needed = self.row_maintenance(account, row, self.marks)
-            return Fraction(max(0, profit) * needed, max(1, account.balance) * wallet_and_profit)
-        return Fraction(0)
-
-    def counterparties(self, account: Account, row: tuple[int, int]) -> list[tuple[Account, tuple[int, int]]]:
-        """Open positions on the other side of the same instrument, in deleveraging order, ties by account
-        index and slot."""
-        i, own = row[0], sign(account.positions[row].lots)
-        found = []
-        for other in self.accounts:
-            if other.mode == SYSTEM or other is account or other.flags & NEVER_DELEVERAGED:
-                continue
-            for candidate, p in other.positions.items():
-                if candidate[0] == i and sign(p.lots) == -own:
-                    found.append((-self.rank(other, candidate, self.rules.adl_rank), other.index, candidate))
-        return [(self.accounts[index], candidate) for _, index, candidate in sorted(found)]
-
-    def deleverage(self, account, row, left, closing, record, has_price) -> int:
-        """Close residual lots against the highest ranked accounts of the other side, by contracts."""
-        i, terms = row[0], self.terms[row[0]]
-        side, turn = sign(record["quantity"]), record["seq"]
-        matched, need = [], left
-        for other, candidate in self.counterparties(account, row):
-            if not need:
-                break
-            k = min(need, abs(other.positions[candidate].lots))
-            matched.append((other, candidate, k))
-            need -= k
-        total = left - need
-        if not total:
-            return left
-        if self.rules.adl_price == "bankruptcy" and has_price:
-            value = closing.worth(total)
-        else:
-            at: Any = {"index": self.index, "previous_mark": self.previous_marks}.get(
-                self.rules.adl_price, self.marks
-            )
-            value = value_at_mark(terms, side * total, at[i] or self.marks[i])
-        served = 0
-        for other, candidate, k in matched:
-            part = value * (served + k) // total - value * served // total
-            served += k
-            self.trade(
-                EventKind.ADL, account, row, other, candidate, side * k, part, None, event_cause=turn,
-                money_cause=turn
-            )
-            self.sweep(other, turn)
-            self.totals["adl"] += abs(part)
-            record["closed_value"] += abs(part)
-        closing.done += total
-        record["adl"] += total
-        return need
-
-    # -- money -----------------------------------------------------------------------------------------------
-    def liquidation_fee(self, account: Account, i: int, record: dict) -> int:
-        """min(rate * notional closed, what equity is left), to the fund or the venue."""
-        rate = self.terms[i].liquidation_fee
-        amount = min(fee(rate, record["closed_value"]), max(0, self.equity(account, self.marks)))
-        target = FUND if self.rules.fee_to == "fund" else FEES
-        self.transfer(account.index, target, amount, Why.LIQUIDATION_FEE, record["seq"], i)
-        return amount
-
-    def settle_flat(self, account: Account, turn: int, record: dict) -> None:
-        """A flat account: serve what it owes, or hand on what it has left."""
-        if account.balance < 0:
-            self.serve_shortfall(account, turn, record)
-        elif account.balance > 0:
-            record["surplus"] = account.balance
-            if self.rules.surplus == "fund":
-                self.transfer(account.index, FUND, account.balance, Why.SURPLUS, turn)
-        self.sweep(account, turn)
-
-    def sweep(self, account: Account, turn: int) -> None:
-        """An isolated account once flat goes to its owner; what it owes is served by a turn of its own, never
-        by the owner."""
-        if account.mode == ISOLATED and account.flat and account.balance > 0:
-            self.transfer(account.index, account.parent, account.balance, Why.SWEEP, turn)
-
-    def serve_shortfall(self, account: Account, turn: int, record: dict) -> None:
-        """Bring a flat account's negative balance to zero: the stages in order, then the deficit."""
-        record["shortfall"] = -account.balance
-        for stage in self.rules.shortfall:
-            owed = -account.balance
-            if stage == "socialise":
-                paid = self.socialise(account, owed, turn)
-                record["socialised"] += paid
-                self.totals["socialised"] += paid
-            else:
-                source = FUND if stage == "fund" else VAULT
-                paid = min(owed, max(0, self.accounts[source].balance))
-                self.transfer(source, account.index, paid, Why.SHORTFALL, turn)
-                record[stage] += paid
-        record["deficit"] = -account.balance
-        self.transfer(DEFICIT, account.index, -account.balance, Why.SHORTFALL, turn)
-
-    def socialise(self, account: Account, owed: int, turn: int) -> int:
-        """Share a loss over all accounts in proportion to their positive equity, by largest remainder, ties
-        by index."""
-        shares = []
-        for other in self.accounts:
-            if other.mode != SYSTEM and other is not account:
-                equity = self.equity(other, self.marks)
-                if equity > 0:
-                    shares.append((other.index, equity))
-        whole = sum(equity for _, equity in shares)
-        total = min(owed, whole)
-        if not total:
-            return 0
-        parts = {index: total * equity // whole for index, equity in shares}
-        remainders = sorted((-(total * equity % whole), index) for index, equity in shares)
-        for _, index in remainders[: total - sum(parts.values())]:
-            parts[index] += 1
-        for index, part in parts.items():
-            self.transfer(index, account.index, part, Why.SOCIALISED, turn)
-        return total
