@@ -1,4 +1,5 @@
-"""What a venue would show of its queues: the fillable price of each position, and its place in deleveraging."""
+"""What a venue would show of its queues: the fillable price of each position, and its place in
+deleveraging."""
 
 from __future__ import annotations
 

@@ -629,13 +629,14 @@ class Market:
         )
 
     def fillable_prices(self, rules: VenueRules | Venue | None = None) -> Table:
-        """What each position would be ordered at under rules.order_price="fillable": the mark less a part of its
-        maintenance that grows as the account's equity goes (dYdX).
+        """What each position would be ordered at under rules.order_price="fillable": the mark less a part of
+        its maintenance that grows as the account's equity goes (dYdX).
 
         Returns
         -------
-        Table : account, instrument, position_side, margin_mode, size, mark, fillable_price; float64 prices, computed
-        exactly and before rounding to a tick, NaN where there is none. A healthy account's is the mark.
+        Table : account, instrument, position_side, margin_mode, size, mark, fillable_price; float64 prices,
+        computed exactly and before rounding to a tick, NaN where there is none. A healthy account's is the
+        mark.
         """
         return fillable_table(self, self._valued(rules), as_rules(rules, self.rules))
 
@@ -644,8 +645,8 @@ class Market:
 
         Returns
         -------
-        Table : account, instrument, position_side, margin_mode, size, score, rank. `score` is the rank's formula
-        (float64), `rank` the place in the queue of its side, 1 first: all longs, then all shorts.
+        Table : account, instrument, position_side, margin_mode, size, score, rank. `score` is the rank's
+        formula (float64), `rank` the place in the queue of its side, 1 first: all longs, then all shorts.
         """
         i, state = self.instrument_index(instrument), self.state()
         started, _ = self._prepare(state, Shock(), rules, "core", "summary", "delta", None)
