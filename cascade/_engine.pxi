@@ -274,6 +274,7 @@ cdef class Engine:
         to.fee_to = rules["fee_to"]
         to.order_fok = rules["order_fok"]
         to.fee_on_improvement = rules["fee_on_improvement"]
+        to.socialise_by_profit = rules["socialise_by_profit"]
         to.then_whole = rules["then_whole"]
         to.adl_overlap = rules["adl_overlap"]
         to.offset_hedges = rules["offset_hedges"]

@@ -234,6 +234,7 @@ def turn_codes(rules: VenueRules, state: State) -> dict[str, int]:
         "fee_to": receivers[rules.fee_to],
         "order_fok": rules.order_tif == "fok",
         "fee_on_improvement": rules.fee_cap == "improvement",
+        "socialise_by_profit": rules.socialise_by == "profit",
         "then_whole": rules.then_whole,
         "adl_overlap": rules.adl_overlap,
         "offset_hedges": rules.offset_hedges,

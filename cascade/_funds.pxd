@@ -244,7 +244,7 @@ cdef inline void sweep(run_t* r, int32_t a, int64_t turn) noexcept nogil:
 # A share of a loss.
 ctypedef struct share_t:
     wide_t rest             # remainder of the division
-    int64_t equity
+    int64_t weight
     int64_t part
     int32_t account
 
@@ -266,24 +266,26 @@ cdef inline int by_account(const void* x, const void* y) noexcept nogil:
 
 
 cdef inline int64_t socialise(run_t* r, int32_t debtor, int64_t owed, int64_t turn) noexcept nogil:
-    """Share a loss over all accounts in proportion to their positive equity, by largest remainder; what was shared."""
+    """Share a loss over all accounts in proportion to their positive equity, or unrealised profit, by largest remainder; what was
+    shared."""
     cdef share_t* shares
     cdef standing_t s
     cdef wide_t whole = wide_of(0)
-    cdef int64_t total = owed, given = 0
+    cdef int64_t total = owed, given = 0, weight
     cdef int32_t a, n = 0, k
     for a in range(r.first_user, r.accounts_n):
         if a == debtor:
             continue
         s = standing_of(r, a)
-        if s.equity <= 0:
+        weight = s.equity - r.accounts[a].balance if r.rules.socialise_by_profit else s.equity
+        if weight <= 0:
             continue
         if not run_room(r, &r.shares, &r.shares_cap, n + 1, SCRATCH_ITEM):
             return 0
         shares = <share_t*>r.shares
         shares[n].account = a
-        shares[n].equity = s.equity
-        whole = wide_add(whole, wide_of(s.equity))
+        shares[n].weight = weight
+        whole = wide_add(whole, wide_of(weight))
         n += 1
     if wide_cmp(whole, wide_of(total)) < 0:
         total = wide_low(whole)
@@ -291,7 +293,7 @@ cdef inline int64_t socialise(run_t* r, int32_t debtor, int64_t owed, int64_t tu
         return 0
     shares = <share_t*>r.shares
     for k in range(n):
-        shares[k].rest = money_share_rest(total, shares[k].equity, whole, &shares[k].part)
+        shares[k].rest = money_share_rest(total, shares[k].weight, whole, &shares[k].part)
         given += shares[k].part
     qsort(shares, n, sizeof(share_t), larger_rest)
     k = 0

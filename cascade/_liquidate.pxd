@@ -363,11 +363,11 @@ cdef inline void take_position(run_t* r, int32_t a, int32_t k, int64_t turn, con
         return
 
 
-cdef inline void note_health(run_t* r, int32_t a, case_t* case) noexcept nogil:
+cdef inline void note_health(run_t* r, int32_t a, const standing_t* now, case_t* case) noexcept nogil:
     """After its turn: the account is healthy again if it is so at the frozen marks and at the shadow marks, where causes are looked
     for; else it keeps its cause."""
-    cdef standing_t s = standing_of(r, a)
-    if standing_unhealthy(r, &s):
+    cdef standing_t s
+    if standing_unhealthy(r, now):
         return
     s = standing_shadow(r, a)
     if not standing_unhealthy(r, &s):
@@ -388,7 +388,7 @@ cdef inline bint turn(run_t* r, const waiting_t* waiting) noexcept nogil:
     if not standing_unhealthy(r, &s):
         emit(r, EVENT_RECOVERED, NO_INSTRUMENT, a, -1, 0, 0, s.equity, waiting.seq, 0)
         r.totals.recovered += 1
-        note_health(r, a, case)
+        note_health(r, a, &s, case)
         return False
     seq = emit(r, EVENT_TURN, NO_INSTRUMENT, a, -1, 0, 0, s.equity, waiting.seq, 0)
     context_begin(r, seq, r.wave, r.records_n)
@@ -436,11 +436,11 @@ cdef inline bint turn(run_t* r, const waiting_t* waiting) noexcept nogil:
     s = standing_of(r, a)
     if s.flat:
         settle_flat(r, a, seq, out.record)
-    note_health(r, a, case)
+        s = standing_of(r, a)
+    note_health(r, a, &s, case)
     if out.parted and r.rules.size == SIZE_FRACTION and r.rules.then_whole and not case.parted:
         case.parted = True
         r.changes += 1      # its next turn is another one, even if this one traded nothing
-    s = standing_of(r, a)
     if standing_unhealthy(r, &s):
         if r.changes == changes:
             case.idle_changes = changes

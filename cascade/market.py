@@ -864,7 +864,8 @@ class Market:
         Returns
         -------
         Table : account, instrument, position_side, margin_mode, size, mark, fillable_price; float64 prices,
-        computed exactly and before rounding to a tick, NaN where there is none. A healthy account's is the mark.
+        computed exactly and before rounding to a tick, NaN where there is none. A healthy account's is the
+        mark.
         """
         return fillable_table(self, self._valued(rules), as_rules(rules, self.rules))
 

@@ -39,6 +39,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "order_tif": ("ioc", "fok"),
     "fee_cap": ("equity", "improvement"),
     "fund_stop_at": ("lt", "le"),
+    "socialise_by": ("equity", "profit"),
 }
 """The strings that a field takes; the engines' codes are their positions."""
 
@@ -82,7 +83,7 @@ NUMBERS: dict[str, Number] = {
     "fund_stop_above": Number(0, MONEY_MOST, unit="money"),
     "fund_per_step": Number(0, MONEY_MOST, optional=True, unit="money"),
     "notional_per_step": Number(0, MONEY_MOST, optional=True, unit="money"),
-    "vault_cap": Number(0, 10**6, optional=True, unit="of the vault's equity"),
+    "vault_cap": Number(0, 10**3, optional=True, unit="of the vault's equity"),
     "adl_price_band": Number(0, 10**6, optional=True),
 }
 """The fields that are numbers. Engines take them exactly: whole ones as they are, money in quanta
@@ -219,6 +220,9 @@ class VenueRules:
         settlement currency.
     fund_stop_at : {"lt", "le"}
         Whether the fund is stopped when its balance is below the threshold, or at it too.
+    socialise_by : {"equity", "profit"}
+        What the shares of a socialised loss are in proportion to: positive equity, or unrealised profit at
+        the marks (OKX until 2019, Deribit: the winners pay).
     fund_per_step : number or None
         What the fund pays for one account in one step; what is left waits for the next step. In the
         settlement currency.
@@ -287,6 +291,7 @@ class VenueRules:
     fund_stop_amount: Any = 0
     fund_stop_above: Any = 0
     fund_stop_at: str = "lt"
+    socialise_by: str = "equity"
     fund_per_step: Any = None
     notional_per_step: Any = None
     vault_cap: Any = None

@@ -19,7 +19,7 @@ from cascade.rules import CHOICES, STAGES
 TICKS, LOTS = (1, 0.5), (1, 2)
 
 
-TURN_FIELDS = ("order_tif", "fee_cap", "fund_stop_at")
+TURN_FIELDS = ("order_tif", "fee_cap", "fund_stop_at", "socialise_by")
 TURN_VALUES = {
     "queue": ("fillable",),
     "size": ("fraction", "restore", "step_down"),
@@ -91,7 +91,10 @@ def spec(seed: int, turns: bool = True) -> dict[str, Any]:
     if rng.random() < 0.3:
         rules["capacity"] = rng.randint(1, 3)
     if turns:
-        rules |= turn_rules(random.Random(f"turns {seed}"), max(worth))
+        more = random.Random(f"turns {seed}")
+        rules |= turn_rules(more, max(worth))
+        if rules.get("offset_hedges"):
+            positions += _hedges(more, positions, mids)
     run: dict[str, Any] = {}
     if rng.random() < 0.1:
         run["max_waves"] = rng.randint(0, 4)
@@ -137,16 +140,16 @@ def turn_rules(rng: random.Random, worth: float) -> dict[str, Any]:
         return round(rng.choice(lots) * worth * rng.uniform(0.5, 1.5), 2)
 
     rules: dict[str, Any] = {}
-    if rng.random() < 0.6:
+    if rng.random() < 0.75:
         rules["size"] = rng.choice(TURN_VALUES["size"])
         rules["order_tif"] = rng.choice(CHOICES["order_tif"])
         rules["size_fraction"] = rng.choice((0, 0.2, 0.125, 0.5, 1))
         rules["size_above"] = money(0, 0, 2, 8)
         rules["size_minimum"] = money(0, 0, 1, 4)
         rules["size_steps"] = rng.choice((1, 1, 2, 3))
-        rules["size_buffer"] = rng.choice((0, 0, 0.01, 0.1, 1))
+        rules["size_buffer"] = rng.choice((0, 0, 0, 0.01, 0.1, 1))
         rules["then_whole"] = rng.random() < 0.5
-        rules["cooldown_ns"] = rng.choice((0, 0, 30 * 10**9))
+        rules["cooldown_ns"] = rng.choice((0, 30 * 10**9))
     if rng.random() < 0.35:
         rules["order_price"] = "fillable"
         rules["fillable_adjustment"] = rng.choice((0, 0.5, 1, 4294.967295))
@@ -154,10 +157,11 @@ def turn_rules(rng: random.Random, worth: float) -> dict[str, Any]:
     if rng.random() < 0.3:
         rules["queue"] = "fillable"
         rules.setdefault("fillable_spread", rng.choice((0.1, 1)))
-    if rng.random() < 0.4:
+    stages = 0.15 if rules.get("size") in ("restore", "step_down") else 0.4
+    if rng.random() < stages:
         rules["vault_below"] = rng.choice((0.25, Fraction(2, 3), 2 / 3, 1))
         rules["adl_below"] = rng.choice((None, 0, 0, 0.5))
-    elif rng.random() < 0.3:
+    elif rng.random() < stages:
         rules["adl_below"] = rng.choice((0, 0.5, 1))
     if rng.random() < 0.3:
         rules["vault_cap"] = rng.choice((0, 0.5, 1, 20))
@@ -171,7 +175,7 @@ def turn_rules(rng: random.Random, worth: float) -> dict[str, Any]:
         rules["fund_per_step"] = money(0, 0.01, 0.1, 1)
     if rng.random() < 0.25:
         rules["notional_per_step"] = money(0, 0.5, 2, 8)
-    for field, chance in (("fee_cap", 0.4), ("surplus", 0.3), ("fee_to", 0.3)):
+    for field, chance in (("fee_cap", 0.4), ("surplus", 0.3), ("fee_to", 0.3), ("socialise_by", 0.4)):
         if rng.random() < chance:
             rules[field] = CHOICES[field][-1]
     if rng.random() < 0.4:
@@ -235,6 +239,18 @@ def _positions(rng, ids, mids, worth, risk) -> list[tuple]:
             margin = round(abs(lots) * worth[i] * rng.uniform(0.1, 1.5) * risk, 2) if isolated else None
             found[account, i, side, isolated] = (account, i, lots, max(entry, 0.5), margin, side)
     return list(found.values())
+
+
+def _hedges(rng, positions, mids) -> list[tuple]:
+    """A position in the other slot for some of those in hedge mode."""
+    keys = {(p[0], p[1], p[5]) for p in positions}
+    found = []
+    for account, i, lots, entry, margin, side in positions:
+        other = {"long": "short", "short": "long"}.get(side)
+        if other and margin is None and (account, i, other) not in keys:
+            opposite = rng.randint(1, 40) * (-1 if lots > 0 else 1)
+            found.append((account, i, opposite, max(entry + rng.randint(-1, 1), 0.5), None, other))
+    return found
 
 
 def _book(rng, mid: int, gap: int) -> tuple[list, list, bool]:

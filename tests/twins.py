@@ -63,6 +63,28 @@ BRANCHES = (
     "maintenance grows with size",
     "bankruptcy value leaves its fee",
     "equity shared by maintenance",
+    # Turns.
+    "hedges offset",
+    "offsetting was enough",
+    "the vault takes an account",
+    "deleveraged without an order",
+    "no counterparty without an order",
+    "a fraction ordered",
+    "as little as restores health",
+    "restoring was enough",
+    "a step down",
+    "two steps in one turn",
+    "the rest follows a part",
+    "a part is killed",
+    "horizon",
+    "whole after a part",
+    "cut by the step's limit",
+    "the fund is stopped",
+    "the fund waits for the next step",
+    "the fund backs a fillable order",
+    "a fee on the improvement",
+    "surplus to the vault",
+    "liquidation fee to the vault",
 )
 """What random markets must make happen."""
 
@@ -174,9 +196,10 @@ def count_branches(market, result, rules, found: Counter) -> None:
     order_of: dict[int, tuple] = {}
     queued_wave: dict[int, int] = {}
     turned = False
+    fund = state.fund
     first_user = 6 + len(terms)
     for e in data.events.tolist():
-        seq, _, cause, quantity, price, _, a, b, wave, i, kind, flags = e
+        seq, _, cause, quantity, price, value, a, b, wave, i, kind, flags = e
         if kind in (EventKind.FILL, EventKind.ADL, EventKind.TAKEOVER):
             taker = (a, i, flags >> TAKER_SLOT_SHIFT & SLOT_MASK)
             maker = (b, i, flags >> MAKER_SLOT_SHIFT & SLOT_MASK)
@@ -193,6 +216,8 @@ def count_branches(market, result, rules, found: Counter) -> None:
                 seen.add("gap crosses an internal order")
             if taker[2] and a >= first_user and not held[taker]:
                 seen.add("hedge slot closed")
+        elif kind == EventKind.OFFSET:
+            seen.add("hedges offset")
         elif kind == EventKind.ORDER:
             order_of[seq] = (quantity, price if a == 0 else 0, flags)
         elif kind == EventKind.SHOCK:
@@ -200,6 +225,8 @@ def count_branches(market, result, rules, found: Counter) -> None:
                 seen.add("levels dropped by a gap")
         elif kind == EventKind.CANCEL:
             seen.add({Reason.OWNER: "own orders taken off", Reason.STP: "own order gives way"}.get(flags, ""))
+            if flags == Reason.FOK_UNFILLABLE:
+                seen.add("a part is killed")
             if cause in order_of and order_of[cause][2] == FUND_WALK_ORDER and flags == Reason.IOC:
                 seen.add("fund walk pays a part of a level")
         elif kind == EventKind.QUEUED:
@@ -223,6 +250,17 @@ def count_branches(market, result, rules, found: Counter) -> None:
                     Why.FUNDING: "funding paid" if b == 0 else "funding received",
                 }.get(flags, "")
             )
+            fund += value * ((b == FUND) - (a == FUND))
+            if flags == Why.TAKEN:
+                seen.add("the vault takes an account")
+            if flags == Why.GAP and rules.order_price == "fillable":
+                seen.add("the fund backs a fillable order")
+            if b == VAULT and flags in (Why.SURPLUS, Why.LIQUIDATION_FEE):
+                seen.add(f"{'surplus' if flags == Why.SURPLUS else 'liquidation fee'} to the vault")
+            if flags == Why.LIQUIDATION_FEE and rules.fee_cap == "improvement":
+                seen.add("a fee on the improvement")
+            if flags == Why.SHORTFALL and a == DEFICIT and fund and "fund" in rules.shortfall:
+                seen.add("the fund is stopped")
             if flags == Why.FEE and a == FEES:
                 seen.add("rebate")
             if flags == Why.SHORTFALL:
@@ -251,6 +289,7 @@ def count_branches(market, result, rules, found: Counter) -> None:
     for account, seq, cause in {(int(r["account"]), int(r["seq"]), int(r["cause"])) for r in rows}:
         served[account, cause] += 1
         del seq
+    count_turns(rows, order_of, rules, seen)
     for name, happened in (
         ("partial deleveraging", partial.any()),
         ("deleveraging lacks counterparties", ((rows["adl"] > 0) & (rows["left"] > 0)).any()),
@@ -274,6 +313,48 @@ def count_branches(market, result, rules, found: Counter) -> None:
         if happened:
             seen.add(name)
     found.update(name for name in seen if name in BRANCHES)
+
+
+def count_turns(rows, order_of, rules, seen: set[str]) -> None:
+    """What the rows of the liquidations tell about stages and parts of positions."""
+    part = (abs(rows["quantity"]) < abs(rows["held"])) & (rows["instrument"] >= 0)
+    if rules.notional_per_step is None:
+        names = {"fraction": "a fraction ordered", "restore": "as little as restores health"}
+        name = names.get(rules.size, "a step down")
+        if part.any():
+            seen.add(name)
+    elif part.any() and rules.size in ("whole", "all"):
+        seen.add("cut by the step's limit")
+    turns: dict = defaultdict(list)
+    for r, is_part in zip(rows, part, strict=True):
+        turns[int(r["seq"])].append((int(r["instrument"]), int(r["slot"]), bool(is_part), int(r["status"]),
+        r))
+    parted: set[int] = set()
+    for turn in turns.values():
+        account = int(turn[0][4]["account"])
+        if any(status == LiquidationStatus.OFFSET for *_, status, _ in turn):
+            seen.add("offsetting was enough")
+        if rules.size == "fraction" and rules.then_whole and rules.notional_per_step is None:
+            if account in parted and not any(is_part for _, _, is_part, _, _ in turn):
+                seen.add("whole after a part")
+            if any(is_part for _, _, is_part, _, _ in turn):
+                parted.add(account)
+        for k, (i, slot, is_part, status, row) in enumerate(turn):
+            follows = k + 1 < len(turn) and turn[k + 1][:2] == (i, slot)
+            if status == LiquidationStatus.PART and is_part:
+                seen.add("the rest follows a part")
+            elif status == LiquidationStatus.PART and not is_part:
+                seen.add("no counterparty without an order")
+            if is_part and follows and turn[k + 1][2] and rules.size == "step_down":
+                seen.add("two steps in one turn")
+            if is_part and not follows and rules.size == "restore" and rules.notional_per_step is None:
+                seen.add("restoring was enough")
+            if row["adl"] and "adl" not in rules.residual:
+                seen.add("deleveraged without an order")
+        last = turn[-1][4]
+        served = sum(int(last[name]) for name in ("fund", "vault", "socialised", "deficit"))
+        if rules.fund_per_step and last["shortfall"] > served:
+            seen.add("the fund waits for the next step")
 
 
 @contextmanager

@@ -175,20 +175,22 @@ class Funds(Ledger):
         return self.turn_paid >= limit
 
     def socialise(self, account: Account, owed: int, turn: int) -> int:
-        """Share a loss over all accounts in proportion to their positive equity, by largest remainder, ties
-        by index."""
+        """Share a loss over all accounts in proportion to their positive equity, or unrealised profit, by
+        largest remainder, ties by index."""
         shares = []
         for other in self.accounts:
             if other.mode != SYSTEM and other is not account:
-                equity = self.equity(other, self.marks)
-                if equity > 0:
-                    shares.append((other.index, equity))
-        whole = sum(equity for _, equity in shares)
+                weight = self.equity(other, self.marks)
+                if self.rules.socialise_by == "profit":
+                    weight -= other.balance
+                if weight > 0:
+                    shares.append((other.index, weight))
+        whole = sum(weight for _, weight in shares)
         total = min(owed, whole)
         if not total:
             return 0
-        parts = {index: total * equity // whole for index, equity in shares}
-        remainders = sorted((-(total * equity % whole), index) for index, equity in shares)
+        parts = {index: total * weight // whole for index, weight in shares}
+        remainders = sorted((-(total * weight % whole), index) for index, weight in shares)
         for _, index in remainders[: total - sum(parts.values())]:
             parts[index] += 1
         for index, part in parts.items():
