@@ -8,10 +8,11 @@ from cascade._book cimport book_lots, book_owner_first, book_owner_next, book_pr
 from cascade._deleverage cimport ranked_t, ranking_next, ranking_ready, ranking_t
 from cascade._ledger cimport party_of, party_t, trade, transfer
 from cascade._margin cimport (
-    bankruptcy_value,
+    bankrupt_begin,
+    bankrupt_first,
+    bankrupt_t,
     magnitude,
     mark_value,
-    row_maintenance,
     standing_of,
     standing_shadow,
     standing_t,
@@ -85,13 +86,13 @@ from cascade._wide cimport (
 )
 
 
-# One position on its way out. The first k of its lots are worth floor(value * k / lots): its bankruptcy value, fixed when its order is
-# sent, so that any split over fills, gap walk, vault and deleveraging adds up to the same.
+# One position on its way out. Its bankruptcy value is fixed when its order is sent, so that any split over fills, gap walk, vault and
+# deleveraging adds up to the same.
 ctypedef struct closing_t:
     liquidation_t* record
     party_t party
     int64_t lots            # all, positive
-    int64_t value           # signed, of the closing trade that leaves equity 0
+    bankrupt_t bankrupt
     int64_t done            # lots handed out
     int64_t left            # lots open
     int32_t instrument
@@ -100,9 +101,9 @@ ctypedef struct closing_t:
     bint beyond             # what is left meets the unknown
 
 
-cdef inline int64_t closing_worth(const closing_t* c, int64_t k) noexcept nogil:
+cdef inline int64_t closing_worth(const run_t* r, const closing_t* c, int64_t k) noexcept nogil:
     """Value of the next k lots."""
-    return money_share_floor(c.value, c.done + k, c.lots) - money_share_floor(c.value, c.done, c.lots)
+    return bankrupt_first(r, &c.bankrupt, c.done + k) - bankrupt_first(r, &c.bankrupt, c.done)
 
 
 # -- counting --------------------------------------------------------------------------------------------------------
@@ -306,7 +307,7 @@ cdef inline void cancel_rest(run_t* r, const closing_t* c, int64_t order) noexce
 
 cdef inline bint fund_pays(const run_t* r, const closing_t* c, int64_t k, int64_t price) noexcept nogil:
     """Whether the fund can pay the gap of the next k lots at this price."""
-    cdef int64_t gap = trade_value(&r.terms[c.instrument], c.side * k, price) - closing_worth(c, k)
+    cdef int64_t gap = trade_value(&r.terms[c.instrument], c.side * k, price) - closing_worth(r, c, k)
     return wide_cmp(wide_of(gap), r.system[FUND]) <= 0
 
 
@@ -347,7 +348,7 @@ cdef inline void fund_walk(run_t* r, closing_t* c) noexcept nogil:
         stopped = k < wanted
         if k == 0:
             break
-        worth = closing_worth(c, k)
+        worth = closing_worth(r, c, k)
         value = fill(r, i, c.party, maker, c.side * k, order, c.record.seq, FUND_WALK_ORDER, False)
         gap = value - worth if value > worth else 0
         transfer(r, FUND, c.party.account, gap, WHY_GAP, c.record.seq, i)
@@ -379,7 +380,7 @@ cdef inline void vault_takes(run_t* r, closing_t* c) noexcept nogil:
     cdef instrument_t* ins = &r.instruments[i]
     cdef const terms_t* t = &r.terms[i]
     cdef int64_t lots = c.side * c.left
-    cdef int64_t value = closing_worth(c, c.left) if c.has_price else mark_value(t, lots, ins.mark)
+    cdef int64_t value = closing_worth(r, c, c.left) if c.has_price else mark_value(t, lots, ins.mark)
     cdef int64_t change = mark_value(t, ins.vault_lots - lots, ins.mark) + value
     if ins.vault_lots != 0:
         change -= mark_value(t, ins.vault_lots, ins.mark)
@@ -418,7 +419,7 @@ cdef inline void deleverage(run_t* r, closing_t* c) noexcept nogil:
         return
     total = c.left - need if need > 0 else c.left
     if r.rules.adl_price == ADL_AT_BANKRUPTCY and c.has_price:
-        value = closing_worth(c, total)
+        value = closing_worth(r, c, total)
     else:
         at = ins.mark
         if r.rules.adl_price == ADL_AT_INDEX and ins.index_1024 > 0:
@@ -488,23 +489,23 @@ cdef inline void close_position(
     l.instrument = i
     l.slot = row.slot
     l.mark = r.instruments[i].mark
-    l.value = mark_value(t, row.lots, l.mark)
-    l.row_maintenance = row_maintenance(r, row, l.mark)
     l.quantity = -row.lots
-    l.bankruptcy_value = bankruptcy_value(r, row, s, l.value, l.row_maintenance)
+    c.bankrupt = bankrupt_begin(r, row, s, l.mark)
+    l.value = c.bankrupt.value
+    l.row_maintenance = c.bankrupt.needed
+    l.bankruptcy_value = c.bankrupt.whole
     c.record = l
     c.party.account = a
     c.party.row = k
     c.instrument = i
     c.side = 1 if row.lots < 0 else -1
     c.lots = magnitude(row.lots)
-    c.value = l.bankruptcy_value
     c.done = 0
     # A buy of a linear contract has positive value, of an inverse one negative.
-    c.has_price = c.value != 0 and ((c.value > 0) == (c.side > 0)) == (t.contract == 0)
+    c.has_price = l.bankruptcy_value != 0 and ((l.bankruptcy_value > 0) == (c.side > 0)) == (t.contract == 0)
     limit = widest_limit(c.side)
     if limited and c.has_price:
-        limit = money_price(t.contract, c.lots, magnitude(c.value), t.coef_num, t.coef_den, c.side < 0)
+        limit = money_price(t.contract, c.lots, magnitude(l.bankruptcy_value), t.coef_num, t.coef_den, c.side < 0)
     elif limited:
         # Without a positive implied price the limit clamps to where it lies: at or below 0, or (inverse) beyond infinity.
         limit = 1 if t.contract == 0 else widest_limit(1)

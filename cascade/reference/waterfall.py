@@ -3,6 +3,7 @@ sharers, deficit."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -27,16 +28,17 @@ LIQUIDATION_ORDER, FUND_WALK_ORDER = 1, 2
 class Closing:
     """The bankruptcy value of one position, fixed when its order is sent and handed out lot by lot.
 
-    The first k of its lots are worth floor(value * k / lots), so that any split over fills, gap walk, vault
-    and deleveraging adds up to the same.
+    The first k of its lots are worth `first(k)`, so that any split over fills, gap walk, vault and
+    deleveraging adds up to the same.
     """
 
-    def __init__(self, lots: int, value: int):
-        self.lots, self.value, self.done = abs(lots), value, 0
+    def __init__(self, lots: int, first: Callable[[int], int]):
+        self.lots, self.first, self.done = abs(lots), first, 0
+        self.value = first(self.lots)
 
     def worth(self, k: int) -> int:
         """Value of the next k lots."""
-        return self.value * (self.done + k) // self.lots - self.value * self.done // self.lots
+        return self.first(self.done + k) - self.first(self.done)
 
 
 class Waterfall(Ledger):
@@ -211,7 +213,7 @@ class Waterfall(Ledger):
         terms = self.terms[i]
         record = self.new_record(account, turn, row)
         signed = record["quantity"]
-        closing = Closing(signed, record["bankruptcy_value"])
+        closing = Closing(signed, self.bankruptcy_values(account, row, self.marks))
         has_price = implied_price_exists(terms, signed, closing.value)
         limit = None
         if self.rules.order_price == "bankruptcy":
