@@ -4,7 +4,7 @@ from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
 
 from cascade._ledger cimport party_t
-from cascade._margin cimport bankruptcy_value, magnitude, mark_value, row_maintenance, standing_t
+from cascade._margin cimport bankrupt_begin, bankrupt_first, bankrupt_t, magnitude, standing_of, standing_t
 from cascade._pool cimport idmap_get, idmap_put, idmap_reserve
 from cascade._run cimport (
     LEFT_FLAT,
@@ -17,16 +17,17 @@ from cascade._run cimport (
     wave_t,
 )
 from cascade._types cimport ERR_MEMORY, OK
-from cascade._wide cimport money_share_floor, wide_add, wide_of, wide_t
+from cascade._wide cimport wide_add, wide_of, wide_t
 
 
-# One position on its way out. The first k of its lots are worth floor(value * k / lots): its bankruptcy value, fixed when its order is
-# sent, so that any split over fills, gap walk, vault and deleveraging adds up to the same, for a part of it as for all of it.
+# One position on its way out. Its bankruptcy value is fixed when its order is sent, so that any split over fills, gap walk, vault and
+# deleveraging adds up to the same, for a part of it as for all of it.
 ctypedef struct closing_t:
     liquidation_t* record
     party_t party
     int64_t lots            # all of the position, positive
-    int64_t value           # signed, of the closing trade that leaves equity 0
+    int64_t value           # signed, of the closing trade of all lots that leaves equity 0
+    bankrupt_t bankrupt     # what parts of it are worth
     int64_t done            # lots handed out
     int64_t left            # lots open of those that the order is for
     int64_t worth_of_fills  # of the lots that were traded in the book
@@ -36,9 +37,9 @@ ctypedef struct closing_t:
     bint beyond             # what is left meets the unknown
 
 
-cdef inline int64_t closing_worth(const closing_t* c, int64_t k) noexcept nogil:
+cdef inline int64_t closing_worth(const run_t* r, const closing_t* c, int64_t k) noexcept nogil:
     """Value of the next k lots."""
-    return money_share_floor(c.value, c.done + k, c.lots) - money_share_floor(c.value, c.done, c.lots)
+    return bankrupt_first(r, &c.bankrupt, c.done + k) - bankrupt_first(r, &c.bankrupt, c.done)
 
 
 cdef inline bint implied_price_exists(int contract, int side, int64_t value) noexcept nogil:
@@ -50,18 +51,17 @@ cdef inline bint implied_price_exists(int contract, int side, int64_t value) noe
 cdef inline closing_t closing_begin(const run_t* r, int32_t a, int32_t k, int64_t lots, liquidation_t* l) noexcept nogil:
     """Begin to close `lots` of row k, and say so in its record."""
     cdef const row_t* row = &r.rows[k]
-    cdef standing_t s
+    cdef standing_t s = standing_of(r, a)
     cdef closing_t c
     l.instrument = row.instrument
     l.slot = row.slot
     l.mark = r.instruments[row.instrument].mark
-    l.value = mark_value(&r.terms[row.instrument], row.lots, l.mark)
-    l.row_maintenance = row_maintenance(r, row, l.mark)
+    c.bankrupt = bankrupt_begin(r, row, &s, l.mark)
+    l.value = c.bankrupt.value
+    l.row_maintenance = c.bankrupt.needed
     l.held = row.lots
     l.quantity = -lots if row.lots > 0 else lots
-    s.equity = l.equity
-    s.maintenance = l.maintenance
-    l.bankruptcy_value = bankruptcy_value(r, row, &s, l.value, l.row_maintenance)
+    l.bankruptcy_value = c.bankrupt.whole
     c.record = l
     c.party.account = a
     c.party.row = k

@@ -9,7 +9,7 @@ from libc.stdint cimport int32_t, int64_t
 from cascade._closing cimport closing_t, closing_worth
 from cascade._funds cimport sweep
 from cascade._ledger cimport party_t, trade
-from cascade._margin cimport magnitude, mark_value, row_maintenance, standing_of, standing_t
+from cascade._margin cimport bankrupt_first, magnitude, mark_value, row_maintenance, standing_of, standing_t
 from cascade._run cimport (
     ADL_AT_BANKRUPTCY,
     ADL_AT_INDEX,
@@ -252,7 +252,7 @@ cdef inline int64_t adl_value(const run_t* r, const closing_t* c, int64_t k, bin
     cdef const instrument_t* ins = &r.instruments[c.instrument]
     cdef int64_t at = ins.mark
     if r.rules.adl_price == ADL_AT_BANKRUPTCY and c.has_price and not far_from_mark(r, c):
-        return money_share_floor(c.value, k, c.lots) if alone else closing_worth(c, k)
+        return bankrupt_first(r, &c.bankrupt, k) if alone else closing_worth(r, c, k)
     if r.rules.adl_price == ADL_AT_INDEX and ins.index_1024 > 0:
         at = ins.index_1024
     elif r.rules.adl_price == ADL_AT_PREVIOUS_MARK:

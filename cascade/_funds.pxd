@@ -164,7 +164,7 @@ cdef inline void vault_takes(run_t* r, closing_t* c) noexcept nogil:
     """The vault takes all residual lots at their bankruptcy value, or at the mark where no price implies it."""
     cdef int i = c.instrument
     cdef int64_t lots = c.side * c.left
-    cdef int64_t value = closing_worth(c, c.left) if c.has_price else mark_value(&r.terms[i], lots, r.instruments[i].mark)
+    cdef int64_t value = closing_worth(r, c, c.left) if c.has_price else mark_value(&r.terms[i], lots, r.instruments[i].mark)
     if vault_has_room(r, i, lots, value, 0):
         take_over(r, c, value)
 

@@ -123,11 +123,11 @@ cdef inline int64_t affordable(run_t* r, const closing_t* c, int64_t lots, int64
     cdef int64_t yes = 0, no = lots, mid
     cdef wide_t has = fund_has(r)
     cdef const terms_t* t = &r.terms[c.instrument]
-    if wide_cmp(wide_of(trade_value(t, c.side * lots, price) - closing_worth(c, lots)), has) <= 0:
+    if wide_cmp(wide_of(trade_value(t, c.side * lots, price) - closing_worth(r, c, lots)), has) <= 0:
         return lots
     while no - yes > 1:
         mid = yes + (no - yes) // 2
-        if wide_cmp(wide_of(trade_value(t, c.side * mid, price) - closing_worth(c, mid)), has) <= 0:
+        if wide_cmp(wide_of(trade_value(t, c.side * mid, price) - closing_worth(r, c, mid)), has) <= 0:
             yes = mid
         else:
             no = mid
@@ -155,7 +155,7 @@ cdef inline void backed_walk(run_t* r, closing_t* c, int64_t limit, int64_t orde
         stopped = k < wanted
         if k == 0:
             break
-        worth = closing_worth(c, k)
+        worth = closing_worth(r, c, k)
         value = fill(r, i, c.party, maker, c.side * k, order, c.record.seq, flags, False)
         fund_pays(r, c.party.account, value - worth if value > worth else 0, WHY_GAP, i, c.record)
         c.done += k
@@ -231,7 +231,7 @@ cdef inline void close_position(run_t* r, int32_t a, int32_t k, int64_t lots, bi
         w = walk(r, c.instrument, c.party, l.quantity, limit, order, l.seq, LIQUIDATION_ORDER)
         c.left = w.left
         c.beyond = w.beyond
-        c.worth_of_fills = closing_worth(&c, lots - w.left)
+        c.worth_of_fills = closing_worth(r, &c, lots - w.left)
         c.done = lots - w.left
         l.filled = c.done
         l.filled_value = w.value

@@ -11,6 +11,7 @@ from cascade._wide cimport (
     money_linear_mark,
     money_part_up,
     money_rate_up,
+    money_share_even,
     money_share_floor,
     money_size_rate,
 )
@@ -86,15 +87,54 @@ cdef inline int64_t row_maintenance(const run_t* r, const row_t* row, int64_t ma
     )
 
 
-cdef inline int64_t bankruptcy_value(
-    const run_t* r, const row_t* row, const standing_t* s, int64_t value, int64_t needed
+# What a position on its way out is worth at its bankruptcy price: the account as it stood when the order was sent.
+ctypedef struct bankrupt_t:
+    row_t row
+    standing_t standing
+    int64_t mark
+    int64_t value           # of the position at the mark
+    int64_t needed          # maintenance of the position
+    int64_t whole           # bankruptcy value: signed, of the trade that closes all lots
+    int64_t lots            # all, positive
+    bint shared             # the position's lots use up its share of the equity by maintenance
+
+
+cdef inline int64_t bankrupt_first(const run_t* r, const bankrupt_t* b, int64_t k) noexcept nogil:
+    """Value of the first k lots; however a closing is split, its parts add up to the same."""
+    cdef const terms_t* t
+    cdef row_t left
+    cdef int64_t value, needed
+    if not b.shared:
+        return money_share_floor(b.whole, k, b.lots)
+    t = &r.terms[b.row.instrument]
+    value = b.value
+    needed = b.needed
+    if k < b.lots:
+        left = b.row
+        left.lots -= k if left.lots > 0 else -k
+        left.basis -= money_share_even(left.basis, k, b.lots)
+        value = mark_value(t, left.lots, b.mark)
+        needed -= maintenance_at(r, &left, value, b.standing.balance)
+        value = b.value - value
+    return closing_value(r, t, money_share_floor(b.standing.equity, needed, b.standing.maintenance) - value)
+
+
+cdef inline bankrupt_t bankrupt_begin(
+    const run_t* r, const row_t* row, const standing_t* s, int64_t mark
 ) noexcept nogil:
-    """The signed value of the trade that closes the position and uses up the account's equity, or the position's share of it by
-    maintenance; with its fee, where the rules have it so."""
-    cdef int64_t equity = s.equity
-    if r.rules.share_by_maintenance and s.maintenance != 0:
-        equity = money_share_floor(equity, needed, s.maintenance)
-    return closing_value(r, &r.terms[row.instrument], equity - value)
+    """The bankruptcy value of a position, fixed; with its closing fee, where the rules have it so."""
+    cdef bankrupt_t b
+    b.row = row[0]
+    b.standing = s[0]
+    b.mark = mark
+    b.value = mark_value(&r.terms[row.instrument], row.lots, mark)
+    b.needed = maintenance_at(r, row, b.value, s.balance)
+    b.lots = magnitude(row.lots)
+    b.shared = r.rules.share_by_maintenance and s.maintenance != 0
+    b.whole = closing_value(r, &r.terms[row.instrument], s.equity - b.value)
+    if b.shared:
+        b.whole = bankrupt_first(r, &b, b.lots)
+    return b
 
 
 cdef inline void standing_add(const run_t* r, const row_t* row, int64_t mark, standing_t* s) noexcept nogil:

@@ -3,6 +3,7 @@ simulation and result show."""
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,7 @@ class Sums:
         balance_rest: np.ndarray | None = None, basis_rest: np.ndarray | None = None,
     ):  # fmt: skip
         self.state, self.rules, self.rows, self.marks = state, rules, rows, marks
+        self._balances = balances
         n = len(rows)
         self.value, self.needed, self.fixed = (np.zeros(n, np.int64) for _ in range(3))
         self.value_rest, self.needed_rest, self.fixed_rest = (np.zeros(n) for _ in range(3))
@@ -95,6 +97,24 @@ class Sums:
             open_interest = abs(int(value_at_mark(terms, np.array([held]), int(self.marks[i]))[0]))
             out[mine] = initial(terms, notional, lots, open_interest)
         return out
+
+    def bankruptcy_value(self, row: int, lots: int) -> int:
+        """What the first `lots` of a row are worth at its bankruptcy price, in quanta, as in the engines."""
+        at = self.rows[row : row + 1]
+        held, account = abs(int(at["lots"][0])), int(at["account"][0])
+        whole = int(self.account_needed[account])
+        if self.rules.bankruptcy_share == "whole" or not whole or lots == held:
+            return int(self.bankruptcy_values()[row]) * lots // held
+        i = int(at["instrument"][0])
+        left = at.copy()
+        left["lots"] -= np.sign(left["lots"]) * lots
+        left["basis"] -= round(Fraction(int(at["basis"][0]) * lots, held))
+        sums = Sums(self.state, self.rules, self._balances, left, self.marks)
+        share = int(self.equity[account]) * int(self.needed[row] - sums.needed[0]) // whole
+        spend = np.array([share - int(self.value[row] - sums.value[0])])
+        if self.rules.bankruptcy_fee == "taker":
+            spend = value_after_fee(self.state.terms[i].closing_fee, spend)
+        return int(spend[0])
 
     def bankruptcy_values(self) -> np.ndarray:
         """Bankruptcy value of every row in quanta, (n,) int64, as engines fix it when an order is sent."""

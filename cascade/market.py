@@ -813,8 +813,9 @@ class Market:
     ) -> float:  # fmt: skip
         """What closing a position, or a part of it, is worth at its bankruptcy price.
 
-        The first k of n lots are worth floor(value * k / n) cash quanta, as in the engines, whoever closes
-        them.
+        As in the engines, in whole cash quanta: the first k of n lots are worth floor(value * k / n), or
+        under bankruptcy_share="maintenance" what gives up as much equity as the maintenance that closing them
+        frees.
 
         Parameters
         ----------
@@ -845,7 +846,7 @@ class Market:
         if not 1 <= lots <= held:
             whole = self.instruments[i].to_size(held)
             raise InputError(f"{what}: size = {show(size)}: must be > 0 and at most {whole:g}")
-        return self.to_money(int(standing.sums.bankruptcy_values()[row]) * lots // held)
+        return self.to_money(standing.sums.bankruptcy_value(row, lots))
 
     def margin(self, rules: VenueRules | Venue | None = None) -> Table:
         """account, margin_mode, instrument, position_side, balance, equity, maintenance, ratio (equity /

@@ -122,12 +122,14 @@ class Replay:
         x = self.worth(i, lots, Fraction(mark, 1024)) if lots else Fraction(0)
         return x.numerator // x.denominator
 
-    def maintenance(self, key: tuple[int, int, int], lots: int, mark: int) -> int:
+    def maintenance(self, key: tuple[int, int, int], lots: int, mark: int, basis=None, balance=None) -> int:
         """Maintenance of a position, with the closing fee that the rules put in."""
         a, i, _ = key
+        basis = self.basis[key] if basis is None else basis
+        balance = self.balance[a] if balance is None else balance
         t, ins = self.terms[i], self.state.instruments[i]
         on_entry = self.rules.maintenance_on == "entry"
-        notional = abs(self.basis[key] if on_entry else self.at_mark(i, lots, mark))
+        notional = abs(basis if on_entry else self.at_mark(i, lots, mark))
         k = max(k for k, floor in enumerate(t.floors) if floor <= notional or k == 0)
         coins = abs(lots) * ins.lot_size * ins.multiplier
         if ins.contract == "inverse":
@@ -139,7 +141,7 @@ class Replay:
             rate += closing_fee
         needed = max(0, (rate * notional).__ceil__() - t.amounts[k])
         if self.rules.maintenance_fee == "taker_at_bankruptcy":
-            needed += (closing_fee * abs(self.after_fee(i, self.balance[a] - self.basis[key]))).__ceil__()
+            needed += (closing_fee * abs(self.after_fee(i, balance - basis))).__ceil__()
         return needed
 
     def after_fee(self, i: int, value: int) -> int:
@@ -152,14 +154,25 @@ class Replay:
         assert closing + 1 + (fee * abs(closing + 1)).__ceil__() > value
         return closing
 
-    def bankruptcy_value(self, key: tuple[int, int, int], held: int) -> int:
+    def bankruptcy_values(self, key: tuple[int, int, int], held: int):
+        """Value of the first k lots of a position, as things stand now."""
         a, i, _ = key
-        equity = self.equity(a, self.marks)
-        if self.rules.bankruptcy_share == "maintenance":
-            needs = {k: self.maintenance(k, q, self.marks[k[1]]) for k, q in self.rows_of(a)}
-            if sum(needs.values()):
-                equity = Fraction(equity * needs[key], sum(needs.values())).__floor__()
-        return self.after_fee(i, equity - self.at_mark(i, held, self.marks[i]))
+        equity, mark = self.equity(a, self.marks), self.marks[i]
+        balance, basis = self.balance[a], self.basis[key]
+        value, n = self.at_mark(i, held, mark), abs(held)
+        needs = {k: self.maintenance(k, q, self.marks[k[1]]) for k, q in self.rows_of(a)}
+        whole = sum(needs.values())
+        if self.rules.bankruptcy_share == "whole" or not whole:
+            all_of_it = self.after_fee(i, equity - value)
+            return lambda k: Fraction(all_of_it * k, n).__floor__()
+
+        def first(k):
+            left, rest = held * (n - k) // n, basis - rounded(Fraction(basis * k, n))
+            freed = needs[key] - (self.maintenance(key, left, mark, rest, balance) if left else 0)
+            share = Fraction(equity * freed, whole).__floor__()
+            return self.after_fee(i, share - value + self.at_mark(i, left, mark))
+
+        return first
 
     def rows_of(self, a: int):
         return [(key, q) for key, q in self.lots.items() if key[0] == a and q]
@@ -419,9 +432,9 @@ class Replay:
             assert e.quantity == -held != 0  # 25
             if self.rules.size == "whole":
                 assert self.is_unhealthy(e.a, self.marks)
-            value = self.bankruptcy_value((e.a, e.instrument, slot), held)
+            first = self.bankruptcy_values((e.a, e.instrument, slot), held)
             self.closing = {
-                "order": e, "slot": slot, "lots": abs(held), "value": value,
+                "order": e, "slot": slot, "lots": abs(held), "value": first(abs(held)), "first": first,
                 "done": 0,
                 "adl": [], "row": row, "notional": 0,
             }  # fmt: skip
@@ -445,7 +458,7 @@ class Replay:
 
     def share(self, k):
         c = self.closing
-        return c["value"] * (c["done"] + k) // c["lots"] - c["value"] * c["done"] // c["lots"]
+        return c["first"](c["done"] + k) - c["first"](c["done"])
 
     def on_fill(self, e):
         i, side = e.instrument, sign(e.quantity)

@@ -494,7 +494,7 @@ def check_tables(seed):
         if lots > 1:
             size = market.instruments[i].to_size(lots - 1)
             part = market.bankruptcy_value(account, instrument, size, position_side=side, margin_mode=mode, rules=rules)
-            assert part == market.to_money(engine.bankruptcy_value(a, (i, _), engine.marks) * (lots - 1) // lots)
+            assert part == market.to_money(engine.bankruptcy_values(a, (i, _), engine.marks)(lots - 1))
 
 
 @pytest.mark.fast
@@ -506,6 +506,26 @@ def test_tables_are_what_engines_decide_by_on_a_few():
 def test_tables_are_what_engines_decide_by():
     for seed in range(60, 1000):
         check_tables(seed)
+
+
+@pytest.mark.fast
+def test_parts_of_a_bankruptcy_value():
+    """dYdX's formula, -DNNV - TNC |DMMR| / TMMR rounded up, for parts of one position of two."""
+    rng = np.random.default_rng(2)
+    for _ in range(200):
+        pair = [{**leg, "quantums": int(rng.choice([-1, 1]) * rng.integers(1, 10**8))} for leg in PAIR]
+        numbers = [(leg["quantums"], 500 if leg["market"] == "BTC" else 3, leg["imf_ppm"]) for leg in pair]
+        needs = [-(-abs(n) * price * ppm // (2 * 10**6)) for n, price, ppm in numbers]
+        equity = int(rng.integers(-sum(needs), 2 * sum(needs)))
+        quote = equity - sum(n * price for n, price, _ in numbers)
+        market = dydx_bankruptcy({"quote_quantums": quote, "positions": pair})
+        k = int(rng.integers(2))
+        n, price, ppm = numbers[k]
+        part = int(rng.integers(1, abs(n) + 1)) * (1 if n > 0 else -1)
+        freed = needs[k] - -(-abs(n - part) * price * ppm // (2 * 10**6))
+        expected = part * price - equity * freed // sum(needs)
+        size = str_of(Fraction(abs(part)) / number(pair[k]["unit"]))
+        assert -round(market.bankruptcy_value("a", pair[k]["market"], size) * 10**6) == expected
 
 
 @pytest.mark.fast

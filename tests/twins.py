@@ -85,6 +85,7 @@ BRANCHES = (
     "a fee on the improvement",
     "surplus to the vault",
     "liquidation fee to the vault",
+    "shared value handed out in parts",
 )
 """What random markets must make happen."""
 
@@ -286,6 +287,7 @@ def count_branches(market, result, rules, found: Counter) -> None:
     shared = rules.bankruptcy_share == "maintenance"
     partly = held_rows["row_maintenance"] < held_rows["maintenance"]
     differs = held_rows["bankruptcy_value"] != spent
+    in_parts = (held_rows["filled"] > 0) & (held_rows["adl"] + held_rows["takeover"] > 0)
     for account, seq, cause in {(int(r["account"]), int(r["seq"]), int(r["cause"])) for r in rows}:
         served[account, cause] += 1
         del seq
@@ -308,6 +310,7 @@ def count_branches(market, result, rules, found: Counter) -> None:
         ("maintenance grows with size", (slopes > 0).any()),
         ("bankruptcy value leaves its fee", not shared and differs.any()),
         ("equity shared by maintenance", shared and (differs & partly).any()),
+        ("shared value handed out in parts", shared and (partly & in_parts).any()),
         ("repeated liquidation", any(n > 1 for n in served.values())),
     ):
         if happened:

@@ -72,7 +72,7 @@ class Deleveraging(Ledger):
     def adl_value(self, i: int, closing: Closing, k: int, alone: bool = False) -> int:
         """Signed value of the next k lots in deleveraging; `alone`: as if they were the position's first."""
         if self.rules.adl_price == "bankruptcy" and closing.has_price and not self.far_from_mark(i, closing):
-            return closing.value * k // closing.lots if alone else closing.worth(k)
+            return closing.first(k) if alone else closing.worth(k)
         others: Any = {"index": self.index, "previous_mark": self.previous_marks}
         at = others.get(self.rules.adl_price, self.marks)
         return value_at_mark(self.terms[i], sign(closing.signed) * k, at[i] or self.marks[i])

@@ -3,6 +3,7 @@ watches them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .._state import EXTERNAL, FEES, FUND, SETTLEMENT, SYSTEM, VAULT, Terms
@@ -253,13 +254,16 @@ class Ledger:
     def row_maintenance(self, account: Account, row: tuple[int, int], marks: list[int]) -> int:
         """Maintenance of an open position: on its notional at the mark or at entry, and a closing fee where
         the rules have one."""
-        terms, p = self.terms[row[0]], account.positions[row]
-        on_entry = self.rules.maintenance_on == "entry"
-        value = p.basis if on_entry else value_at_mark(terms, p.lots, marks[row[0]])
+        return self.maintenance_of(row[0], account.positions[row], account.balance, marks)
+
+    def maintenance_of(self, i: int, p: Position, balance: int, marks: list[int]) -> int:
+        """Maintenance of an open position in instrument i, in an account of this balance."""
+        terms, on_entry = self.terms[i], self.rules.maintenance_on == "entry"
+        value = p.basis if on_entry else value_at_mark(terms, p.lots, marks[i])
         needed = maintenance(terms, abs(value), p.lots)
         if self.rules.maintenance_fee == "taker_at_bankruptcy":
             # As if the position were the account's only one: what the marks say of others does not matter.
-            closing = self.closing_value(terms, account.balance - p.basis)
+            closing = self.closing_value(terms, balance - p.basis)
             needed += fee(terms.closing_fee, abs(closing))
         return needed
 
@@ -275,13 +279,32 @@ class Ledger:
     def bankruptcy_value(self, account: Account, row: tuple[int, int], marks: list[int]) -> int:
         """The signed value of the closing trade, of the whole position, that uses up the account's equity, or
         the position's share of it by maintenance; with its fee, where the rules have it so."""
-        terms, p = self.terms[row[0]], account.positions[row]
-        equity = self.equity(account, marks)
-        if self.rules.bankruptcy_share == "maintenance":
-            whole = self.account_maintenance(account, marks)
-            if whole:
-                equity = equity * self.row_maintenance(account, row, marks) // whole
-        return self.closing_value(terms, equity - value_at_mark(terms, p.lots, marks[row[0]]))
+        return self.bankruptcy_values(account, row, marks)(abs(account.positions[row].lots))
+
+    def bankruptcy_values(
+        self, account: Account, row: tuple[int, int], marks: list[int]
+    ) -> Callable[[int], int]:
+        """What the first k lots of a position are worth at its bankruptcy price, as the account stands now.
+
+        They add up to the same however a closing is split: over fills, gap walk, vault and deleveraging.
+        """
+        i, p, balance = row[0], account.positions[row], account.balance
+        terms, held, equity = self.terms[i], Position(p.lots, p.basis), self.equity(account, marks)
+        value, lots = value_at_mark(terms, p.lots, marks[i]), abs(p.lots)
+        whole = self.account_maintenance(account, marks)
+        if self.rules.bankruptcy_share == "whole" or not whole:
+            total = self.closing_value(terms, equity - value)
+            return lambda k: total * k // lots
+        needed = self.row_maintenance(account, row, marks)
+
+        def first(k: int) -> int:
+            left = Position(held.lots - sign(held.lots) * k, held.basis - released_basis(held.basis, k, lots))
+            needed_left = self.maintenance_of(i, left, balance, marks) if left.lots else 0
+            value_left = value_at_mark(terms, left.lots, marks[i]) if left.lots else 0
+            share = equity * (needed - needed_left) // whole
+            return self.closing_value(terms, share - (value - value_left))
+
+        return first
 
     # -- audit -----------------------------------------------------------------------------------------------
     def audit(self) -> None:

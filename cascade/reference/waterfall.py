@@ -279,7 +279,7 @@ class Waterfall(Sizes, Deleveraging, Funds):
         stages, or is left to the order that follows."""
         i, slot = row
         record = self.new_record(account, turn, row)
-        closing = Closing(self.terms[i], record["quantity"], record["bankruptcy_value"])
+        closing = Closing(self.terms[i], record["quantity"], self.bankruptcy_values(account, row, self.marks))
         side = sign(closing.signed)
         signed = record["quantity"] = side * n
         limit = self.order_limit(account, row, closing)
@@ -327,7 +327,9 @@ class Waterfall(Sizes, Deleveraging, Funds):
         """Deleverage a position without an order; what finds no counterparty is for the orders that
         follow."""
         record = self.new_record(account, turn, row)
-        closing = Closing(self.terms[row[0]], record["quantity"], record["bankruptcy_value"])
+        closing = Closing(
+            self.terms[row[0]], record["quantity"], self.bankruptcy_values(account, row, self.marks)
+        )
         self.contexts.append((self.seq + 1, self.wave, len(self.liquidations)))
         record["left"] = self.deleverage(account, row, closing.lots, closing, record)
         record["status"] = LiquidationStatus.PART if record["left"] else LiquidationStatus.CLOSED
