@@ -19,6 +19,7 @@ FINE = 2**48
 
 MANY = 2**32
 """Ticks in a price, if its own grid is finer."""
+FINEST = 2**30
 LARGEST_COEFFICIENT = 2**60
 
 
@@ -69,15 +70,18 @@ class Contract:
         self.tick = tick or grid([price, *prices])
         if tick is None and price / self.tick > MANY:  # numbers of very many digits: marks to 1e-13 instead
             self.tick = price / MANY
-        self.instrument = Instrument(
-            symbol,
-            tick_size=self.tick,
-            lot_size=grid(sizes),
-            contract=contract,
-            multiplier=multiplier,
-            tiers=tiers,
-            **terms,
-        )
+        self._terms = {
+            "lot_size": grid(sizes), "contract": contract, "multiplier": multiplier, "tiers": tiers, **terms,
+        }  # fmt: skip
+        self.instrument = Instrument(symbol, tick_size=self.tick, **self._terms)
+
+    def coarsen(self, quantum: Fraction) -> None:
+        """Take a tick that makes a lot's value a whole number of quanta, where the prices' own grid does not
+        go with other contracts'; the price is then held to 1e-12."""
+        if self.step is not None:
+            worth = self.instrument.lot_size * self.instrument.multiplier
+            self.tick = max(1, self.price * worth / quantum // FINEST) * quantum / worth
+            self.instrument = Instrument(self.instrument.symbol, tick_size=self.tick, **self._terms)
 
     @property
     def notional(self) -> Fraction:
@@ -124,6 +128,14 @@ def market(
     amounts = [abs(x) for x in (*money, fund, *given.values(), *(c.notional for c in contracts))]
     steps = [c.step for c in contracts if c.step is not None]
     quantum = grid(steps) if steps else max(amounts)
+    if not all(c.fits(quantum) for c in contracts):
+        quantum = Fraction(1, 10**6)
+        while max(amounts) / quantum > FINE:
+            quantum *= 10
+        while max(amounts) / quantum < FINE:
+            quantum /= 10
+        for contract in contracts:
+            contract.coarsen(quantum)
     while max(amounts) / quantum < FINE and all(c.fits(quantum / 10) for c in contracts):
         quantum /= 10
     made = Market([c.instrument for c in contracts], rules=rules, fund=fund, cash_quantum=quantum)
