@@ -111,6 +111,7 @@ def market(
     rules: VenueRules | Venue,
     money: Iterable[Fraction] = (),
     fund: Fraction = Fraction(0),
+    vault: Fraction = Fraction(0),
     balances: Mapping[str, Fraction] | None = None,
     positions: Sequence[Mapping[str, Any]] = (),
 ) -> Market:
@@ -125,7 +126,7 @@ def market(
     positions : rows of account, instrument, size, entry_price and optionally margin, position_side
     """
     given = dict(balances or {})
-    amounts = [abs(x) for x in (*money, fund, *given.values(), *(c.notional for c in contracts))]
+    amounts = [abs(x) for x in (*money, fund, vault, *given.values(), *(c.notional for c in contracts))]
     steps = [c.step for c in contracts if c.step is not None]
     quantum = grid(steps) if steps else max(amounts)
     if not all(c.fits(quantum) for c in contracts):
@@ -138,7 +139,7 @@ def market(
             contract.coarsen(quantum)
     while max(amounts) / quantum < FINE and all(c.fits(quantum / 10) for c in contracts):
         quantum /= 10
-    made = Market([c.instrument for c in contracts], rules=rules, fund=fund, cash_quantum=quantum)
+    made = Market([c.instrument for c in contracts], rules=rules, fund=fund, vault=vault, cash_quantum=quantum)
     made.set_prices(
         index={c.instrument.symbol: c.price for c in contracts},
         last={c.instrument.symbol: c.price for c in contracts if (c.price / c.tick).denominator == 1},
