@@ -139,7 +139,9 @@ def market(
             contract.coarsen(quantum)
     while max(amounts) / quantum < FINE and all(c.fits(quantum / 10) for c in contracts):
         quantum /= 10
-    made = Market([c.instrument for c in contracts], rules=rules, fund=fund, vault=vault, cash_quantum=quantum)
+    made = Market(
+        [c.instrument for c in contracts], rules=rules, fund=fund, vault=vault, cash_quantum=quantum
+    )
     made.set_prices(
         index={c.instrument.symbol: c.price for c in contracts},
         last={c.instrument.symbol: c.price for c in contracts if (c.price / c.tick).denominator == 1},
