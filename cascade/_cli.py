@@ -10,6 +10,7 @@ import math
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
@@ -73,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns
     -------
-    int : exit code: 0, 2 where the input is wrong, 130 where interrupted
+    int : exit code: 0, 1 where vectors fail, 2 where the input is wrong, 130 where interrupted
 
     Raises
     ------
@@ -82,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = parser().parse_args(argv)
     try:
-        arguments.command(arguments)
+        code = arguments.command(arguments)
         sys.stdout.flush()
     except (CascadeError, OSError, ModuleNotFoundError) as error:
         if isinstance(error, BrokenPipeError):
@@ -92,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    return 0
+    return code or 0
 
 
 def _broken_pipe() -> int:
@@ -109,7 +110,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="`cascade demo` needs nothing but this package and takes about a second.",
     )
     top.add_argument("--version", action="version", version=f"cascade {__version__}")
-    commands = top.add_subparsers(title="commands", required=True, metavar="{demo,run}")
+    commands = top.add_subparsers(title="commands", required=True, metavar="{demo,run,validate}")
 
     demo = commands.add_parser(
         "demo",
@@ -159,6 +160,23 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("scenario", type=Path, metavar="scenario.toml", help="the scenario file")
     _add_output(run)
     run.set_defaults(command=_run)
+
+    validate = commands.add_parser(
+        "validate",
+        help="evaluate published examples of venues' rules",
+        description=(
+            "Evaluate vectors: examples of margins, prices, liquidations and matching that venues, their "
+            "code and its tests publish, as a JSON list of objects with id, venue, kind, model, inputs, "
+            "expected, tolerance and source. Each is built as a market, an order book or a venue, and the "
+            "answer is read from that. Prints what does not come out, and how many do; the exit code is 1 "
+            "where one fails."
+        ),
+    )
+    validate.add_argument("vectors", type=Path, metavar="vectors.json", help="the file of vectors")
+    validate.add_argument(
+        "--verbose", action="store_true", help="print every vector, and why one is unknown"
+    )  # fmt: skip
+    validate.set_defaults(command=_validate)
     return top
 
 
@@ -301,6 +319,24 @@ def _run(arguments: argparse.Namespace) -> None:
     if not quiet:
         print(f"\n{scenario.name}\n\n{scenario.market}\n")
     print(result)
+
+
+# Published examples
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    from .validation import evaluate, read_vectors
+
+    verdicts = evaluate(read_vectors(arguments.vectors))
+    for said in verdicts:
+        if said.verdict == "failed":
+            for line in said.lines():
+                print(line)
+        elif arguments.verbose:
+            print(f"{said.verdict:<8}{said.id} ({said.model}){': ' + said.reason if said.reason else ''}")
+    number = Counter(said.verdict for said in verdicts)
+    print(", ".join(f"{number[word]} {word}" for word in ("passed", "failed", "unknown")))
+    return int(number["failed"] > 0)
 
 
 # Output

@@ -4,10 +4,12 @@ never a branch."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import datetime
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -454,6 +456,24 @@ class Venue:
     """Rules and margin tiers of one venue, as of a date.
 
     Accepted wherever rules are.
+
+    Parameters
+    ----------
+    name : str
+    rules : VenueRules
+        What the venue does, as its newest own document says.
+    date : str
+        The day that the rules are of, YYYY-MM-DD.
+    sources : tuple of str
+        Where the rules are from.
+    notes : str
+        What is approximate, and what the rules cannot say.
+    variants : dict of str to VenueRules
+        Where sources contradict each other or a choice is the user's: the other readings, by name.
+    formulas : namespace of functions, or None
+        What the venue computes and the engines do not, as functions of numbers.
+    tier_dates : tuple of str
+        Dates of the embedded margin tiers, the newest last; empty where none are embedded.
     """
 
     name: str
@@ -461,14 +481,55 @@ class Venue:
     date: str
     sources: tuple[str, ...]
     notes: str
-    _tiers: Callable[[str], list[list[float]]]
+    variants: dict[str, VenueRules] = dataclasses.field(default_factory=dict, hash=False)
+    formulas: SimpleNamespace | None = dataclasses.field(default=None, hash=False)
+    tier_dates: tuple[str, ...] = ()
+    _tiers: Callable[[str, str | None], list[list[Any]]] | None = dataclasses.field(
+        default=None, compare=False
+    )
 
-    def tiers(self, symbol: str) -> list[list[float]]:
+    def __post_init__(self) -> None:
+        for name in ("name", "date", "notes"):
+            value = getattr(self, name)
+            if not isinstance(value, str):
+                raise InputTypeError(f"venue.{name} = {show(value)}: must be a string")
+        try:
+            datetime.date.fromisoformat(self.date)
+        except ValueError:
+            raise InputError(f"venue.date = {self.date!r}: must be a date, YYYY-MM-DD") from None
+        if isinstance(self.sources, str) or not isinstance(self.sources, Sequence):
+            raise InputTypeError(f"venue.sources = {show(self.sources)}: must be a sequence of strings")
+        if not isinstance(self.variants, Mapping):
+            raise InputTypeError(f"venue.variants = {show(self.variants)}: must map names to VenueRules")
+        for name, rules in {"rules": self.rules, **self.variants}.items():
+            if not isinstance(rules, VenueRules):
+                which = "rules" if name == "rules" else f"variants[{name!r}]"
+                raise InputTypeError(f"venue.{which} = {show(rules)}: must be a VenueRules")
+        object.__setattr__(self, "sources", tuple(self.sources))
+        object.__setattr__(self, "variants", dict(self.variants))
+
+    def tiers(self, symbol: str, date: str | None = None) -> list[list[Any]]:
         """Margin tiers of a symbol: rows (floor, cap, initial rate, maintenance rate, maintenance amount).
 
-        Raises InputError for a symbol that is not embedded.
+        Parameters
+        ----------
+        symbol : str
+            The venue's own name ("BTCUSDT"), or BASE/QUOTE:SETTLE ("BTC/USDT:USDT").
+        date : str, optional
+            One of `tier_dates`; by default the newest.
+
+        Raises
+        ------
+        InputError
+            A symbol or a date that is not embedded, or a venue whose tiers are not: `cs.io.read_tiers` reads
+            them from a file.
         """
-        return self._tiers(symbol)
+        if self._tiers is None:
+            raise InputError(
+                f"tiers: {self.name} has no embedded tiers; cs.io.read_tiers(path)[{symbol!r}] takes them "
+                "from a file"
+            )
+        return self._tiers(symbol, date)
 
 
 def as_rules(rules: VenueRules | Venue | None, default: VenueRules | None = None) -> VenueRules:

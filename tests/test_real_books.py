@@ -1,6 +1,7 @@
 """The six recorded Binance books of 2024-08-08: loaded whole, shocked from -1% to -30%."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.skipif(
     reason=f"recorded books are not here ({BOOKS}); set CASCADE_SHARED to the folder that has data/",
 )
 
-TIERS = cs.venues.binance_usdm.tiers
+TIERS = partial(cs.venues.binance_usdm.tiers, date="2024-10-24")
 INSTRUMENTS = {
     "usdm_btcusdt": {"tick_size": "0.1", "lot_size": "0.001", "tiers": TIERS("BTCUSDT")},
     "usdm_ethusdt": {"tick_size": "0.01", "lot_size": "0.001", "tiers": TIERS("ETHUSDT")},

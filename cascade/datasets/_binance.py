@@ -34,13 +34,16 @@ _TERMS = {
     "BTCUSDT": {"tick_size": "0.1", "lot_size": "0.001", "liquidation_fee": "0.0125"},
     "ETHUSDT": {"tick_size": "0.01", "lot_size": "0.001", "liquidation_fee": "0.0125"},
 }
+TIERS_OF = "2024-10-24"
+"""The embedded margin tiers next to the books' day."""
 _FILE = "binance_books_20240808.npz"
 
 
 @cache
 def _instruments() -> tuple[Instrument, ...]:
     return tuple(
-        Instrument(symbol, tiers=binance_usdm.tiers(symbol), **terms) for symbol, terms in _TERMS.items()
+        Instrument(symbol, tiers=binance_usdm.tiers(symbol, TIERS_OF), **terms)
+        for symbol, terms in _TERMS.items()
     )
 
 
@@ -53,9 +56,9 @@ def _arrays() -> dict[str, np.ndarray]:
 def binance_instruments() -> tuple[Instrument, ...]:
     """The two perpetuals: BTCUSDT (tick 0.1 USDT, lot 0.001 BTC) and ETHUSDT (tick 0.01 USDT, lot 0.001 ETH).
 
-    Margin tiers are those of 2024-10-24 (`cs.venues.binance_usdm`), eleven weeks after the books. The
-    liquidation fee is 1.25% of notional, as the venue's exchange information gave it for BTCUSDT
-    (`liquidationFee` 0.012500) and taken to be the same for ETHUSDT. Trading fees are left at zero.
+    Margin tiers are those of 2024-10-24 (`cs.venues.binance_usdm.tiers(symbol, "2024-10-24")`), eleven weeks
+    after the books. The liquidation fee is 1.25% of notional, as the venue's exchange information gave it for
+    BTCUSDT (`liquidationFee` 0.012500) and taken to be the same for ETHUSDT. Trading fees are left at zero.
 
     Returns
     -------
