@@ -12,7 +12,7 @@ from cascade._closing cimport (
     record_begin,
 )
 from cascade._deleverage cimport deleverage
-from cascade._funds cimport fund_has, fund_pays, liquidation_fee, settle_flat, vault_takes, vault_takes_all
+from cascade._funds cimport account_flat, fund_has, fund_pays, liquidation_fee, settle_flat, vault_takes, vault_takes_all
 from cascade._ledger cimport party_t, row_find, trade
 from cascade._margin cimport (
     magnitude,
@@ -313,27 +313,28 @@ ctypedef struct served_t:
 
 
 cdef inline void order_lots(
-    run_t* r, int32_t a, int32_t k, int64_t lots, bint follows, int64_t turn, const case_t* case, served_t* out
+    run_t* r, int32_t a, int32_t k, int64_t lots, bint follows, int64_t turn, const case_t* case, const standing_t* s, served_t* out
 ) noexcept nogil:
     """One order, with its record."""
-    cdef standing_t s = standing_of(r, a)
-    out.record = record_begin(r, a, turn, case, &s, &out.spare)
+    out.record = record_begin(r, a, turn, case, s, &out.spare)
     close_position(r, a, k, lots, follows, out.record)
 
 
-cdef inline void take_position(run_t* r, int32_t a, int32_t k, int64_t turn, const case_t* case, served_t* out) noexcept nogil:
+cdef inline void take_position(
+    run_t* r, int32_t a, int32_t k, int64_t turn, const case_t* case, const standing_t* now, served_t* out
+) noexcept nogil:
     """The orders of one position in one turn."""
     cdef int i = r.rows[k].instrument
     cdef int64_t held, wanted, n
     cdef bint follows
-    cdef standing_t s
+    cdef standing_t s = now[0]
     while r.error == 0:
         held = magnitude(r.rows[k].lots)
         wanted = lots_to_order(r, a, k, case.parted)
         n = lots_within_step(r, i, r.rows[k].lots, wanted)
         follows = wanted < held and r.rules.size != SIZE_FRACTION
         if n > 0:
-            order_lots(r, a, k, n, follows and n == wanted, turn, case, out)
+            order_lots(r, a, k, n, follows and n == wanted, turn, case, &s, out)
         if n < wanted:      # the rest of what this step may close is for the next one
             out.all_beyond = False
             return
@@ -350,7 +351,7 @@ cdef inline void take_position(run_t* r, int32_t a, int32_t k, int64_t turn, con
             held = magnitude(r.rows[k].lots)
             n = lots_within_step(r, i, r.rows[k].lots, held)
             if n > 0:
-                order_lots(r, a, k, n, False, turn, case, out)
+                order_lots(r, a, k, n, False, turn, case, &s, out)
             if n < held:
                 out.all_beyond = False
                 return
@@ -421,22 +422,25 @@ cdef inline bint turn(run_t* r, const waiting_t* waiting) noexcept nogil:
     for k in range(n):
         if r.error != 0:
             break
-        if (k > 0 or changed) and r.rules.size != SIZE_ALL:
+        if k > 0 or changed:
             s = standing_of(r, a)
-            if not standing_unhealthy(r, &s):
+            if r.rules.size != SIZE_ALL and not standing_unhealthy(r, &s):
                 break
         if r.rows[r.taken[k]].lots != 0:
-            take_position(r, a, r.taken[k], seq, case, &out)
+            take_position(r, a, r.taken[k], seq, case, &s, &out)
     if out.record == NULL:
         s = standing_of(r, a)
         out.record = record_begin(r, a, seq, case, &s, &out.spare)
         if offset:
             out.record.status = LEFT_OFFSET
     case.left = 0
-    s = standing_of(r, a)
-    if s.flat:
+    if account_flat(r, a):
         settle_flat(r, a, seq, out.record)
-        s = standing_of(r, a)
+        if r.accounts[a].balance >= 0:      # owes nothing any more: healthy at any mark
+            case.healthy_at = r.seq
+            case.open = False
+            return True
+    s = standing_of(r, a)
     note_health(r, a, &s, case)
     if out.parted and r.rules.size == SIZE_FRACTION and r.rules.then_whole and not case.parted:
         case.parted = True
