@@ -67,7 +67,7 @@ def test_tables_cannot_be_changed():
 
 def test_market_without_people(books):
     assert len(books.margin()) == 0
-    assert books.rules == cs.venues.binance_usdm.rules
+    assert books.rules == cs.venues.binance_usdm.variants["simple"]
     assert cs.datasets.binance_market(cs.VenueRules(mark="mid"), fund=7).rules.mark == "mid"
     with pytest.raises(cs.InputError, match="open_interest needs accounts"):
         cs.datasets.binance_market(open_interest={"BTCUSDT": 10})

@@ -198,7 +198,7 @@ def test_binance_isolated_liquidation_price():
 
 def test_binance_rules_run(engine):
     market = cs.datasets.binance_market(accounts=100, rng=1)
-    assert market.rules == cs.venues.binance_usdm.rules
+    assert market.rules == cs.venues.binance_usdm.variants["simple"]
     result = market.run(cs.Shock(-0.05), rules=cs.venues.binance_usdm, engine=engine)
     assert result.audit["conserved"]
     assert result.summary["liquidated_accounts"] > 0

@@ -128,7 +128,7 @@ def binance_market(
     Parameters
     ----------
     rules : VenueRules or Venue, optional
-        Default: `cs.venues.binance_usdm`.
+        Default: `cs.venues.binance_usdm.variants["simple"]`: its mark needs the book alone.
     fund : number
         Insurance fund in USDT. The default is a choice, sized to the default open interest and not the
         venue's fund.
@@ -155,7 +155,8 @@ def binance_market(
     >>> market
     <cascade.Market BTCUSDT, ETHUSDT: 1,000 accounts, 1,180 positions>
     """
-    market = Market(_instruments(), rules=binance_usdm if rules is None else rules, fund=fund)
+    chosen = binance_usdm.variants["simple"] if rules is None else rules
+    market = Market(_instruments(), rules=chosen, fund=fund)
     for symbol in _TERMS:
         market.load_book(symbol, *binance_books(symbol))
     if accounts is not None:

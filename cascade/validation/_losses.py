@@ -50,7 +50,10 @@ def fund_sign(inputs: Inputs, expected: Mapping[str, Any]) -> dict[str, Any]:
     fund = 10 * max(broke, at)
     made = market(
         [contract],
-        rules=venues.bybit.rules.replace(order_price="market", residual=()),
+        rules=venues.bybit.rules.replace(
+            order_price="market", residual=(), size="whole", maintenance_on="mark", fund_stop=None,
+            fund_resume=None,
+        ),
         fund=fund,
         balances={"a": Fraction(0)},
         positions=[{"account": "a", "instrument": "X", "size": side, "entry_price": broke}],
@@ -152,15 +155,18 @@ def adl_bitmex(inputs: Inputs, expected: Mapping[str, Any]) -> dict[str, Any]:
         )
     if mark is None:
         raise Unknown("no positions")
-    rules = venues.bitmex.rules.replace(residual=("adl",), shortfall=())
+    # The published bankruptcy prices hold no fees.
+    rules = venues.bitmex.rules.replace(
+        mark="index", residual=("adl",), shortfall=(), maintenance_on="mark", maintenance_fee="none",
+        bankruptcy_fee="none", size="whole",
+    )  # fmt: skip
     scores, order = ranks(rows, rules, inverse=inverse, mark=mark)
     return {"scores": [float(x) for x in scores], "order": order}
 
 
 def adl_hyperliquid(inputs: Inputs, expected: Mapping[str, Any]) -> dict[str, Any]:
-    """Hyperliquid's index as it is printed: (mark / entry) (notional / account value)."""
-    if not inputs.raw("literal"):
-        raise Unknown("the side-aware reading of the index")
+    """Hyperliquid's index: (mark / entry) (notional / account value) as it is printed, or side-aware."""
+    rank = "hyperliquid" if inputs.raw("literal") else "hyperliquid_signed"
     rows, mark = [], None
     for row in inputs.rows("positions"):
         at, entry = row.number("mark"), row.number("entry")
@@ -172,7 +178,9 @@ def adl_hyperliquid(inputs: Inputs, expected: Mapping[str, Any]) -> dict[str, An
         rows.append({"id": row.raw("id"), "side": side, "size": size, "entry": entry, "balance": balance})
     if mark is None:
         raise Unknown("no positions")
-    rules = venues.hyperliquid.variants["no_backstop"]
+    rules = venues.hyperliquid.variants["no_backstop"].replace(
+        mark="index", adl_rank=rank, residual=("adl",), adl_below=None
+    )
     scores, order = ranks(rows, rules, inverse=False, mark=mark)
     return {"scores": [float(x) for x in scores], "order": order}
 

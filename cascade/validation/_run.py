@@ -11,7 +11,16 @@ from typing import Any
 
 from .._badrows import show
 from ..errors import CascadeError, InputError, InputTypeError
-from . import _books, _formulas, _losses, _prices, _tiers
+from . import (
+    _books,
+    _formulas,
+    _losses,
+    _margins,
+    _marks,
+    _prices,
+    _tiers,
+    _turns,
+)
 from ._inputs import Inputs, Unknown
 from ._numbers import agrees, tolerance
 
@@ -23,6 +32,9 @@ MODELS: dict[str, Handler] = {
     **_prices.MODELS,
     **_losses.MODELS,
     **_formulas.MODELS,
+    **_margins.MODELS,
+    **_marks.MODELS,
+    **_turns.MODELS,
 }
 """The handler of each model: inputs and what is asked for, to the answers."""
 

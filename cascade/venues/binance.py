@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
+from .. import marks as m
+from ..funding import Funding
 from ..rules import Venue, VenueRules
 from ._tiers import tiers_of
 
 DATED = {"2024-10-24": "binance_usdm_20241024.json", "2026-09": "binance_usdm_202609.json"}
 
-RULES = VenueRules(
+SIMPLE = VenueRules(
     mark="book_median",
     trigger="lt",
     queue="ratio",
@@ -23,6 +25,16 @@ RULES = VenueRules(
     adl_rank="binance",
     adl_price="bankruptcy",
 )
+"""Marks and sizes that need nothing but a book: what studies of one instant compare with."""
+
+RULES = SIMPLE.replace(
+    mark=m.median(m.funded_index(), m.index_plus_basis(30), m.last()),
+    size="restore",
+    order_tif="ioc",
+    residual=("fund_walk", "vault", "adl"),
+    vault_cap=1,
+    funding=Funding(interest="0.0001", clamp="0.0005", interval=8),
+)
 
 SOURCES = (
     "binance.com/en/support/faq/b3c689c1f50a44cabb3a84e663b81d93 (liquidation price)",
@@ -32,25 +44,27 @@ SOURCES = (
 )
 
 NOTES = (
-    "Mark: Binance takes the median of the index with funding, the index plus the 30 s mean basis (60 s "
-    "before 2025-09-18), and the last price. 'book_median' (bid, ask, last) is the nearest that follows the "
-    "contract's own trades - while nobody quotes anew it nearly always equals the last price - and "
-    "overstates the feedback at one instant: there the venue's mark stays near the "
-    "index, and the basis and the index follow within seconds to minutes. rules.replace(mark='index') "
-    "is the other extreme, where trades move no mark at all; the truth lies between. Size: Binance "
-    "closes what brings the account back to compliance (the rule is not published); here whole "
-    "positions, one after another, until it is healthy. Orders are immediate-or-cancel at the "
-    "bankruptcy price. What they leave Binance's fund takes over as a position up to a limit, and the "
-    "rest is deleveraged; here the fund pays for closing it in the book below the bankruptcy price "
-    "while it can ('fund_walk'). The liquidation fee is the instrument's. The order of accounts is "
-    "not published; here lowest equity / maintenance first. Trigger: 'below' in the text; 'when the mark "
-    "hits the liquidation price' on the screen is the variant at_equality."
+    "Mark: the median of the index with funding, the index plus the 30 s mean basis (60 s before "
+    "2025-09-18: variant basis_60s), and the last price; market.set_prices feeds funding rate and basis. At "
+    "one instant neither index nor averages move, so that trades move the mark only as far as the other two "
+    "let them. Variant simple marks by the book's median (bid, ask, last) instead, which follows the "
+    "contract's own trades and overstates the feedback; mark_index is the other extreme. Size: Binance "
+    "closes what brings the account back to compliance; the rule is not published, here the fewest lots "
+    "that do at the mark, then the rest at the bankruptcy price. What orders leave Binance's fund takes "
+    "over as a position up to a limit, and the rest is deleveraged; here the fund pays for closing it in "
+    "the book below the bankruptcy price while it can ('fund_walk'), then a vault, if the market is given "
+    "one, takes positions up to its own size. The liquidation fee is the instrument's. The order of "
+    "accounts is not published; here lowest equity / maintenance first. Trigger: 'below' in the text; 'when "
+    "the mark hits the liquidation price' on the screen is the variant at_equality."
 )
 
 VARIANTS = {
     "at_equality": RULES.replace(trigger="le"),
+    "basis_60s": RULES.replace(mark=m.median(m.funded_index(), m.index_plus_basis(60), m.last())),
     "mark_last": RULES.replace(mark="last"),
     "mark_index": RULES.replace(mark="index"),
+    "whole_positions": RULES.replace(size="whole"),
+    "simple": SIMPLE,
 }
 
 binance_usdm = Venue(

@@ -6,6 +6,7 @@ from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+from ..funding import Funding
 from ..rules import Venue, VenueRules
 from ._exactly import above, number, side_of
 
@@ -43,18 +44,36 @@ CLASSIC = VenueRules(
     mark="index",
     trigger="le",
     queue="ratio",
-    size="whole",
+    maintenance_on="entry",
+    size="step_down",
+    size_steps=1,
+    order_tif="fok",
     order_price="bankruptcy",
     cancel_orders=True,
+    offset_hedges=True,
     surplus="fund",
     fee_to="fund",
     residual=("fund_walk", "adl"),
     shortfall=("fund",),
+    fund_stop="0.3",
+    fund_resume="0.25",
+    fund_stop_at="lt",
     adl_rank="bybit",
     adl_price="bankruptcy",
+    funding=Funding(interest="0.0001", clamp="0.0005", interval=8),
 )
 
-UNIFIED = CLASSIC.replace(surplus="account")
+UNIFIED = CLASSIC.replace(maintenance_on="mark", maintenance_fee="taker", surplus="account")
+
+
+def variants(rules: VenueRules) -> dict[str, VenueRules]:
+    """The readings that both kinds of account share."""
+    return {
+        "adl_at_equality": rules.replace(fund_stop_at="le"),
+        "adl_at_mark_beyond_5pct": rules.replace(adl_price_band="0.05"),
+        "below": rules.replace(trigger="lt"),
+    }
+
 
 bybit = Venue(
     name="Bybit (classic account)",
@@ -67,15 +86,20 @@ bybit = Venue(
         "bybit-exchange.github.io/docs/v5/market/adl-alert (triggers of deleveraging)",
     ),
     notes=(
-        "Mark: 'index' stands for the venue's mark. Isolated positions are taken over when the mark reaches "
-        "the liquidation price, at the bankruptcy price; what is filled better goes to the fund. "
-        "Maintenance is on the value at entry; rules of this record charge it at the mark. Risk limits are "
-        "stepped down before a takeover on the venue; here whole positions. Deleveraging begins on the "
-        "venue when the pool has fallen by 30% from its 8 h maximum; here where the fund cannot pay. "
-        "Deleveraging is at the mark where the bankruptcy price is more than 5% from it, in a secondary "
-        "source."
+        "Date: a guess, the pages carry none. Mark: 'index' stands for the venue's mark. Isolated positions "
+        "are taken over when the mark reaches the liquidation price, at the bankruptcy price; what is "
+        "filled better goes to the fund. Maintenance is on the value at entry (the newer text: the preset "
+        "bybit_unified). In higher risk tiers a fill-or-kill order first takes the excess over the lower "
+        "limit. The fund stops paying, and deleveraging begins, when it has fallen by more than 30% from "
+        "its start - on the venue from its 8 h maximum - and pays again below 25%; the text says 'less "
+        "than', an example triggers at exactly -30% (variant adl_at_equality). Deleveraging is at the mark "
+        "where the bankruptcy price is more than 5% from it, in a secondary source (variant "
+        "adl_at_mark_beyond_5pct)."
     ),
-    variants={"below": CLASSIC.replace(trigger="lt"), "adl_at_mark": CLASSIC.replace(adl_price="mark")},
+    variants={
+        **variants(CLASSIC),
+        "inverse_cross": CLASSIC.replace(maintenance_fee="taker_at_bankruptcy", bankruptcy_fee="taker"),
+    },
     formulas=FORMULAS,
 )
 """Bybit, classic accounts: USDT and inverse contracts; `bybit.notes` says what is approximate."""
@@ -90,13 +114,16 @@ bybit_unified = Venue(
         "help.bybit.com 900000031623 (auto-deleveraging)",
     ),
     notes=(
-        "Initial and maintenance margin are on the value at the mark, both with the estimated fee of closing "
-        "(the article of 2026; the older help pages say value at entry without a fee: that is the preset "
-        "bybit). Liquidation when the account's maintenance rate reaches 100%. Hedged positions: only the "
-        "net "
-        "side is liquidated on the venue; here both, whole. " + bybit.notes
+        "Initial and maintenance margin are on the value at the mark, both with the estimated fee of "
+        "closing (the article of 2026; the older help pages say value at entry without a fee: variant "
+        "entry_value). Liquidation when the account's maintenance rate reaches 100%. Hedged positions: only "
+        "the net side is "
+        "liquidated. " + bybit.notes
     ),
-    variants={"below": UNIFIED.replace(trigger="lt"), "adl_at_mark": UNIFIED.replace(adl_price="mark")},
+    variants={
+        **variants(UNIFIED),
+        "entry_value": UNIFIED.replace(maintenance_on="entry", maintenance_fee="none"),
+    },
     formulas=FORMULAS,
 )
 """Bybit, unified trading accounts; `bybit_unified.notes` says what is approximate."""

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from ..funding import Funding
 from ..rules import Venue, VenueRules
 
 RULES = VenueRules(
     mark="index",
     trigger="lt",
     queue="ratio",
-    size="whole",
+    size="fraction",
+    size_fraction="0.125",
+    cooldown_ns=10**9,
     order_price="market",
     cancel_orders=True,
     surplus="account",
     fee_to="fund",
     residual=(),
     shortfall=("fund", "socialise"),
+    socialise_by="profit",
     adl_rank="none",
     adl_price="bankruptcy",
+    funding=Funding(damper="0.00025", cap="0.005", interval=8),
 )
 
 deribit = Venue(
@@ -30,14 +35,18 @@ deribit = Venue(
         "deribit.com/docs/auto-liquidation",
     ),
     notes=(
-        "Date: when the pages were collected. Margins rise with size without brackets: initial 2% + 0.005% a "
-        "BTC, maintenance 1% + 0.005% a BTC (SOL 4% and 2% + 0.0005% a SOL). Liquidation is by parts, a "
-        "round a second, until maintenance is met (a user reports 12.5% a round; no size is published); "
-        "here whole positions. The liquidation fee (BTC 0.75%, ETH 0.9%) goes to the fund. The fund pays "
-        "negative equity, and where it is empty the loss is shared by the day's winners, here by everybody "
-        "with positive equity. No deleveraging in the sources read. Mark: 'index' stands for the venue's "
-        "mark."
+        "Date: when the pages were collected. Margins rise with size without brackets: initial 2% + 0.005% "
+        "a BTC, maintenance 1% + 0.005% a BTC (SOL 4% and 2% + 0.0005% a SOL): Instrument(tiers=[[0, None, "
+        "0.02, 0.01]], initial_slope=0.00005, maintenance_slope=0.00005). Liquidation is by parts, a round "
+        "a second, until maintenance is met; no size is published, 12.5% a round is one user's report. The "
+        "liquidation fee (BTC 0.75%, ETH 0.9%: Instrument(liquidation_fee=)) goes to the fund. The fund "
+        "pays negative equity, and where it is empty the loss is shared by the day's winners, here in "
+        "proportion to open profit. No deleveraging in the sources read. Mark: 'index' stands for the "
+        "venue's mark."
     ),
-    variants={"mark_last": RULES.replace(mark="last")},
+    variants={
+        "whole_positions": RULES.replace(size="whole", cooldown_ns=0),
+        "mark_last": RULES.replace(mark="last"),
+    },
 )
 """Deribit under standard margin; `deribit.notes` says what is approximate."""

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from ..funding import Funding
 from ..rules import Venue, VenueRules
 
 RULES = VenueRules(
     mark="index",
     trigger="lt",
-    queue="ratio",
+    queue="fillable",
     position_order="index",
     size="whole",
-    order_price="bankruptcy",
+    order_price="fillable",
+    fillable_adjustment=1,
+    fillable_spread="0.1",
+    bankruptcy_share="maintenance",
     cancel_orders=True,
     surplus="account",
+    fee_cap="improvement",
     fee_to="fund",
     residual=("fund_walk", "adl"),
     shortfall=("fund",),
     adl_rank="none",
     adl_price="bankruptcy",
+    adl_overlap=True,
+    funding=Funding(interest=0, clamp=0, margin_cap=6, interval=1, divisor=1, price="index"),
 )
 
 dydx = Venue(
@@ -30,13 +37,18 @@ dydx = Venue(
     ),
     notes=(
         "Date: when the code was read. Only the oracle's price counts, here the index. Liquidatable if "
-        "maintenance > net collateral. The chain sends orders at the fillable price, beyond the bankruptcy "
-        "price for accounts that are not bankrupt; here at the bankruptcy price. Accounts and positions are "
-        "taken at random there; here lowest equity / maintenance first, positions by index. With several "
-        "positions the chain shares net collateral among them by maintenance; here the first takes it all. "
-        "Who is deleveraged is random on the chain; here by account index. Mainnet's governance values are "
-        "not in the code."
+        "maintenance > net collateral. Orders are at the fillable price, the fund paying fills worse than "
+        "the bankruptcy price while it can and taking up to the instrument's liquidation fee (0.5%) of what "
+        "they are better; accounts go by how far that price is from the oracle's. The chain takes positions "
+        "and counterparties from random places on; here by index. Maintenance is rounded up once, on the "
+        "chain twice (initial margin first). Mainnet's governance values (spread, parts of positions, "
+        "limits a block) are not in the code: size_fraction, size_minimum, notional_per_step, fund_per_step "
+        "and capacity say them."
     ),
-    variants={"fund_pays_nothing": RULES.replace(residual=("adl",), shortfall=())},
+    variants={
+        "overlapping": RULES.replace(adl_overlap=False),
+        "half_positions": RULES.replace(size="fraction", size_fraction="0.5"),
+        "fund_pays_nothing": RULES.replace(residual=("adl",), shortfall=()),
+    },
 )
 """dYdX v4 perpetuals; `dydx.notes` says what is approximate."""

@@ -51,14 +51,20 @@ RULES = VenueRules(
     mark="index",
     trigger="le",
     queue="ratio",
-    size="whole",
+    maintenance_fee="taker",
+    size="step_down",
+    size_steps=2,
+    cooldown_ns=60 * 10**9,
     order_price="bankruptcy",
     cancel_orders=True,
+    offset_hedges=True,
     surplus="fund",
     fee_to="fund",
     residual=("fund_walk", "adl"),
     shortfall=("fund",),
-    adl_rank="bitmex",
+    fund_stop="0.3",
+    fund_stop_amount=50_000,
+    adl_rank="okx",
     adl_price="mark",
 )
 
@@ -74,17 +80,20 @@ okx = Venue(
     ),
     notes=(
         "Date: when the pages were collected; they carry none. Mark: 'index' stands for the venue's mark. "
-        "Liquidation at a margin ratio of 100% or less; the ratio's denominator holds the liquidation fee "
-        "on the venue, here maintenance alone. From tier 3 on the venue reduces two tiers a step; here "
-        "whole positions at the bankruptcy price. Deleveraging begins on the venue when the fund has fallen "
-        "by the larger of 30% and 50,000 USD from its 8 h average; here where the fund cannot pay. Its rank "
-        "is return x leverage for profits and return / leverage for losses, which is 'bitmex' (secondary "
-        "sources). Execution is at the mark in the newer text (secondary), at the bankruptcy price in the "
-        "older one (variant adl_at_bankruptcy). The clawback of losses is history (variant clawback)."
+        "Liquidation at a margin ratio of 100% or less, the fee of closing in the ratio's denominator. From "
+        "tier 3 on an order reduces two tiers, and the account rests a minute; below, whole positions at "
+        "the bankruptcy price (the old rule went to tier 1 at once). The fund stops paying when it has "
+        "fallen by the larger of 30% and 50,000 of the settlement currency from its start - on the venue "
+        "from its 8 h average. Rank and execution price of deleveraging are from secondary sources: at the "
+        "mark in the newer text, at the bankruptcy price in the older one (variant adl_at_bankruptcy). The "
+        "clawback of losses is history (variant clawback)."
     ),
     variants={
         "adl_at_bankruptcy": RULES.replace(adl_price="bankruptcy"),
-        "clawback": RULES.replace(residual=("fund_walk",), shortfall=("fund", "socialise")),
+        "one_tier_a_step": RULES.replace(size_steps=1),
+        "clawback": RULES.replace(
+            residual=("fund_walk",), shortfall=("fund", "socialise"), fund_stop=None, socialise_by="profit"
+        ),
     },
     formulas=SimpleNamespace(portfolio_margin=portfolio_margin),
 )
