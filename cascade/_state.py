@@ -349,7 +349,7 @@ class State:
     def _spare_exposure(self) -> tuple[float, float, list[tuple[float, float]]]:
         """The largest exposure within a wide range of prices, the sum of all, and that range: whatever stays
         inside needs no second look."""
-        wide = [(max(1.0, low / 16), high * 16) for low, high in self._loaded_reach]
+        wide = [(max(1.0, min(low, fine) / 16), high * 16) for low, fine, high in self._loaded_reach]
         exposure = self._exposure(wide)
         return float(exposure.max()), float(exposure.sum()), wide
 
@@ -364,16 +364,17 @@ class State:
         ]
 
     @cached_property
-    def _loaded_reach(self) -> list[tuple[float, float]]:
-        """Per instrument the lowest and highest price loaded, in ticks."""
+    def _loaded_reach(self) -> list[tuple[float, float, float]]:
+        """Per instrument, in ticks: the lowest price loaded of those in whole ticks and of the finer ones
+        (index, external), and the highest of all."""
         reach = []
         for i, orders in enumerate(self.orders):
-            points = [float(self.last[i]), float(self.index_1024[i]) / 1024]
-            points += [float(p) / 1024 for p in self.external_1024[i]]
-            points = [p for p in points if p > 0]
+            whole = [float(self.last[i])] if self.last[i] > 0 else []
             if orders.price.size:
-                points += [float(orders.price.min()), float(orders.price.max())]
-            reach.append((min(points, default=1.0), max(points, default=1.0)))
+                whole += [float(orders.price.min()), float(orders.price.max())]
+            fine = [float(p) / 1024 for p in (self.index_1024[i], *self.external_1024[i]) if p > 0]
+            low = min(whole, default=min(fine, default=1.0))
+            reach.append((low, min(fine, default=low), max(whole + fine, default=1.0)))
         return reach
 
     def price_reach(self, ops: np.ndarray, rules: Any) -> list[tuple[float, float]]:
@@ -383,17 +384,18 @@ class State:
         # Prices derived from the index stay from half to twice it.
         beyond = 2 if isinstance(rules.mark, Mark) and uses_derived(rules.mark) else 1
         lowest = lowest_price(rules)
-        for i, (low, high) in enumerate(self._loaded_reach):
+        for i, (low, fine, high) in enumerate(self._loaded_reach):
             factors = 1 + moves["rate"][moves["instrument"] == i] / 1e9
-            low *= float(np.prod(np.minimum(factors, 1.0)))
-            high *= float(np.prod(np.maximum(factors, 1.0)))
-            low, high = low / beyond, high * beyond
+            fall = float(np.prod(np.minimum(factors, 1.0)))
+            # Whole ticks stay whole; an index and what is derived from it can fall below one.
+            low = min(max(1.0, low * fall - 1), fine * fall / beyond - 1)
+            high *= float(np.prod(np.maximum(factors, 1.0))) * beyond
             if high + 1 >= PRICE_LIMIT:
                 raise RangeError(
                     f"market[{self.instruments[i].symbol!r}]: "
                     f"prices, with the shock, reach {high:.3g} ticks: must stay below 2**53"
                 )
-            reach.append((max(lowest, low - 1), high + 1))
+            reach.append((max(lowest, low), high + 1))
         return reach
 
     def worst_value_of_a_lot(self, i: int, reach: tuple[float, float]) -> float:
