@@ -352,7 +352,8 @@ cdef inline int book_reserve(book_t* b, int64_t more) noexcept nogil:
         return ERR_MEMORY
     if b.ids.pages_n >= b.ids.collect_at:
         book_collect_pages(b)
-    if not ids_roomy(&b.ids, more) and book_renew_hashed(b, more) != OK:
+    # A stop has one hint while it waits and another one when it rests.
+    if not ids_roomy(&b.ids, wanted + more) and book_renew_hashed(b, wanted + more) != OK:
         return ERR_MEMORY
     b.room = wanted
     return OK

@@ -635,6 +635,7 @@ cdef inline void match_stops(book_t* b, const taker_t* cause, sink_t* sink) noex
     cdef taker_t t
     cdef stop_t stop
     cdef uint32_t record
+    cdef int64_t room
     if b.stops.live == 0:
         return
     if cause.traded:
@@ -659,8 +660,10 @@ cdef inline void match_stops(book_t* b, const taker_t* cause, sink_t* sink) noex
             match_hold(b, &t)
             book_owner_unlink(b, &stop.rare)
         stop_release(&b.stops, record)
+        room = b.room
         b.room += 1     # the stop's own
         match_stop_acts(b, &t, stop.type, stop.tif, stop.stop_ticks, sink)
+        b.room = room   # used or not: the hint that it had while it waited is not given back
         match_release(b, &t)
         if t.traded:
             stops_reach(&b.stops, LAST_SELLS, t.low_ticks, t.high_ticks)
