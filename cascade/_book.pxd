@@ -377,6 +377,7 @@ cdef inline int book_reserve_some(book_t* b, int64_t least) noexcept nogil:
 
 cdef inline int book_reserve_rare(book_t* b, bint owned, bint peaked) noexcept nogil:
     """Room for one more order with an owner or a peak."""
+    cdef int status
     if b.rares == NULL and book_fit_rares(b) != OK:
         return ERR_MEMORY
     if owned:
@@ -391,8 +392,11 @@ cdef inline int book_reserve_rare(book_t* b, bint owned, bint peaked) noexcept n
         if array_fit(<void**>&b.peaks, &b.peaks_cap, <int64_t>b.peaks_used + b.stops.live + 1, sizeof(peak_t)) != OK:
             return ERR_MEMORY
         # From the first iceberg on the chunks are counted another way.
-        if b.icebergs == 0 and book_reserve(b, b.room + book_count(b) + 2) != OK:
-            return ERR_MEMORY
+        if b.icebergs == 0:
+            b.icebergs = 1
+            status = book_reserve(b, b.room)
+            b.icebergs = 0
+            return status
     return OK
 
 
