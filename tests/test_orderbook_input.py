@@ -459,6 +459,12 @@ def test_a_stop_that_acts_at_once_among_its_owners_orders(stp):
     every_buffer(book, as_rows((99, 1, 10), owner=1, stp=stp, type=cs.OrderType.STOP, stop_price=1))
 
 
+def test_orders_without_room_on_the_way_of_a_small_taker():
+    book = cs.OrderBook()
+    book.process(as_rows(*((k, -1, 1) for k in range(10, 20)), owner=1, flags=cs.OrderFlags.REDUCE_ONLY))
+    every_buffer(book, as_rows((99, 1, 1)))
+
+
 def test_icebergs_among_the_stops_that_a_message_sets_off():
     for icebergs in range(1, 24):
         book = cs.OrderBook()
