@@ -436,7 +436,7 @@ def as_rows(*rows, **fields):
 
 
 def every_buffer(book, orders):
-    """One message's reports are the same in every buffer that holds them, and one too short changes nothing."""
+    """A message's reports are the same in every buffer that holds them; one too short changes nothing."""
     want = book.copy().process(orders)
     before = book.dump()
     for size in range(len(want)):
