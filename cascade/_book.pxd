@@ -262,7 +262,7 @@ cdef inline void book_free(book_t* b) noexcept nogil:
     book_release(b)
     memset(b, 0, sizeof(book_t))
     if scratch != NULL:
-        book_release(scratch)
+        book_free(scratch)      # which may have one of its own
         PyMem_RawFree(scratch)
 
 
@@ -363,7 +363,8 @@ cdef inline int book_reserve(book_t* b, int64_t more) noexcept nogil:
         return ERR_MEMORY
     if b.ids.pages_n >= b.ids.collect_at:
         book_collect_pages(b)
-    if not ids_roomy(&b.ids, more) and book_renew_hashed(b, more) != OK:
+    # A stop has one hint while it waits and another one when it rests.
+    if not ids_roomy(&b.ids, wanted + more) and book_renew_hashed(b, wanted + more) != OK:
         return ERR_MEMORY
     b.room = wanted
     return OK
@@ -387,6 +388,7 @@ cdef inline int book_reserve_some(book_t* b, int64_t least) noexcept nogil:
 
 cdef inline int book_reserve_rare(book_t* b, bint owned, bint peaked) noexcept nogil:
     """Room for one more order with an owner or a peak."""
+    cdef int status
     if b.rares == NULL and book_fit_rares(b) != OK:
         return ERR_MEMORY
     if owned:
@@ -401,8 +403,11 @@ cdef inline int book_reserve_rare(book_t* b, bint owned, bint peaked) noexcept n
         if array_fit(<void**>&b.peaks, &b.peaks_cap, <int64_t>b.peaks_used + b.stops.live + 1, sizeof(peak_t)) != OK:
             return ERR_MEMORY
         # From the first iceberg on the chunks are counted another way.
-        if b.icebergs == 0 and book_reserve(b, b.room + book_count(b) + 2) != OK:
-            return ERR_MEMORY
+        if b.icebergs == 0:
+            b.icebergs = 1
+            status = book_reserve(b, b.room)
+            b.icebergs = 0
+            return status
     return OK
 
 
@@ -410,20 +415,25 @@ cdef inline int book_copy(book_t* dst, const book_t* src) noexcept nogil:
     """Make `dst` (initialised) equal to `src`, handles included. Reuses dst's memory where it is large
     enough; then it is a few memcpy. ERR_MEMORY leaves dst's content as it was."""
     cdef book_t old
-    if lines_fit(&dst.chunks_mem, src.chunks_used, sizeof(chunk_t)) != OK:
+    # Beside what is there: a refilled iceberg moves, and every waiting stop may rest, as an iceberg, before book_reserve is
+    # asked again.
+    cdef int64_t live = src.stops.live, chunks = src.chunks_used
+    if (src.icebergs > 0 or live > 0) and chunks < book_count(src) + 2:
+        chunks = book_count(src) + 2
+    if lines_fit(&dst.chunks_mem, chunks + live, sizeof(chunk_t)) != OK:
         return ERR_MEMORY
     dst.chunks = <chunk_t*>dst.chunks_mem.items
     if (src.rares != NULL or dst.rares != NULL) and book_fit_rares(dst) != OK:
         return ERR_MEMORY
-    if src.peaks != NULL and array_fit(<void**>&dst.peaks, &dst.peaks_cap, src.peaks_used, sizeof(peak_t)) != OK:
+    if src.peaks != NULL and array_fit(<void**>&dst.peaks, &dst.peaks_cap, src.peaks_used + live, sizeof(peak_t)) != OK:
         return ERR_MEMORY
     if src.owners != NULL and array_fit(<void**>&dst.owners, &dst.owners_cap, src.owners_used, sizeof(owner_t)) != OK:
         return ERR_MEMORY
     if idmap_copy_room(&dst.owner_records, &src.owner_records) != OK:
         return ERR_MEMORY
-    if not src.rule.fifo and array_fit(<void**>&dst.shares, &dst.shares_cap, book_count(src) + 1, sizeof(share_t)) != OK:
+    if not src.rule.fifo and array_fit(<void**>&dst.shares, &dst.shares_cap, book_count(src) + live + 1, sizeof(share_t)) != OK:
         return ERR_MEMORY
-    if ladder_copy_room(&dst.ladder, &src.ladder) != OK or stops_copy_room(&dst.stops, &src.stops) != OK:
+    if ladder_copy_room(&dst.ladder, &src.ladder, live) != OK or stops_copy_room(&dst.stops, &src.stops) != OK:
         return ERR_MEMORY
     if ids_copy_room(&dst.ids, &src.ids) != OK:
         return ERR_MEMORY

@@ -147,12 +147,12 @@ cdef inline void ladder_free(ladder_t* l) noexcept nogil:
     memset(l, 0, sizeof(ladder_t))
 
 
-cdef inline int ladder_copy_room(ladder_t* dst, const ladder_t* src) noexcept nogil:
-    """Memory in `dst` for a copy of `src`; its content stays."""
-    if lines_fit(&dst.levels_mem, src.levels_used, sizeof(level_t)) != OK:
+cdef inline int ladder_copy_room(ladder_t* dst, const ladder_t* src, int64_t more) noexcept nogil:
+    """Memory in `dst` for a copy of `src` and for `more` levels; its content stays."""
+    if lines_fit(&dst.levels_mem, src.levels_used + more, sizeof(level_t)) != OK:
         return ERR_MEMORY
     dst.levels = <level_t*>dst.levels_mem.items
-    return array_fit(<void**>&dst.nodes, &dst.nodes_cap, src.nodes_used, sizeof(node_t))
+    return array_fit(<void**>&dst.nodes, &dst.nodes_cap, src.nodes_used + more, sizeof(node_t))
 
 
 cdef inline void ladder_copy(ladder_t* dst, const ladder_t* src) noexcept nogil:

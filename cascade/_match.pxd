@@ -151,9 +151,9 @@ cdef inline int prepare_new(book_t* b, const order_msg_t* m, plan_t* p) noexcept
     t.rests = not t.any_price and (m.tif == TIF_GTC or m.tif == TIF_POST_ONLY)
     if match_room_for(b, t.owner > 0 or t.display > 0 or b.rule.has_top, t.owner > 0, t.display > 0) != REASON_NONE:
         return REASON_CAPACITY
+    t.owner_record = book_owner_find(b, t.owner) if t.owner > 0 else 0
     if p.stop:
         return REASON_NONE if stops_reserve(&b.stops, 1) == OK else REASON_CAPACITY
-    t.owner_record = book_owner_find(b, t.owner) if t.owner > 0 else 0
     return match_refusal(b, t, m.tif)
 
 

@@ -235,6 +235,7 @@ cdef class OrderBook:
 
     cdef object submit(self, order_msg_t* m, object order_id, object least, object budget):
         """Deal with one NEW; its id."""
+        cdef plan_t plan
         if order_id is not None:
             m.order_id = exact_id(order_id)
         self.enter()
@@ -243,6 +244,11 @@ cdef class OrderBook:
                 if self.book.last_id == <uint64_t>-1:
                     raise RangeError("order_id: the largest one has been used, none can follow")
                 m.order_id = self.book.last_id + 1
+            if least is not None or budget is not None:
+                # What the book refuses anyway it refuses for its own reason.
+                match_prepare(&self.book, m, 0, &plan)
+                if plan.reason != 0:
+                    raise _orders.rejection(m.order_id, plan.reason)
             if least is not None and self.reach(m.side, m.price) < least:
                 raise _orders.rejection(m.order_id, REASON_FOK_UNFILLABLE)
             if budget is not None:
@@ -606,8 +612,9 @@ cdef class OrderBook:
             If a level's sum would not fit 64 bits.
         """
         cdef int s = side_index(side)
-        price_column = _orders.integer_column(prices, np.dtype(np.int64), "prices")
-        lots_column = _orders.integer_column(quantities, np.dtype(np.int64), "quantities")
+        # Copies: what has been checked must not change before it is set.
+        price_column = _orders.integer_column(prices, np.dtype(np.int64), "prices").copy()
+        lots_column = _orders.integer_column(quantities, np.dtype(np.int64), "quantities").copy()
         _orders.check_levels(price_column, lots_column)
         if self.book.rule.has_top:
             # Worst first: the order decides which of the levels better the market.

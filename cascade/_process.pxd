@@ -133,12 +133,14 @@ cdef inline bint plain_take(book_t* b, const order_msg_t* m, int64_t row, sink_t
     cdef taker_t t
     cdef uint64_t id = m.order_id
     cdef uint64_t header = message_header(m) & PLAIN
-    cdef int64_t orders = book_count(b)
+    cdef int64_t most = 2 * book_count(b)   # each order may trade and, without room, be taken off
     if header & ~TAKES or m.owner | m.display or not match_lots_valid(m.quantity):
         return False
     if not b.rule.fifo or b.stops.live > 0 or b.icebergs > 0 or b.room <= 0:
         return False
-    if sink.mode == SINK_FIXED and sink.cap - sink.n < (m.quantity if m.quantity < 2 * orders else 2 * orders) + 4:
+    if b.reducing == 0 and m.quantity < most:
+        most = m.quantity
+    if sink.mode == SINK_FIXED and sink.cap - sink.n < most + 4:
         return False
     if (m.side != SIDE_BUY and m.side != SIDE_SELL) or book_find(b, id) != 0:
         return False

@@ -105,6 +105,9 @@ cdef inline void sink_more(sink_t* sink) noexcept nogil:
             sink.cap = cap
             return
         sink.failed = True
+        if sink.cap == 0:   # not even the first ones found memory
+            sink.reports = sink.few
+            sink.cap = 8
     sink.trades_gone += sink_trades(sink, 0)
     sink.gone += sink.n
     sink.n = 0

@@ -252,13 +252,19 @@ cdef inline void match_trade(book_t* b, taker_t* t, uint32_t h, int64_t lots, si
         book_owner_settle(b, record)
 
 
-cdef inline bint match_own(const book_t* b, const taker_t* t, uint32_t h) noexcept nogil:
-    """Is self-trade prevention to keep the taker from this maker?"""
+cdef inline bint match_itself(const book_t* b, const taker_t* t, uint32_t h) noexcept nogil:
+    """Is the maker of the taker's owner? A trade of the two moves no position, so that no room limits it: else a room of
+    1 would make a trade of every lot."""
     cdef const rare_t* rare
-    if t.stp == STP_NONE or t.owner_record == 0:
+    if t.owner_record == 0:
         return False
     rare = book_rare(b, h)
     return rare != NULL and rare.owner_record == t.owner_record
+
+
+cdef inline bint match_own(const book_t* b, const taker_t* t, uint32_t h) noexcept nogil:
+    """Is self-trade prevention to keep the taker from this maker?"""
+    return t.stp != STP_NONE and match_itself(b, t, h)
 
 
 cdef inline void match_prevent(book_t* b, taker_t* t, uint32_t h, sink_t* sink) noexcept nogil:
@@ -302,20 +308,21 @@ cdef inline int64_t taker_room(const book_t* b, const taker_t* t) noexcept nogil
 cdef inline void match_meet(book_t* b, taker_t* t, uint32_t h, sink_t* sink) noexcept nogil:
     """What happens between the taker and the next maker in turn: a trade, or something that keeps them apart."""
     cdef int64_t lots = book_cell(b, h).lots, room
-    if match_own(b, t, h):
+    cdef bint itself = match_itself(b, t, h)
+    if itself and t.stp != STP_NONE:
         match_prevent(b, t, h, sink)
         return
     room = match_room(b, h, 1 - t.side)
     if room == 0:
         match_cancel(b, h, t.message, REASON_REDUCE_ONLY, sink)
         return
-    if lots > room:
+    if lots > room and not itself:
         lots = room
     room = taker_room(b, t)
     if room == 0:
         t.ended = REASON_REDUCE_ONLY
         return
-    if lots > room:
+    if lots > room and not itself:
         lots = room
     if lots > t.lots:
         lots = t.lots
@@ -416,7 +423,9 @@ cdef inline uint32_t match_first_roomless(const book_t* b, uint32_t level) noexc
     return h
 
 
-cdef inline int64_t match_gather(book_t* b, uint32_t level, int64_t* sum_lots, int64_t* top) noexcept nogil:
+cdef inline int64_t match_gather(
+    book_t* b, const taker_t* t, uint32_t level, int64_t* sum_lots, int64_t* top
+) noexcept nogil:
     """The orders of a level, oldest first, with what each may trade, into b.shares; their number."""
     cdef share_t* s = b.shares
     cdef uint32_t h = book_front_of(b, level)
@@ -433,7 +442,7 @@ cdef inline int64_t match_gather(book_t* b, uint32_t level, int64_t* sum_lots, i
         if rare != NULL and rare.owner_record > 0:
             s[n].owner = rare.owner_record
             s[n].lmm_percent = b.owners[rare.owner_record].lmm_percent
-            if rare.flags & FLAG_REDUCE_ONLY:
+            if rare.flags & FLAG_REDUCE_ONLY and not match_itself(b, t, h):
                 # What earlier orders of the owner here may trade comes first.
                 room = position_room(&b.owners[rare.owner_record], side)
                 for k in range(n):
@@ -459,7 +468,7 @@ cdef inline void match_divide(book_t* b, taker_t* t, uint32_t level, sink_t* sin
         return
     if lots > room:
         lots = room
-    n = match_gather(b, level, &sum_lots, &top)
+    n = match_gather(b, t, level, &sum_lots, &top)
     if lots >= sum_lots:
         for k in range(n):
             b.shares[k].given = b.shares[k].lots
@@ -626,6 +635,7 @@ cdef inline void match_stops(book_t* b, const taker_t* cause, sink_t* sink) noex
     cdef taker_t t
     cdef stop_t stop
     cdef uint32_t record
+    cdef int64_t room
     if b.stops.live == 0:
         return
     if cause.traded:
@@ -650,8 +660,10 @@ cdef inline void match_stops(book_t* b, const taker_t* cause, sink_t* sink) noex
             match_hold(b, &t)
             book_owner_unlink(b, &stop.rare)
         stop_release(&b.stops, record)
+        room = b.room
         b.room += 1     # the stop's own
         match_stop_acts(b, &t, stop.type, stop.tif, stop.stop_ticks, sink)
+        b.room = room   # used or not: the hint that it had while it waited is not given back
         match_release(b, &t)
         if t.traded:
             stops_reach(&b.stops, LAST_SELLS, t.low_ticks, t.high_ticks)

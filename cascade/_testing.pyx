@@ -327,7 +327,7 @@ cdef class Ladder:
 
     def copy(self):
         cdef Ladder made = Ladder()
-        if ladder_copy_room(&made.l, &self.l) != OK:
+        if ladder_copy_room(&made.l, &self.l, 0) != OK:
             raise MemoryError
         ladder_copy(&made.l, &self.l)
         return made

@@ -448,8 +448,8 @@ class CountingBook(Book):
         room = self._allowed(walk.taker)
         self.seen["reduce-only taker limited"] += 0 < room < walk.taker.lots
 
-    def _wanted(self, level):
-        wanted = super()._wanted(level)
+    def _wanted(self, taker, level):
+        wanted = super()._wanted(taker, level)
         self.seen["room shared by orders"] += any(
             most < min(maker.shown, self._allowed(maker)) for maker, most in zip(level, wanted, strict=True)
         )
@@ -457,7 +457,7 @@ class CountingBook(Book):
 
     def _share(self, walk, level, reports):
         lots, limited = self._allowed(walk.taker), self._allowed(walk.taker) < walk.taker.lots
-        self.seen["whole level"] += lots >= sum(self._wanted(level))
+        self.seen["whole level"] += lots >= sum(self._wanted(walk.taker, level))
         super()._share(walk, level, reports)
         self.seen["reduce-only taker limited by share"] += limited and walk.end == Reason.REDUCE_ONLY
 

@@ -428,3 +428,90 @@ def test_sums_beyond_64_bits(book):
     assert levels(book) == "- | " + " ".join(
         [f"{LARGEST - 1}(1)@0", *(f"{HIGH}(2)@{price}" for price in (1, 2, 3))]
     )
+
+
+# An owner that trades with itself
+
+
+@pytest.mark.fast
+def test_a_room_does_not_limit_trades_of_an_owner_with_itself(book):
+    """They move no position: with a room of 1 each lot would be a trade."""
+    book.set_position(7, 1)
+    send(book, new(1, SELL, 5, LARGEST, owner=7, flags=1))
+    step(book, new(2, BUY, 5, LARGEST - 1, owner=7),
+         [f"ACK 2 of 7: buy {LARGEST - 1} @ 5",
+          f"TRADE 2 of 7: buy {LARGEST - 1} @ 5 from 1 of 7, 0 left"],
+         "- | 1(1)@5")  # fmt: skip
+    assert book.position(7) == 1
+    # A taker: its own order first, then what its room lets it.
+    send(book, cancel(1), new(3, BUY, 5, 40, owner=7), new(4, BUY, 5, 40))
+    step(book, new(5, SELL, 5, 100, owner=7, flags=1),
+         ["ACK 5 of 7: sell 100 @ 5",
+          "TRADE 5 of 7: sell 40 @ 5 from 3 of 7, 60 left",
+          "TRADE 5 of 7: sell 1 @ 5 from 4, 59 left",
+          "CANCELLED 5 of 7: sell 59 @ 5 REDUCE_ONLY"],
+         "39(1)@5 | -")  # fmt: skip
+
+
+def test_shares_of_an_owners_own_reduce_only_orders(orderbook):
+    book = orderbook("pro_rata")
+    book.set_position(7, 1)
+    send(book, new(1, SELL, 5, LARGEST - 1, owner=7, flags=1), new(2, SELL, 5, 1))
+    step(book, new(3, BUY, 5, LARGEST, owner=7),
+         [f"ACK 3 of 7: buy {LARGEST} @ 5",
+          f"TRADE 3 of 7: buy {LARGEST - 1} @ 5 from 1 of 7, 1 left",
+          "TRADE 3 of 7: buy 1 @ 5 from 2, 0 left"],
+         "- | -")  # fmt: skip
+
+
+# Memory that a message needs
+
+
+def far(k):
+    """An id far from all others."""
+    return (7919 * k + 1) << 30
+
+
+def waiting(order_id, price, quantity, **fields):
+    """A sell with a limit that waits for the mark to reach 5."""
+    return new(order_id, SELL, price, quantity, type=STOP_LIMIT, stop_price=5, flags=2, **fields)
+
+
+def test_far_ids_of_stops_that_come_and_go(book):
+    """Each stop has a hint while it waits and one when it rests, neither of which is erased."""
+    for k in range(200):
+        send(book, stop(far(k), SELL, 5, 1, flags=2))
+        assert len(book.set_mark(5)) == 2
+        book.set_mark(6)
+    for n in range(1, 40):
+        send(book, *(waiting(far(1000 * n + k), 0, 1) for k in range(n)))
+        assert len(book.set_mark(5)) == n
+        book.set_mark(6)
+    assert len(book) == 39 * 20
+    if isinstance(book, cs.OrderBook):
+        assert book._check()
+    assert send(book, cancel(far(1000))) == [f"CANCELLED {far(1000)}: sell 1 @ 0 USER"]
+
+
+def test_stops_of_a_copy_that_the_mark_reaches(book):
+    """A copy has room for them before any message has made it."""
+    for n in range(1, 60):
+        for k in range(n):
+            send(book, waiting(k, k, 10, display=4, owner=7))
+        twin = book.copy()
+        assert len(twin.set_mark(5)) == len(twin) == n
+        if isinstance(book, cs.OrderBook):
+            assert twin._check()
+        book.cancel_owner(7)
+
+
+def test_a_fill_or_kill_that_refills_icebergs(book):
+    """It is tried on a copy, where each refilled slice may start another run of orders."""
+    for n in range(1, 40):
+        send(book, new(1, BUY, 1, 1, owner=7), new(2, SELL, 5, 100, display=1))
+        send(book, *(new(3 + k, SELL, 5, 1) for k in range(n)))
+        assert len(send(book, new(100, BUY, 5, 100 + n, owner=7, tif=FOK, stp=cs.Stp.TAKER))) == 101 + n
+        if isinstance(book, cs.OrderBook):
+            assert book._check()
+        assert levels(book) == "1(1)@1 | -"
+        send(book, cancel(1))

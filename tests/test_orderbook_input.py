@@ -2,6 +2,7 @@
 unchanged."""
 
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -386,3 +387,108 @@ def test_failing_allocations_leave_the_book_whole():
         if not done:
             assert book.dump() == before
     assert refused > 0
+
+
+def test_reports_of_a_first_allocation_that_fails():
+    testcapi = pytest.importorskip("_testcapi")
+    orders = as_rows((1, 1, 10), (2, -1, 10))
+    for k in range(40):
+        book = cs.OrderBook()
+        testcapi.set_nomemory(k, k + 1)
+        try:
+            book.process(orders, reports="trades")
+        except (MemoryError, cs.CapacityError):
+            pass
+        finally:
+            testcapi.remove_mem_hooks()
+        assert book._check()
+
+
+def address_space():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[0]) * 4096
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_icebergs_that_come_and_go_take_no_memory():
+    book = cs.OrderBook()
+    book.process(as_rows(*((k, -1, 1) for k in range(1, 20_001))))
+    book.cancel(book.limit(BUY, 1, 10, display=1))
+    before = address_space()
+    for _ in range(400):
+        book.cancel(book.limit(BUY, 1, 10, display=1))
+    assert address_space() - before < 50 << 20
+    assert book._check()
+
+
+# Buffers: what a message writes is known before
+
+
+def as_rows(*rows, **fields):
+    """Orders of (id, side, quantity) at 100."""
+    orders = np.zeros(len(rows), cs.ORDER_DTYPE)
+    for k, name in enumerate(("order_id", "side", "quantity")):
+        orders[name] = [row[k] for row in rows]
+    orders["price"] = 100
+    for name, value in fields.items():
+        orders[name] = value
+    return orders
+
+
+def every_buffer(book, orders):
+    """A message's reports are the same in every buffer that holds them; one too short changes nothing."""
+    want = book.copy().process(orders)
+    before = book.dump()
+    for size in range(len(want)):
+        with pytest.raises(cs.CapacityError, match=f"row 0 alone gives {len(want)}"):
+            book.process(orders, out=np.zeros(size, cs.REPORT_DTYPE))
+    assert book.dump() == before
+    for size in range(len(want), len(want) + 3):
+        out = np.zeros(size, cs.REPORT_DTYPE)
+        assert book.copy().process(orders, out=out) == (len(want), 1)
+        assert out[: len(want)].tobytes() == want.tobytes()
+    assert book._check()
+
+
+@pytest.mark.parametrize("stp", [cs.Stp.MAKER, cs.Stp.DECREMENT])
+def test_a_stop_that_acts_at_once_among_its_owners_orders(stp):
+    book = cs.OrderBook()
+    book.limit(1, 5, 1)
+    book.limit(-1, 5, 1)
+    book.process(as_rows(*((k, -1, 1) for k in range(10, 20)), owner=1))
+    every_buffer(book, as_rows((99, 1, 10), owner=1, stp=stp, type=cs.OrderType.STOP, stop_price=1))
+
+
+def test_orders_without_room_on_the_way_of_a_small_taker():
+    book = cs.OrderBook()
+    book.process(as_rows(*((k, -1, 1) for k in range(10, 20)), owner=1, flags=cs.OrderFlags.REDUCE_ONLY))
+    every_buffer(book, as_rows((99, 1, 1)))
+
+
+def test_icebergs_among_the_stops_that_a_message_sets_off():
+    for icebergs in range(1, 24):
+        book = cs.OrderBook()
+        book.process(as_rows(*((k, -1, 10) for k in range(1, icebergs + 1)), display=1))
+        stops = as_rows(*((k, 1, 10) for k in range(100, 120)), display=1, type=cs.OrderType.STOP_LIMIT)
+        stops["price"], stops["stop_price"] = 50, 100
+        book.process(stops)
+        every_buffer(book, as_rows((99, 1, 1)))
+
+
+def test_levels_in_columns_of_any_stride(book):
+    table = np.array([[90, 1], [91, 2], [92, 3]])
+    book.set_levels(BUY, table[:, 0], table[:, 1])
+    assert book.level(BUY, 92) == (3, 1)
+    assert table.tolist() == [[90, 1], [91, 2], [92, 3]]
+
+
+def test_what_the_book_refuses_anyway_comes_before_a_minimum_or_a_budget(book):
+    order_id = book.limit(BUY, 1, 1)
+    for call in (
+        lambda: book.limit(BUY, 1, 1, order_id=order_id, tif=cs.TimeInForce.IOC, min_quantity=10**6),
+        lambda: book.market(BUY, 10**6, order_id=order_id, budget=1),
+    ):
+        with pytest.raises(cs.InputError, match="DUPLICATE_ID"):
+            call()
+    with pytest.raises(cs.InputError, match="BAD_QUANTITY"):
+        book.market(SELL, 0, budget=1)

@@ -337,7 +337,9 @@ class Book(Questions):
         elif self._allowed(taker) == 0:
             walk.end = Reason.REDUCE_ONLY
         else:
-            lots = min(self._allowed(taker), self._allowed(maker), maker.shown)
+            lots = min(taker.lots, maker.shown)
+            if not _same_owner(taker, maker):
+                lots = min(lots, self._allowed(taker), self._allowed(maker))
             self._trade(walk, maker, lots, reports)
 
     def _meet_level(self, walk: Walk, level: list[Order], reports: list[Report]) -> None:
@@ -357,7 +359,7 @@ class Book(Questions):
     def _share(self, walk: Walk, level: list[Order], reports: list[Report]) -> None:
         """Divide what the taker may trade among the orders of a level."""
         taker = walk.taker
-        wanted = self._wanted(level)
+        wanted = self._wanted(taker, level)
         lots = self._allowed(taker)
         limited = lots < taker.lots
         enough = lots >= sum(wanted)
@@ -368,13 +370,13 @@ class Book(Questions):
         if not enough and taker.lots > 0:
             walk.end = Reason.REDUCE_ONLY if limited else Reason.UNALLOCATED
 
-    def _wanted(self, level: list[Order]) -> list[int]:
+    def _wanted(self, taker: Order, level: list[Order]) -> list[int]:
         """The most that each order may get: what it shows, or what the orders of its owner before it leave of
-        the room."""
+        the room, which does not limit the taker's own."""
         wanted: list[int] = []
         for k, maker in enumerate(level):
             most = maker.shown
-            if maker.reduce_only:
+            if maker.reduce_only and not _same_owner(taker, maker):
                 before = sum(wanted[j] for j in range(k) if level[j].owner == maker.owner)
                 most = min(most, max(0, self._room(maker) - before))
             wanted.append(most)
@@ -531,9 +533,13 @@ def _rests(order: Order) -> bool:
     return order.type == OrderType.LIMIT and order.tif in (TimeInForce.GTC, TimeInForce.POST_ONLY)
 
 
+def _same_owner(taker: Order, maker: Order) -> bool:
+    return taker.owner != 0 and taker.owner == maker.owner
+
+
 def _own(taker: Order, maker: Order) -> bool:
     """Is the maker one that self-trade prevention keeps from the taker?"""
-    return taker.stp != Stp.NONE and taker.owner != 0 and taker.owner == maker.owner
+    return taker.stp != Stp.NONE and _same_owner(taker, maker)
 
 
 def _reaches(price: int, stop: Order) -> bool:
