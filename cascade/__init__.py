@@ -17,8 +17,9 @@ except ImportError as error:  # the source tree before it is built
         "(or build in place with `python setup.py build_ext --inplace`)"
     ) from error
 
-from . import datasets, io, plot, reference, venues
+from . import breakers, datasets, io, plot, reference, venues
 from ._core import OrderBook
+from .breakers import MarketHalt, PriceBand, VelocityLogic, Width
 from .errors import (
     AuditError,
     CapacityError,
@@ -76,10 +77,12 @@ __all__ = [
     "Instrument",
     "LiquidationStatus",
     "Market",
+    "MarketHalt",
     "Matching",
     "OrderBook",
     "OrderFlags",
     "OrderType",
+    "PriceBand",
     "RangeError",
     "Reason",
     "ReportKind",
@@ -93,9 +96,12 @@ __all__ = [
     "Table",
     "Tier",
     "TimeInForce",
+    "VelocityLogic",
     "Venue",
     "VenueRules",
     "Why",
+    "Width",
+    "breakers",
     "datasets",
     "io",
     "plot",

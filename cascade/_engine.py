@@ -11,6 +11,7 @@ import numpy as np
 from . import _core
 from ._rundata import RunData
 from ._state import EXTERNAL, SYSTEM, State
+from .breakers import band_terms, level_terms
 from .instruments import RATE_ONE
 from .margin import notional_at_zero_excess, price_of_notional
 from .records import ORDER_DTYPE
@@ -77,6 +78,9 @@ class CoreEngine:
     def advance_ns(self, dt: int) -> None:
         self.engine.advance_ns(dt)
 
+    def fences(self) -> list[tuple[int, int, int]]:
+        return self.engine.fences()
+
     def book(self, i: int) -> _core.OrderBook:
         return self.engine.book(i)
 
@@ -128,6 +132,7 @@ def columns_of(state: State, rules: VenueRules) -> dict[str, Any]:
         by_price = np.lexsort((age, book.price * book.side))  # both sides from the worst price to the best
         owned = np.flatnonzero(book.owner != EXTERNAL)
         orders.append((*book.columns(), by_price.astype(np.int64), owned.astype(np.int64)))
+    bands = band_terms(state, rules.breakers)
     return {
         "terms": np.array(terms, np.int64),
         "tiers": np.array(tiers, np.int64),
@@ -147,8 +152,15 @@ def columns_of(state: State, rules: VenueRules) -> dict[str, Any]:
         "rules": rule_codes(rules),
         "residual": rules.stages("residual"),
         "shortfall": rules.stages("shortfall"),
+        "bands": rows_of([(i, *band) for i, row in enumerate(bands) for band in row], 13),
+        "levels": rows_of(level_terms(state, rules.breakers), 5),
         **triggers_of(state),
     }
+
+
+def rows_of(rows: list[Any], width: int) -> np.ndarray:
+    """Tuples of integers as a table, also where there is none."""
+    return np.array(rows, np.int64).reshape(len(rows), width)
 
 
 def rule_codes(rules: VenueRules) -> dict[str, int]:

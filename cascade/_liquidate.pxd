@@ -4,6 +4,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport qsort
 from libc.string cimport memset
 
+from cascade._breakers cimport account_waits, begin_order, end_order
 from cascade._book cimport book_lots, book_owner_first, book_owner_next, book_price
 from cascade._deleverage cimport ranked_t, ranking_next, ranking_ready, ranking_t
 from cascade._ledger cimport party_of, party_t, trade, transfer
@@ -31,9 +32,11 @@ from cascade._run cimport (
     FEES,
     FUND,
     FUND_WALK_ORDER,
+    LEFT_BANDED,
     LEFT_BEYOND_DATA,
     LEFT_CLOSED,
     LEFT_FLAT,
+    LEFT_HALTED,
     LEFT_STRANDED,
     LIQUIDATION_ORDER,
     MODE_ISOLATED,
@@ -66,8 +69,17 @@ from cascade._run cimport (
     wave_t,
 )
 from cascade._pool cimport idmap_get, idmap_put, idmap_reserve
-from cascade._trade cimport cancel_order, fill, gives_way, meets_the_unknown, next_maker, walk, walked_t, widest_limit
-from cascade._types cimport ERR_MEMORY, OK, REASON_BEYOND_DATA, REASON_IOC, REASON_OWNER
+from cascade._trade cimport cancel_order, fill, gives_way, next_maker, walk, walked_t, what_stops, widest_limit
+from cascade._types cimport (
+    ERR_MEMORY,
+    OK,
+    REASON_BANDED,
+    REASON_BEYOND_DATA,
+    REASON_HALTED,
+    REASON_IOC,
+    REASON_NONE,
+    REASON_OWNER,
+)
 from cascade._watch cimport gather_taken
 from cascade._wide cimport (
     money_price,
@@ -96,7 +108,7 @@ ctypedef struct closing_t:
     int32_t instrument
     int side                # of the closing trade
     bint has_price          # a positive price implies `value`
-    bint beyond             # what is left meets the unknown
+    int stop                # REASON_...: what keeps the lots left from being served now, REASON_NONE if nothing does
 
 
 cdef inline int64_t closing_worth(const closing_t* c, int64_t k) noexcept nogil:
@@ -299,8 +311,23 @@ cdef inline void cancel_rest(run_t* r, const closing_t* c, int64_t order) noexce
     if c.left > 0:
         emit(
             r, EVENT_CANCEL, c.instrument, c.party.account, -1, c.side * c.left, 0, 0, order,
-            REASON_BEYOND_DATA if c.beyond else REASON_IOC,
+            c.stop if c.stop != REASON_NONE else REASON_IOC,
         )
+    end_order(r, c.instrument, c.side, c.left, c.stop, order)
+
+
+cdef inline int left_status(const closing_t* c) noexcept nogil:
+    """What became of the lots that are left."""
+    if c.left == 0:
+        return LEFT_CLOSED
+    if c.stop == REASON_NONE:
+        return LEFT_STRANDED
+    return LEFT_BEYOND_DATA if c.stop == REASON_BEYOND_DATA else LEFT_BANDED if c.stop == REASON_BANDED else LEFT_HALTED
+
+
+cdef inline int left_before(int status) noexcept nogil:
+    """Which status names an account: lots that wait first, then by number."""
+    return status - LEFT_HALTED - 1 if status == LEFT_BANDED or status == LEFT_HALTED else status
 
 
 cdef inline bint fund_pays(const run_t* r, const closing_t* c, int64_t k, int64_t price) noexcept nogil:
@@ -332,6 +359,7 @@ cdef inline void fund_walk(run_t* r, closing_t* c) noexcept nogil:
     )
     cdef uint32_t maker
     cdef bint stopped = False
+    begin_order(r, i)
     while c.left > 0 and not stopped and r.error == 0:
         maker = next_maker(r, i, c.side, limit)
         if maker == 0:
@@ -356,7 +384,9 @@ cdef inline void fund_walk(run_t* r, closing_t* c) noexcept nogil:
         c.record.filled += k
         c.record.filled_value += value
         c.record.closed_value += magnitude(value)
-    c.beyond = c.left > 0 and not stopped and meets_the_unknown(r, i, c.side, limit)
+    c.stop = REASON_NONE
+    if c.left > 0 and (not stopped or r.instruments[i].halted_until != 0):
+        c.stop = what_stops(r, i, c.side, limit)
     cancel_rest(r, c, order)
 
 
@@ -511,14 +541,14 @@ cdef inline void close_position(run_t* r, int32_t a, int32_t k, liquidation_t* l
     context_begin(r, order, r.wave, r.records_n - 1)
     w = walk(r, i, c.party, l.quantity, limit, order, turn, LIQUIDATION_ORDER)
     c.left = w.left
-    c.beyond = w.beyond
+    c.stop = w.stop
     c.done = c.lots - w.left
     cancel_rest(r, &c, order)
     l.filled = c.done
     l.filled_value = w.value
     l.closed_value = magnitude(w.value)
     for stage in range(r.rules.residual_n):
-        if c.left == 0 or c.beyond or r.error != 0:
+        if c.left == 0 or c.stop != REASON_NONE or r.error != 0:
             break
         if r.rules.residual[stage] == STAGE_FUND_WALK:
             if limited and c.has_price and wide_sign(r.system[FUND]) != 0:
@@ -529,7 +559,7 @@ cdef inline void close_position(run_t* r, int32_t a, int32_t k, liquidation_t* l
             deleverage(r, &c)
     l.fee = wide_low(wide_sub(r.taker_fees, fees)) + liquidation_fee(r, a, &c)
     l.left = c.left
-    l.status = LEFT_CLOSED if c.left == 0 else LEFT_BEYOND_DATA if c.beyond else LEFT_STRANDED
+    l.status = left_status(&c)
     count_liquidation(r, l)
 
 
@@ -574,6 +604,9 @@ cdef inline bint turn(run_t* r, const waiting_t* waiting) noexcept nogil:
         r.totals.recovered += 1
         note_health(r, a, case)
         return False
+    if account_waits(r, a):
+        case.left = LEFT_HALTED
+        return False
     seq = emit(r, EVENT_TURN, NO_INSTRUMENT, a, -1, 0, 0, s.equity, waiting.seq, 0)
     context_begin(r, seq, r.wave, r.records_n)
     if r.rules.cancel_orders:
@@ -591,16 +624,22 @@ cdef inline bint turn(run_t* r, const waiting_t* waiting) noexcept nogil:
                 break
         if r.rows[r.taken[k]].lots == 0 or r.error != 0:
             continue
+        if r.instruments[r.rows[r.taken[k]].instrument].halted_until != 0:
+            worst = LEFT_HALTED if worst == 0 or left_before(LEFT_HALTED) < left_before(worst) else worst
+            all_beyond = False
+            continue
         l = record_begin(r, a, seq, case, &s, &spare)
         close_position(r, a, r.taken[k], l)
         if not case.counted and l.left < magnitude(l.quantity):
             case.counted = True
             r.totals.accounts += 1
         if l.left > 0:
-            worst = l.status if worst == 0 or l.status < worst else worst
+            worst = l.status if worst == 0 or left_before(l.status) < left_before(worst) else worst
             all_beyond = all_beyond and l.status == LEFT_BEYOND_DATA
     if l == NULL:
         l = record_begin(r, a, seq, case, &s, &spare)
+        if not account_flat(r, a):
+            l.status = LEFT_HALTED
     case.left = 0
     if account_flat(r, a):
         settle_flat(r, a, seq, l)   # owes nothing any more: healthy at any mark

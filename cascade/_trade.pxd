@@ -14,6 +14,7 @@ from cascade._book cimport (
     book_t,
     book_take,
 )
+from cascade._breakers cimport begin_order, note_trade, watch_market
 from cascade._ladder cimport ASK, BID
 from cascade._ledger cimport charge, party_of, party_t, trade
 from cascade._margin cimport trade_value
@@ -33,7 +34,7 @@ from cascade._run cimport (
     run_t,
     terms_t,
 )
-from cascade._types cimport ERR_AUDIT, REASON_STP
+from cascade._types cimport ERR_AUDIT, REASON_BANDED, REASON_BEYOND_DATA, REASON_HALTED, REASON_NONE, REASON_STP
 from cascade._wide cimport wide_add, wide_of
 
 
@@ -112,13 +113,16 @@ cdef inline int64_t walk_bound(const run_t* r, int i, int side, int64_t limit) n
 
 
 cdef inline uint32_t next_maker(const run_t* r, int i, int side, int64_t limit) noexcept nogil:
-    """The order that a taker on `side` meets next within its limit and within what is known; 0 if none."""
+    """The order that a taker on `side` meets next within its limit, what is known, and the bands; 0 if none."""
     cdef const book_t* book = &r.books[i]
+    cdef const instrument_t* ins = &r.instruments[i]
     cdef int far = BID if side < 0 else ASK
     cdef int64_t best
     if not book_has(book, far):
         return 0
     best = book_best(book, far)
+    if r.rules.breakers and (best < ins.low_fence or best > ins.high_fence):
+        return 0
     if side < 0:
         return book_front(book, far) if best >= walk_bound(r, i, side, limit) else 0
     return book_front(book, far) if best <= walk_bound(r, i, side, limit) else 0
@@ -135,6 +139,28 @@ cdef inline bint meets_the_unknown(run_t* r, int i, int side, int64_t limit) noe
     return True
 
 
+cdef inline int what_stops(run_t* r, int i, int side, int64_t limit) noexcept nogil:
+    """Why a taker with lots left goes no further: a halt, a band or the end of knowledge; REASON_NONE for its own limit and for a
+    complete book without makers."""
+    cdef instrument_t* ins = &r.instruments[i]
+    cdef const book_t* book = &r.books[i]
+    cdef int far = BID if side < 0 else ASK
+    cdef int64_t best, bound
+    if ins.halted_until != 0:
+        return REASON_HALTED
+    if r.rules.breakers:
+        if book_has(book, far):
+            best = book_best(book, far)
+            bound = walk_bound(r, i, side, limit)
+            if (best >= bound) if side < 0 else (best <= bound):
+                r.stopped_side = -1 if best < ins.low_fence else 1
+                return REASON_BANDED
+        if (limit < ins.known_bid < ins.low_fence) if side < 0 else (limit > ins.known_ask > ins.high_fence):
+            r.stopped_side = side
+            return REASON_BANDED
+    return REASON_BEYOND_DATA if meets_the_unknown(r, i, side, limit) else REASON_NONE
+
+
 cdef inline int64_t fill(
     run_t* r, int i, party_t taker, uint32_t maker, int64_t lots, int64_t order, int64_t money_cause, int flags, bint quiet
 ) noexcept nogil:
@@ -148,9 +174,13 @@ cdef inline int64_t fill(
     book_take(&r.books[i], maker, -lots if lots < 0 else lots)
     r.instruments[i].last_ticks = price
     r.instruments[i].book_dirty = True
+    if r.rules.breakers:
+        note_trade(r, i, price)
     if not quiet:
         audit_book(r, i)
         shadow_update(r, i, seq)
+        if r.rules.breakers:
+            watch_market(r, i, seq)
     return value
 
 
@@ -179,7 +209,7 @@ cdef inline bint gives_way(run_t* r, int i, int32_t taker, uint32_t maker, int64
 ctypedef struct walked_t:
     int64_t left            # lots
     int64_t value           # signed, the taker's
-    bint beyond             # stopped by the end of knowledge
+    int stop                # REASON_...: what stopped it, if not its limit or a lack of makers
 
 
 cdef inline walked_t walk(
@@ -190,6 +220,7 @@ cdef inline walked_t walk(
     cdef walked_t w
     cdef uint32_t maker
     cdef int64_t k
+    begin_order(r, i)
     w.left = lots if lots > 0 else -lots
     w.value = 0
     while w.left > 0 and r.error == 0:
@@ -203,5 +234,5 @@ cdef inline walked_t walk(
             k = w.left
         w.value += fill(r, i, taker, maker, side * k, order, money_cause, flags, False)
         w.left -= k
-    w.beyond = w.left > 0 and meets_the_unknown(r, i, side, limit)
+    w.stop = what_stops(r, i, side, limit) if w.left > 0 else REASON_NONE
     return w

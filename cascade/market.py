@@ -12,6 +12,7 @@ import numpy as np
 
 from . import _load
 from ._badrows import show
+from ._bands import bands_table, levels_table
 from ._engine import CoreEngine
 from ._rundata import ROW_DTYPE
 from ._standing import Standing, accounts_table, loaded_mark, map_table
@@ -29,6 +30,7 @@ from ._state import (
     pick_quantum,
     terms_of,
 )
+from .breakers import check_symbols
 from .errors import InputError, InputTypeError, RangeError
 from .instruments import PRICE_LIMIT, Instrument, decimal_text, exact
 from .records import FORMAT_VERSION
@@ -101,6 +103,8 @@ class Market:
         self._index_1024 = np.zeros(n, np.int64)
         self._last_given = np.zeros(n, bool)
         self._index_given = np.zeros(n, bool)
+        self._reference = np.zeros(n, np.int64)
+        self._settle = np.zeros(n, np.int64)
         self._orders = [Orders.empty() for _ in range(n)]
         self._complete: list[bool | None] = [None] * n  # None: no load_book yet
         self._mode = np.full(SETTLEMENT + n, SYSTEM, np.uint8)
@@ -368,17 +372,20 @@ class Market:
         self._rows = np.concatenate([self._rows, rows])
 
     def set_prices(
-        self, *, index: Mapping[str, Any] | None = None, last: Mapping[str, Any] | None = None
-    ) -> None:
+        self, *, index: Mapping[str, Any] | None = None, last: Mapping[str, Any] | None = None,
+        reference: Mapping[str, Any] | None = None, settle: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
         """Override index prices (any positive number) and last prices (whole ticks); by default both come
-        from the mid.
+        from the mid. For price bands and circuit breakers also the reference price at the start (by default
+        the last price) and the settlement price (previous close; by default the reference), any positive
+        numbers.
 
         Parameters
         ----------
-        index, last : {symbol: price}
+        index, last, reference, settle : {symbol: price}
         """
         new_index, new_last = {}, {}
-        for name, given in (("index", index), ("last", last)):
+        for name, given in (("index", index), ("last", last), ("reference", reference), ("settle", settle)):
             if given is not None and not isinstance(given, Mapping):
                 raise InputTypeError(f"prices.{name} = {show(given)}: must map symbols to prices")
         for symbol, price in dict(index or {}).items():
@@ -395,11 +402,28 @@ class Market:
             what = f"prices.last[{self.instruments[i].symbol!r}]"
             _positive_price(price, what)
             new_last[i] = _in_domain(self.instruments[i].to_ticks(price), 1, price, what)
+        new_reference = self._fine_prices("reference", reference)
+        new_settle = self._fine_prices("settle", settle)
+        for column, values in ((self._reference, new_reference), (self._settle, new_settle)):
+            for i, value in values.items():
+                column[i] = value
         for i, value in new_index.items():
             self._index_1024[i], self._index_given[i] = value, True
         for i, value in new_last.items():
             self._last[i], self._last_given[i] = value, True
         self._changed()
+
+    def _fine_prices(self, name: str, given: Mapping[str, Any] | None) -> dict[int, int]:
+        """Prices in 1/1024 ticks by instrument."""
+        found: dict[int, int] = {}
+        for symbol, price in dict(given or {}).items():
+            i = self.instrument_index(symbol, f"prices.{name}")
+            if i in found:
+                raise InputError(f"prices.{name} = {show(symbol)}: must not name an instrument twice")
+            what = f"prices.{name}[{self.instruments[i].symbol!r}]"
+            value = round(_positive_price(price, what) / self.instruments[i].tick_size * 1024)
+            found[i] = _in_domain(value, 1024, price, what)
+        return found
 
     def _changed(self) -> None:
         self._compiled = None
@@ -465,6 +489,8 @@ class Market:
             row_slot=np.ascontiguousarray(rows["slot"], np.uint8),
             row_lots=np.ascontiguousarray(rows["lots"]),
             row_basis=np.ascontiguousarray(rows["basis"]),
+            reference_1024=self._reference.copy(),
+            settle_1024=self._settle.copy(),
         )
 
     @cached_property
@@ -478,6 +504,7 @@ class Market:
         h.update(repr(self.rules).encode())
         for given, prices in ((self._last_given, self._last), (self._index_given, self._index_1024)):
             h.update(given.tobytes() + prices.tobytes())
+        h.update(self._reference.tobytes() + self._settle.tobytes())
         for orders in self._orders:
             for column in orders.columns():
                 h.update(column.size.to_bytes(8, "little") + column.tobytes())
@@ -566,6 +593,7 @@ class Market:
         if max_waves is not None and max_waves < 0:
             raise InputError(f"run: max_waves = {show(max_waves)}: must be >= 0")
         chosen = as_rules(rules, self.rules)
+        check_symbols(chosen.breakers, list(self._index))
         ops = shock.compile(self)
         state.check_range(ops, chosen, self.account_name)
         self._marks(state, chosen)
@@ -626,6 +654,31 @@ class Market:
         return accounts_table(
             self, standing.state, standing.state.account_balance, standing.rows, standing.marks
         )
+
+    def bands(self, rules: VenueRules | Venue | None = None) -> Table:
+        """The price bands of `VenueRules.breakers` as they are at the start of a run.
+
+        Returns
+        -------
+        Table : instrument, breaker (its place in rules.breakers), rate (of the reference or settlement
+            price; NaN where an amount decides), variant (how far it reaches), lower, upper; float64 prices, 0
+            and infinity where there is no limit. The limits of a window are around the reference price.
+        """
+        state, chosen = self.state(), as_rules(rules, self.rules)
+        check_symbols(chosen.breakers, list(self._index))
+        return bands_table(state, chosen)
+
+    def halts(self, rules: VenueRules | Venue | None = None) -> Table:
+        """The levels of market-wide halts in `VenueRules.breakers`.
+
+        Returns
+        -------
+        Table : instrument (whose price decides), breaker, level (1 is the first), rate, price (float64,
+            where it acts), halt_ns (2**63 - 1: for good)
+        """
+        state, chosen = self.state(), as_rules(rules, self.rules)
+        check_symbols(chosen.breakers, list(self._index))
+        return levels_table(state, chosen)
 
     def liquidation_map(self, instrument: str, rules: VenueRules | Venue | None = None) -> Table:
         """Quantity that would be liquidated by trigger price.

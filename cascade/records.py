@@ -104,6 +104,10 @@ class Reason(IntEnum):
     """the sum of the level's open lots would pass 2**63 - 1"""
     UNALLOCATED = 18
     """lots that no step of the matching rule gave out (see `Matching`)"""
+    BANDED = 19
+    """the rest may not trade beyond a price band (`VenueRules.breakers`)"""
+    HALTED = 20
+    """matching in the instrument is halted"""
 
 
 class EventKind(IntEnum):
@@ -122,6 +126,10 @@ class EventKind(IntEnum):
     END = 10
     TAKEOVER = 11
     """the vault takes lots at their bankruptcy value"""
+    HALT = 12
+    """a circuit breaker stops matching in an instrument"""
+    RESUME = 13
+    """matching goes on"""
 
 
 class Status(IntEnum):
@@ -131,6 +139,7 @@ class Status(IntEnum):
     SETTLED = 1
     """nobody is left to liquidate"""
     HALTED = 2
+    """lots wait for the end of a halt, or for a price band to move"""
     STRANDED = 3
     """lots are left that no one can take on a complete book"""
     OUT_OF_DATA = 4
@@ -170,6 +179,10 @@ class LiquidationStatus(IntEnum):
     """lots stay open that nobody could take"""
     FLAT = 3
     """there was no position, only a negative balance to serve"""
+    BANDED = 4
+    """lots wait: they may not trade beyond a price band"""
+    HALTED = 5
+    """lots wait for the end of a halt"""
 
 
 class ShockPart(IntEnum):

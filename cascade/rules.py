@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import breakers as _breakers
 from ._badrows import show
 from .errors import InputError, InputTypeError, RangeError
 from .instruments import exact
@@ -97,6 +98,8 @@ class VenueRules:
         Price of auto-deleveraging.
     capacity : int or None
         Turns a step; None for no limit.
+    breakers : sequence of PriceBand, VelocityLogic, MarketHalt
+        Price bands and circuit breakers (`cs.breakers`), at most 16.
 
     Raises
     ------
@@ -126,6 +129,7 @@ class VenueRules:
     adl_rank: str = "bitmex"
     adl_price: str = "bankruptcy"
     capacity: int | None = None
+    breakers: tuple[_breakers.Breaker, ...] = ()
 
     def __post_init__(self) -> None:
         for field, choices in CHOICES.items():
@@ -153,6 +157,7 @@ class VenueRules:
             object.__setattr__(self, field, bool(value))
         for field, number in NUMBERS.items():
             object.__setattr__(self, field, _checked(field, getattr(self, field), number))
+        object.__setattr__(self, "breakers", _breakers.checked(self.breakers))
 
     def replace(self, **changes: Any) -> VenueRules:
         """A copy with some fields changed."""

@@ -10,7 +10,8 @@ from .._state import DEFICIT, EXTERNAL, FEES, FUND, ISOLATED, LINEAR, NEVER_DELE
 from ..errors import AuditError
 from ..instruments import PRICE_LIMIT
 from ..records import EventKind, LiquidationStatus, Reason, Why
-from .ledger import Account, Ledger
+from .breakers import Breakers
+from .ledger import Account
 from .money import (
     bankruptcy_limit,
     fee,
@@ -22,6 +23,15 @@ from .money import (
 
 LIQUIDATION_ORDER, FUND_WALK_ORDER = 1, 2
 """Flags of ORDER and FILL events."""
+OPEN_STATUS = {
+    Reason.NONE: LiquidationStatus.STRANDED,
+    Reason.BEYOND_DATA: LiquidationStatus.BEYOND_DATA,
+    Reason.BANDED: LiquidationStatus.BANDED,
+    Reason.HALTED: LiquidationStatus.HALTED,
+}
+"""What becomes of lots that an order left, by what stopped it."""
+WAITING = (LiquidationStatus.BANDED, LiquidationStatus.HALTED)
+"""Lots that wait for a band to move or a halt to end."""
 
 
 class Closing:
@@ -39,7 +49,7 @@ class Closing:
         return self.value * (self.done + k) // self.lots - self.value * self.done // self.lots
 
 
-class Waterfall(Ledger):
+class Waterfall(Breakers):
     """Turns and the waterfall behind them."""
 
     # -- trading ---------------------------------------------------------------------------------------------
@@ -55,9 +65,11 @@ class Waterfall(Ledger):
         self.charge(owner, terms.maker_fee, value, i, money_cause)
         self.books[i].take(maker, abs(signed))
         self.last[i] = price
+        self.note_trade(i, price)
         if not quiet:
             self.audit_book(i)
             self.update_shadow(i, seq)
+            self.watch_market(i, seq)
         return value
 
     def audit_book(self, i: int) -> None:
@@ -67,10 +79,10 @@ class Waterfall(Ledger):
             raise AuditError(f"event {self.seq}: the book of instrument {i} is crossed, {bid} >= {ask} ticks")
 
     def next_maker(self, i: int, side: int, limit: int):
-        """The order that a taker on `side` meets next within its limit and within what is known of the
-        book."""
+        """The order that a taker on `side` meets next within its limit, what is known of the book, and the
+        bands."""
         maker = self.books[i].front(-side)
-        if maker is None:
+        if maker is None or not self.allows(i, maker.price):
             return None
         return maker if side * (self.bound(i, side, limit) - maker.price) >= 0 else None
 
@@ -87,9 +99,10 @@ class Waterfall(Ledger):
         self.known_until.setdefault(i, edge)
         return True
 
-    def walk(self, i, account, slot, signed, limit, order, money_cause, flags=0) -> tuple[int, int, bool]:
-        """Take up to `signed` lots within `limit` (None: any price): (lots left, signed value, stopped by the
-        unknown)."""
+    def walk(self, i, account, slot, signed, limit, order, money_cause, flags=0) -> tuple[int, int, Reason]:
+        """Take up to `signed` lots within `limit` (None: any price): (lots left, signed value, what stopped
+        it if not its limit or a lack of makers)."""
+        self.begin_order(i)
         side, left, total = sign(signed), abs(signed), 0
         if limit is None:
             limit = PRICE_LIMIT - 1 if side > 0 else 1
@@ -99,7 +112,7 @@ class Waterfall(Ledger):
             k = min(left, maker.lots)
             total += self.fill(i, account, slot, maker, side * k, order, money_cause, flags)
             left -= k
-        return left, total, left > 0 and self.meets_the_unknown(i, side, limit)
+        return left, total, self.what_stops(i, side, limit) if left else Reason.NONE
 
     def gives_way(self, i: int, account: Account, maker, order: int) -> bool:
         """A liquidation never trades with its owner's own orders: they are taken off as it meets them."""
@@ -143,6 +156,9 @@ class Waterfall(Ledger):
             self.recovered += 1
             self.note_health(account)
             return False
+        if self.waits(account):
+            self.left[index] = LiquidationStatus.HALTED
+            return False
         turn = self.emit(EventKind.TURN, a=index, value=equity, cause=queued_seq)
         self.contexts.append((turn, self.wave, len(self.liquidations)))
         if self.rules.cancel_orders:
@@ -153,12 +169,16 @@ class Waterfall(Ledger):
         for row in self.position_order(account):
             if self.rules.size == "whole" and not self.liquidatable(account, self.marks):
                 break
-            if account.positions[row].lots:
+            if account.positions[row].lots and self.halted_until[row[0]]:
+                open_reasons.append(LiquidationStatus.HALTED)
+            elif account.positions[row].lots:
                 record = self.close(account, row, turn)
                 if record["left"]:
                     open_reasons.append(LiquidationStatus(record["status"]))
         if len(self.liquidations) == first_row:
             self.liquidations.append(self.new_record(account, turn, None))
+            if not account.flat:
+                self.liquidations[-1]["status"] = LiquidationStatus.HALTED
         if account.flat:
             self.settle_flat(account, turn, self.liquidations[-1])
         self.note_health(account)
@@ -167,7 +187,7 @@ class Waterfall(Ledger):
             if self.changes == changes:
                 self.idle[index] = (changes, self.marks)
             if open_reasons:
-                self.left[index] = min(open_reasons)
+                self.left[index] = min(open_reasons, key=lambda why: (why not in WAITING, why))
                 if set(open_reasons) == {LiquidationStatus.BEYOND_DATA}:
                     self.stuck.add(index)
         return True
@@ -226,38 +246,35 @@ class Waterfall(Ledger):
         self.contexts.append((order, self.wave, len(self.liquidations)))
         record["order_seq"] = order
         fees_before = self.taker_fees
-        left, value, beyond = self.walk(i, account, slot, signed, limit, order, turn, LIQUIDATION_ORDER)
-        self.cancel_rest(i, account, signed, left, beyond, order)
+        left, value, stop = self.walk(i, account, slot, signed, limit, order, turn, LIQUIDATION_ORDER)
+        self.cancel_rest(i, account, signed, left, stop, order)
         closing.done = abs(signed) - left
         record["filled"], record["filled_value"], record["closed_value"] = closing.done, value, abs(value)
         for stage in self.rules.residual:
-            if not left or beyond:
+            if not left or stop:
                 break
             if stage == "fund_walk":
                 if limit is not None and has_price and self.accounts[FUND].balance:
-                    left, beyond = self.fund_walk(account, row, left, closing, record)
+                    left, stop = self.fund_walk(account, row, left, closing, record)
             elif stage == "vault":
                 left = self.vault_takes(account, row, left, closing, record, has_price)
             else:
                 left = self.deleverage(account, row, left, closing, record, has_price)
         record["fee"] = self.taker_fees - fees_before + self.liquidation_fee(account, i, record)
         record["left"] = left
-        if left:
-            record["status"] = LiquidationStatus.BEYOND_DATA if beyond else LiquidationStatus.STRANDED
-        else:
-            record["status"] = LiquidationStatus.CLOSED
+        record["status"] = OPEN_STATUS[stop] if left else LiquidationStatus.CLOSED
         self.liquidations.append(record)
         self.count_liquidation(record)
         return record
 
-    def cancel_rest(self, i: int, account: Account, signed: int, left: int, beyond: bool, order: int) -> None:
+    def cancel_rest(self, i: int, account: Account, signed: int, left: int, stop: Reason, order: int) -> None:
         """Record that the unfilled rest of a liquidation order is taken off."""
         if left:
-            reason = Reason.BEYOND_DATA if beyond else Reason.IOC
             self.emit(
                 EventKind.CANCEL, instrument=i, a=account.index, quantity=sign(signed) * left, cause=order,
-                flags=reason
+                flags=stop or Reason.IOC
             )
+        self.end_order(i, sign(signed), left, stop, order)
 
     def count_liquidation(self, record: dict) -> None:
         """Add one closing to the totals: first order is wave 1 but for who was unhealthy before the shock."""
@@ -270,7 +287,7 @@ class Waterfall(Ledger):
         self.totals[order] += notional
 
     # -- residual lots ---------------------------------------------------------------------------------------
-    def fund_walk(self, account, row, left, closing, record) -> tuple[int, bool]:
+    def fund_walk(self, account, row, left, closing, record) -> tuple[int, Reason]:
         """Walk on below the bankruptcy price while the fund can pay each lot's gap whole."""
         i, slot = row
         side, turn = sign(record["quantity"]), record["seq"]
@@ -279,6 +296,7 @@ class Waterfall(Ledger):
             EventKind.ORDER, instrument=i, a=account.index, quantity=side * left, cause=turn,
             flags=FUND_WALK_ORDER
         )
+        self.begin_order(i)
         stopped = False
         while left and not stopped and (maker := self.next_maker(i, side, limit)):
             if self.gives_way(i, account, maker, order):
@@ -297,9 +315,11 @@ class Waterfall(Ledger):
                 record["filled"] += k
                 record["filled_value"] += value
                 record["closed_value"] += abs(value)
-        beyond = left > 0 and not stopped and self.meets_the_unknown(i, side, limit)
-        self.cancel_rest(i, account, side, left, beyond, order)
-        return left, beyond
+        stop = Reason.NONE
+        if left and (not stopped or self.halted_until[i]):
+            stop = self.what_stops(i, side, limit)
+        self.cancel_rest(i, account, side, left, stop, order)
+        return left, stop
 
     def affordable(self, i: int, side: int, price: int, lots: int, closing: Closing) -> int:
         """The most lots, up to `lots`, whose gap at this price the fund can pay."""
