@@ -233,10 +233,12 @@ cdef inline void resume(run_t* r, int i) noexcept nogil:
 
 cdef inline bint account_waits(const run_t* r, int32_t a) noexcept nogil:
     """Whether the account can have no turn: it has positions, all of them in halted instruments."""
-    cdef int32_t k = r.accounts[a].first_row, end = r.accounts[a].first_row + r.accounts[a].rows_n
+    cdef int32_t k, end
     cdef bint waits = False
     if not r.rules.breakers:
         return False
+    k = r.accounts[a].first_row
+    end = k + r.accounts[a].rows_n
     while k < end:
         if r.rows[k].lots != 0:
             if r.instruments[r.rows[k].instrument].halted_until == 0:
@@ -286,7 +288,7 @@ cdef inline void end_order(run_t* r, int i, int side, int64_t left, int reason, 
     cdef bint lower = r.stopped_side < 0
     cdef band_t* b
     cdef int32_t k
-    if not r.rules.breakers:
+    if not r.rules.breakers or r.error != 0:
         return
     if reason == REASON_BANDED:
         b = &r.bands[ins.low_by if lower else ins.high_by]

@@ -146,6 +146,8 @@ cdef inline int what_stops(run_t* r, int i, int side, int64_t limit) noexcept no
     cdef const book_t* book = &r.books[i]
     cdef int far = BID if side < 0 else ASK
     cdef int64_t best, bound
+    if r.error != 0:        # the walk ended because the run is void: no limit need have stopped it
+        return REASON_NONE
     if ins.halted_until != 0:
         return REASON_HALTED
     if r.rules.breakers:

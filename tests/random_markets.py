@@ -202,7 +202,7 @@ def _breakers(rng, n: int, mids, ticks, risk) -> tuple:
     for _ in range(rng.choice((1, 1, 2, 3))):
         symbols = None if rng.random() < 0.8 else (f"I{rng.randrange(n)}",)
         kind = rng.random()
-        if kind < 0.6:
+        if kind < 0.5:
             reference = rng.choice(("fixed", "settle", "mean", "mean", "range", "range", "mark", "index"))
             halt_ns = rng.choice((None, None, time(), time(), 2**61))
             found.append(
@@ -220,15 +220,15 @@ def _breakers(rng, n: int, mids, ticks, risk) -> tuple:
                     symbols=symbols,
                 )
             )
-        elif kind < 0.8:
+        elif kind < 0.65:
             most = rng.choice((1, 2, 5, max(1, round(mids[0] * risk))))
             found.append(cs.VelocityLogic(most, time(), rng.choice((time(), time(), None)), symbols))
         else:
             many = range(rng.choice((1, 2, 3)))
-            rates = sorted({round(risk * rng.choice((0.05, 0.2, 0.5, 1)), 5) for _ in many})
+            rates = sorted({round(risk * rng.choice((0.05, 0.2, 0.5, 1, 2)), 5) for _ in many})
             levels = tuple((rate, rng.choice((time(), time(), None))) for rate in rates)
             symbol = rng.choice((None, f"I{rng.randrange(n)}"))
-            found.append(cs.MarketHalt(symbol, rng.choice(("index", "last")), levels))
+            found.append(cs.MarketHalt(symbol, rng.choice(("index", "last", "last")), levels))
     return tuple(found)
 
 
@@ -310,7 +310,7 @@ def build(s: dict[str, Any]) -> tuple[cs.Market, cs.Shock, dict[str, Any]]:
         index={symbols[i]: index * ticks[i] for i, (index, _) in enumerate(s["prices"])},
         last={symbols[i]: last * ticks[i] for i, (_, last) in enumerate(s["prices"])},
         **{
-            name: {symbols[i]: price * ticks[i] for i, price in given.items()}
+            name: {symbols[i]: price * ticks[i] for i, price in given.items() if i < len(symbols)}
             for name, given in s["band_prices"].items()
         },
     )

@@ -49,6 +49,15 @@ BRANCHES = (
     "settled",
     "hedge slot closed",
     "flat debtor",
+    # breakers
+    "halt by a band or a velocity logic",
+    "market-wide halt",
+    "halted",
+    "lots wait for a band",
+    "lots wait for the end of a halt",
+    "shock stopped by a band",
+    "external level kept out",
+    "fund walk stopped by a band",
 )
 """What random markets must make happen."""
 
@@ -186,6 +195,7 @@ def count_branches(market, result, rules, found: Counter) -> None:
                 seen.add("levels dropped by a gap")
         elif kind == EventKind.CANCEL:
             seen.add({Reason.OWNER: "own orders taken off", Reason.STP: "own order gives way"}.get(flags, ""))
+            seen |= breaker_branches(a, flags, cause, order_of)
             if cause in order_of and order_of[cause][2] == FUND_WALK_ORDER and flags == Reason.IOC:
                 seen.add("fund walk pays a part of a level")
         elif kind == EventKind.QUEUED:
@@ -198,6 +208,9 @@ def count_branches(market, result, rules, found: Counter) -> None:
                 seen.add("capacity leaves work")
         elif kind == EventKind.RECOVERED:
             seen.add("recovered")
+        elif kind == EventKind.HALT:
+            wide = isinstance(rules.breakers[flags], cs.MarketHalt)
+            seen.add("market-wide halt" if wide else "halt by a band or a velocity logic")
         elif kind == EventKind.TRANSFER:
             seen.add(
                 {
@@ -222,6 +235,8 @@ def count_branches(market, result, rules, found: Counter) -> None:
         ("deleveraging lacks counterparties", ((rows["adl"] > 0) & (rows["left"] > 0)).any()),
         ("beyond data", (rows["status"] == LiquidationStatus.BEYOND_DATA).any()),
         ("stranded", (rows["status"] == LiquidationStatus.STRANDED).any()),
+        ("lots wait for a band", (rows["status"] == LiquidationStatus.BANDED).any()),
+        ("lots wait for the end of a halt", (rows["status"] == LiquidationStatus.HALTED).any()),
         ("flat debtor", (rows["status"] == LiquidationStatus.FLAT).any()),
         ("initially unhealthy", (rows["cause"] == -2).any()),
         ("caused by a first wave", (rows["wave"][rows["cause"] >= 0] == 2).any()),
@@ -231,6 +246,17 @@ def count_branches(market, result, rules, found: Counter) -> None:
         if happened:
             seen.add(name)
     found.update(name for name in seen if name in BRANCHES)
+
+
+def breaker_branches(a, reason, cause, order_of) -> set[str]:
+    """What the cancellation of an order's rest says about breakers."""
+    if reason not in (Reason.BANDED, Reason.HALTED):
+        return set()
+    if cause not in order_of or order_of[cause][1]:
+        return {"external level kept out"} if a == 0 else set()
+    if order_of[cause][2] == FUND_WALK_ORDER:
+        return {"fund walk stopped by a band"}
+    return {"shock stopped by a band"} if a == 0 else set()
 
 
 @contextmanager
