@@ -20,7 +20,7 @@ from cascade._run cimport (
     run_t,
 )
 from cascade._types cimport REASON_BANDED, REASON_HALTED, REASON_NONE
-from cascade._wide cimport half_up, money_share_floor, wide_add, wide_mean, wide_of
+from cascade._wide cimport half_up, money_share_floor, share_capped, wide_add, wide_mean, wide_of
 
 
 cdef enum:
@@ -38,7 +38,7 @@ cdef inline int64_t band_reach(const band_t* b, int64_t reference, bint* by_rate
     cdef int64_t reach
     by_rate[0] = False
     if b.rate >= 0:
-        reach = money_share_floor(reference, b.rate, RATE_ONE)
+        reach = share_capped(reference, b.rate, RATE_ONE)
         if b.amount < 0 or reach < b.amount:
             by_rate[0] = True
             return reach
@@ -79,9 +79,9 @@ cdef inline int64_t upper_limit(const band_t* b, int64_t reference) noexcept nog
     elif by_rate:
         limit = money_share_floor(reference, RATE_ONE + b.rate, 1024 * <int64_t>RATE_ONE)
     elif b.rounding == ROUND_NEAREST:
-        limit = (reference + reach + 512) >> 10
+        limit = (reference >> 10) + (((reference & 1023) + reach + 512) >> 10)    # the sum of both might not fit
     else:
-        limit = (reference + reach) >> 10
+        limit = (reference >> 10) + (((reference & 1023) + reach) >> 10)
     return limit if limit < top else top
 
 

@@ -92,6 +92,12 @@ cdef extern from *:
         return (int64_t)wide_floor_div((wide_t)a * k * 2 + n, (wide_t)n * 2);
     }
 
+    /* a * k / n rounded down, at most INT64_MAX; a, k >= 0, n > 0. */
+    static inline int64_t share_capped(int64_t a, int64_t k, int64_t n) {
+        wide_t q = (wide_t)a * k / n;
+        return q > INT64_MAX ? INT64_MAX : (int64_t)q;
+    }
+
     /* (1024 sum + more) / n, half-even, n > 0. */
     static inline int64_t wide_mean(wide_t sum, int64_t more, int64_t n) {
         return (int64_t)wide_half_even(sum * 1024 + more, (wide_t)n);
@@ -191,6 +197,7 @@ cdef extern from *:
     int64_t money_share_even(int64_t a, int64_t k, int64_t n) noexcept nogil
     int64_t money_share_floor(int64_t a, int64_t k, int64_t n) noexcept nogil
     int64_t half_up(int64_t a, int64_t k, int64_t n) noexcept nogil
+    int64_t share_capped(int64_t a, int64_t k, int64_t n) noexcept nogil
     int64_t wide_mean(wide_t sum, int64_t more, int64_t n) noexcept nogil
     wide_t money_share_rest(int64_t total, int64_t part, wide_t whole, int64_t* share) noexcept nogil
     int64_t money_price(int inverse, int64_t n, int64_t v, int64_t a, int64_t b, int up) noexcept nogil

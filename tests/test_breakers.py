@@ -652,6 +652,22 @@ def test_bad_breakers_are_refused_with_their_field(case):
         make()
 
 
+@pytest.mark.fast
+def test_limits_at_the_edge_of_the_domain(engine):
+    """Prices near 2**53 ticks and bands of ten times them: nothing wraps around."""
+    top = TOP - 5
+    for width in (10, 1, 0.3, cs.Width(amount=2**52), cs.Width(amount=10**30), cs.Width(10, 2**51)):
+        for rounding in ("nearest", "inside", "variant"):
+            band = cs.PriceBand("fixed", width, rounding=rounding)
+            market = cs.Market(cs.Instrument("X", tick_size=1, lot_size=1), cash_quantum=1)
+            market.set_prices(last={"X": top}, index={"X": 100})
+            sim = market.start(rules=cs.VenueRules(mark="index", breakers=[band]), engine=engine)
+            found = band.band(1, top)
+            assert sim.bands()["lower"][0] == float(found.lower)
+            assert sim.bands()["upper"][0] == np.inf
+            assert found.upper == TOP
+
+
 # -- random markets ------------------------------------------------------------------------------------------
 
 
