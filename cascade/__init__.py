@@ -17,8 +17,9 @@ except ImportError as error:  # the source tree before it is built
         "(or build in place with `python setup.py build_ext --inplace`)"
     ) from error
 
-from . import datasets, io, marks, plot, reference, studies, venues
+from . import breakers, datasets, io, marks, plot, reference, studies, venues
 from ._core import OrderBook
+from .breakers import MarketHalt, PriceBand, VelocityLogic, Width
 from .criticality import Criticality
 from .errors import (
     AuditError,
@@ -83,10 +84,12 @@ __all__ = [
     "Instrument",
     "LiquidationStatus",
     "Market",
+    "MarketHalt",
     "Matching",
     "OrderBook",
     "OrderFlags",
     "OrderType",
+    "PriceBand",
     "RangeError",
     "Reason",
     "ReportKind",
@@ -101,9 +104,12 @@ __all__ = [
     "Table",
     "Tier",
     "TimeInForce",
+    "VelocityLogic",
     "Venue",
     "VenueRules",
     "Why",
+    "Width",
+    "breakers",
     "datasets",
     "io",
     "marks",

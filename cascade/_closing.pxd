@@ -16,7 +16,7 @@ from cascade._run cimport (
     run_t,
     wave_t,
 )
-from cascade._types cimport ERR_MEMORY, OK
+from cascade._types cimport ERR_MEMORY, OK, REASON_NONE
 from cascade._wide cimport wide_add, wide_of, wide_t
 
 
@@ -34,7 +34,7 @@ ctypedef struct closing_t:
     int32_t instrument
     int side                # of the closing trade
     bint has_price          # a positive price implies `value`
-    bint beyond             # what is left meets the unknown
+    int stop                # REASON_...: what keeps the lots left from being served now, REASON_NONE if nothing does
 
 
 cdef inline int64_t closing_worth(const run_t* r, const closing_t* c, int64_t k) noexcept nogil:
@@ -73,7 +73,7 @@ cdef inline closing_t closing_begin(const run_t* r, int32_t a, int32_t k, int64_
     c.left = lots
     c.worth_of_fills = 0
     c.has_price = implied_price_exists(r.terms[row.instrument].contract, c.side, c.value)
-    c.beyond = False
+    c.stop = REASON_NONE
     return c
 
 

@@ -8,10 +8,11 @@ from libc.string cimport memcpy
 from cascade._book cimport book_owner_append, book_place
 from cascade._deleverage cimport ranking_build, ranking_drop_top
 from cascade._ledger cimport journal_undo
+from cascade._breakers cimport FENCE_TOP_BITS, fence_of, fence_t
 from cascade._margin cimport standing_of, standing_t, standing_unhealthy
 from cascade._closing cimport wave_row
 from cascade._marks cimport mark_value_of
-from cascade._outside cimport apply_op, inputs_changed, op_t, set_levels, submit_one
+from cascade._outside cimport apply_op, inputs_changed, op_t, pass_time, set_levels, submit_one
 from cascade._pool cimport idmap_free, idmap_init, idmap_put, idmap_reserve
 from cascade._run cimport (
     EXTERNAL,
@@ -23,14 +24,17 @@ from cascade._run cimport (
     SETTLEMENT,
     VAULT,
     account_t,
+    band_t,
     case_t,
     context_t,
     event_t,
+    instant_t,
     instrument_t,
     journal_t,
     liquidation_t,
     mark_change_t,
     mark_step_t,
+    market_level_t,
     ranking_t,
     row_t,
     rules_t,
@@ -105,6 +109,7 @@ cdef class Engine:
     cdef int64_t* inputs_loaded
     cdef wide_t deposits_loaded
     cdef book_t* books_loaded
+    cdef band_t* bands_loaded
     cdef report_t* reports
     cdef int64_t reports_cap
     cdef object columns     # keeps the arrays that run_t points into
@@ -122,6 +127,8 @@ cdef class Engine:
                 book_free(&self.books_loaded[i])
             if r.history != NULL:
                 PyMem_RawFree(r.history[i])
+            if r.instants != NULL:
+                PyMem_RawFree(r.instants[i])
             if r.rankings != NULL:
                 PyMem_RawFree(r.rankings[2 * i].items)
                 PyMem_RawFree(r.rankings[2 * i + 1].items)
@@ -133,7 +140,8 @@ cdef class Engine:
             <size_t>r.found, <size_t>r.line, <size_t>r.heap, <size_t>r.rankings, <size_t>r.touched, <size_t>r.taken,
             <size_t>r.scratch, <size_t>r.shares, <size_t>self.instruments_loaded, <size_t>self.system_loaded,
             <size_t>self.books_loaded, <size_t>self.reports, <size_t>r.program, <size_t>r.weights, <size_t>r.inputs,
-            <size_t>self.inputs_loaded,
+            <size_t>self.inputs_loaded, <size_t>r.bands, <size_t>self.bands_loaded, <size_t>r.levels,
+            <size_t>r.instants, <size_t>r.instants_n, <size_t>r.instants_cap,
         ):
             PyMem_RawFree(<void*><size_t>memory)
         idmap_free(&r.wave_index)
@@ -145,6 +153,7 @@ cdef class Engine:
         self.load_instruments()
         self.load_accounts()
         self.load_rules(columns["rules"], columns["residual"], columns["shortfall"])
+        self.load_breakers(columns["bands"], columns["levels"])
         for i, (order_id, side, price, lots, owner, worst_first, owned) in enumerate(columns["orders"]):
             self.load_orders(i, order_id, side, price, lots, owner, worst_first, owned)
         self.load_program()
@@ -298,6 +307,53 @@ cdef class Engine:
         to.fund_stops = rules["fund_stops"]
         to.fund_stays = int_wide(rules["fund_stays"])
         to.fund_resumes = int_wide(rules["fund_resumes"])
+        return 0
+
+    cdef int load_breakers(self, const int64_t[:, ::1] bands, const int64_t[:, ::1] levels) except -1:
+        """Rows of breakers.BandTerms behind their instrument, in order of instruments; rows of breakers.LevelTerms."""
+        cdef run_t* r = &self.r
+        cdef band_t* b
+        cdef instrument_t* ins
+        cdef int64_t k, bands_n = bands.shape[0], n = r.instruments_n
+        r.bands = <band_t*>claim(bands_n, sizeof(band_t))
+        r.levels = <market_level_t*>claim(levels.shape[0], sizeof(market_level_t))
+        r.instants = <instant_t**>claim(n, sizeof(void*))
+        r.instants_n = <int32_t*>claim(n, sizeof(int32_t))
+        r.instants_cap = <int32_t*>claim(n, sizeof(int32_t))
+        r.bands_n = <int32_t>bands_n
+        r.levels_n = <int32_t>levels.shape[0]
+        r.rules.breakers = bands_n + levels.shape[0] > 0
+        for k in range(n):
+            r.instruments[k].high_fence = (<int64_t>1 << FENCE_TOP_BITS) - 1
+            r.instruments[k].low_by = r.instruments[k].high_by = -1
+            r.instruments[k].halt_seq = -1
+        for k in range(bands_n):
+            b = &r.bands[k]
+            ins = &r.instruments[bands[k, 0]]
+            if ins.bands_n == 0:
+                ins.bands_first = <int32_t>k
+            ins.bands_n += 1
+            b.breaker = <int>bands[k, 1]
+            b.kind = <int>bands[k, 2]
+            b.rate = bands[k, 3]
+            b.amount = bands[k, 4]
+            b.rounding = <int>bands[k, 5]
+            b.sides = <int>bands[k, 6]
+            b.window = bands[k, 7]
+            b.renew = bands[k, 8]
+            b.limit = bands[k, 9]
+            b.halt = bands[k, 10]
+            b.recentre = bands[k, 11]
+            b.anchor = b.mean = bands[k, 12]
+            b.limit_cause = -1
+            ins.has_windows = ins.has_windows or b.window > 0
+        for k in range(levels.shape[0]):
+            r.levels[k].breaker = <int32_t>levels[k, 0]
+            r.levels[k].instrument = <int32_t>levels[k, 1]
+            r.levels[k].kind = <int>levels[k, 2]
+            r.levels[k].threshold = levels[k, 3]
+            r.levels[k].halt = levels[k, 4]
+        self.bands_loaded = <band_t*>twin(r.bands, bands_n, bands_n, sizeof(band_t))
         return 0
 
     cdef int load_orders(
@@ -549,8 +605,14 @@ cdef class Engine:
             self.leave()
 
     def advance_ns(self, int64_t dt):
-        """Let time pass."""
-        self.r.time_ns += dt
+        """Let time pass: halts begin and end."""
+        self.enter()
+        try:
+            with nogil:
+                pass_time(&self.r, dt)
+            self.check_error()
+        finally:
+            self.leave()
 
     def samples(self):
         """What the mark's averages look at: for each instrument the values of the program's pieces after the first, 0 where missing."""
@@ -618,11 +680,17 @@ cdef class Engine:
             if r.instruments[i].book_dirty and book_copy(&r.books[i], &self.books_loaded[i]) != OK:
                 return False
             r.history_n[i] = 0
+            r.instants_n[i] = 0
             r.rankings[2 * i].n = r.rankings[2 * i + 1].n = 0
             r.rankings[2 * i].epoch = r.rankings[2 * i + 1].epoch = -1
         memcpy(r.instruments, self.instruments_loaded, r.instruments_n * sizeof(instrument_t))
         memcpy(r.system, self.system_loaded, r.first_user * sizeof(wide_t))
         memcpy(r.inputs, self.inputs_loaded, <size_t>r.instruments_n * r.inputs_n * sizeof(int64_t))
+        if r.bands_n > 0:
+            memcpy(r.bands, self.bands_loaded, r.bands_n * sizeof(band_t))
+        for k in range(r.levels_n):
+            r.levels[k].acted = False
+        r.stopped_side = 0
         r.deposits = r.sum_money = self.deposits_loaded
         r.taker_fees = r.turn_paid = r.turn_closed = wide_of(0)
         r.fund_stopped = False
@@ -793,6 +861,16 @@ cdef class Engine:
         """Shadow marks in 1/1024 ticks."""
         return [self.r.instruments[i].shadow for i in range(self.r.instruments_n)]
 
+    def fences(self):
+        """(lowest, highest price in ticks, halted until) per instrument, as for an order that would come now."""
+        cdef int i
+        cdef fence_t f
+        found = []
+        for i in range(self.r.instruments_n):
+            f = fence_of(&self.r, i)
+            found.append((f.low, f.high, self.r.instruments[i].halted_until))
+        return found
+
     @property
     def time_ns(self):
         return self.r.time_ns
@@ -846,6 +924,12 @@ cdef class Engine:
             to.history = <mark_change_t**>claim(n, sizeof(void*))
             to.history_n = <int32_t*>twin(r.history_n, n, n, sizeof(int32_t))
             to.history_cap = <int32_t*>twin(r.history_n, n, n, sizeof(int32_t))
+            to.bands = <band_t*>twin(r.bands, r.bands_n, r.bands_n, sizeof(band_t))
+            made.bands_loaded = <band_t*>twin(self.bands_loaded, r.bands_n, r.bands_n, sizeof(band_t))
+            to.levels = <market_level_t*>twin(r.levels, r.levels_n, r.levels_n, sizeof(market_level_t))
+            to.instants = <instant_t**>claim(n, sizeof(void*))
+            to.instants_n = <int32_t*>twin(r.instants_n, n, n, sizeof(int32_t))
+            to.instants_cap = <int32_t*>claim(n, sizeof(int32_t))
             to.rankings = <ranking_t*>claim(2 * n, sizeof(ranking_t))
             for i in range(2 * n):
                 to.rankings[i].epoch = -1   # built anew when next asked for
@@ -856,6 +940,8 @@ cdef class Engine:
                 raise_status(book_copy(&to.books[i], &r.books[i]))
                 raise_status(book_copy(&made.books_loaded[i], &self.books_loaded[i]))
                 to.history[i] = <mark_change_t*>twin(r.history[i], r.history_n[i], r.history_n[i], sizeof(mark_change_t))
+                to.instants[i] = <instant_t*>twin(r.instants[i], r.instants_n[i], r.instants_n[i], sizeof(instant_t))
+                to.instants_cap[i] = r.instants_n[i]
             to.accounts = <account_t*>twin(r.accounts, r.accounts_n, r.accounts_n, sizeof(account_t))
             to.rows = <row_t*>twin(r.rows, r.rows_n, r.rows_n, sizeof(row_t))
             to.rows_cap = r.rows_n
@@ -925,5 +1011,10 @@ cdef class Engine:
         r.taken = NULL
         r.scratch = NULL
         r.shares = NULL
+        r.bands = NULL
+        r.levels = NULL
+        r.instants = NULL
+        r.instants_n = NULL
+        r.instants_cap = NULL
         r.events_cap = r.found_cap = r.touched_cap = r.taken_cap = r.scratch_cap = r.shares_cap = 0
         idmap_init(&r.wave_index)

@@ -12,6 +12,7 @@ from . import _core
 from ._marks import Clock, Program, inputs_of, samples_of
 from ._rundata import RunData
 from ._state import EXTERNAL, SYSTEM, State
+from .breakers import band_terms, level_terms
 from .instruments import RATE_ONE
 from .margin import (
     STEEP,
@@ -97,6 +98,9 @@ class CoreEngine:
             self.clock.advance(dt, samples_of(self.clock, self.engine.samples()))
             self.engine.set_inputs(inputs_of(self.clock, self.engine.external()))
 
+    def fences(self) -> list[tuple[int, int, int]]:
+        return self.engine.fences()
+
     def book(self, i: int) -> _core.OrderBook:
         return self.engine.book(i)
 
@@ -153,6 +157,7 @@ def columns_of(state: State, rules: VenueRules) -> dict[str, Any]:
         by_price = np.lexsort((age, book.price * book.side))  # both sides from the worst price to the best
         owned = np.flatnonzero(book.owner != EXTERNAL)
         orders.append((*book.columns(), by_price.astype(np.int64), owned.astype(np.int64)))
+    bands = band_terms(state, rules.breakers)
     return {
         "terms": np.array(terms, np.int64),
         "tiers": np.array(tiers, np.int64),
@@ -173,6 +178,8 @@ def columns_of(state: State, rules: VenueRules) -> dict[str, Any]:
         "rules": rule_codes(rules) | turn_codes(rules, state),
         "residual": rules.stages("residual"),
         "shortfall": rules.stages("shortfall"),
+        "bands": rows_of([(i, *band) for i, row in enumerate(bands) for band in row], 13),
+        "levels": rows_of(level_terms(state, rules.breakers), 5),
         **triggers_of(state, rules),
     }
 
@@ -193,6 +200,11 @@ def program_of(state: State, rules: VenueRules) -> dict[str, Any]:
         "inputs": inputs_of(Clock(state, rules.mark), state.external_1024),
         "externals": len(state.external_names),
     }
+
+
+def rows_of(rows: list[Any], width: int) -> np.ndarray:
+    """Tuples of integers as a table, also where there is none."""
+    return np.array(rows, np.int64).reshape(len(rows), width)
 
 
 def rule_codes(rules: VenueRules) -> dict[str, int]:

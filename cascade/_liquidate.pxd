@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
+from cascade._breakers cimport account_waits, begin_order, end_order
 from cascade._book cimport book_lots, book_owner_first, book_owner_next, book_price
 from cascade._closing cimport (
     closing_begin,
@@ -30,8 +31,10 @@ from cascade._run cimport (
     EVENT_RECOVERED,
     EVENT_TURN,
     FUND_WALK_ORDER,
+    LEFT_BANDED,
     LEFT_BEYOND_DATA,
     LEFT_CLOSED,
+    LEFT_HALTED,
     LEFT_OFFSET,
     LEFT_PART,
     LEFT_STRANDED,
@@ -64,13 +67,20 @@ from cascade._trade cimport (
     fill,
     fillable_whole,
     gives_way,
-    meets_the_unknown,
     next_maker,
     walk,
     walked_t,
+    what_stops,
     widest_limit,
 )
-from cascade._types cimport REASON_BEYOND_DATA, REASON_FOK_UNFILLABLE, REASON_IOC, REASON_OWNER
+from cascade._types cimport (
+    REASON_BANDED,
+    REASON_BEYOND_DATA,
+    REASON_FOK_UNFILLABLE,
+    REASON_IOC,
+    REASON_NONE,
+    REASON_OWNER,
+)
 from cascade._watch cimport gather_taken
 from cascade._wide cimport (
     money_price,
@@ -114,8 +124,23 @@ cdef inline void cancel_rest(run_t* r, const closing_t* c, int64_t order, int re
     if c.left > 0:
         emit(
             r, EVENT_CANCEL, c.instrument, c.party.account, -1, c.side * c.left, 0, 0, order,
-            REASON_BEYOND_DATA if c.beyond else reason,
+            c.stop if c.stop != REASON_NONE else reason,
         )
+    end_order(r, c.instrument, c.side, c.left, c.stop, order)
+
+
+cdef inline int left_status(const closing_t* c) noexcept nogil:
+    """What became of the lots that are left."""
+    if c.left == 0:
+        return LEFT_CLOSED
+    if c.stop == REASON_NONE:
+        return LEFT_STRANDED
+    return LEFT_BEYOND_DATA if c.stop == REASON_BEYOND_DATA else LEFT_BANDED if c.stop == REASON_BANDED else LEFT_HALTED
+
+
+cdef inline int left_before(int status) noexcept nogil:
+    """Which status names an account: lots that wait first, then by number."""
+    return status - LEFT_HALTED - 1 if status == LEFT_BANDED or status == LEFT_HALTED else status
 
 
 cdef inline int64_t affordable(run_t* r, const closing_t* c, int64_t lots, int64_t price) noexcept nogil:
@@ -141,6 +166,7 @@ cdef inline void backed_walk(run_t* r, closing_t* c, int64_t limit, int64_t orde
     cdef int64_t wanted, k, worth, value, price
     cdef uint32_t maker
     cdef bint stopped = False
+    begin_order(r, i)
     while c.left > 0 and not stopped and r.error == 0:
         maker = next_maker(r, i, c.side, limit)
         if maker == 0:
@@ -164,7 +190,9 @@ cdef inline void backed_walk(run_t* r, closing_t* c, int64_t limit, int64_t orde
         c.record.filled += k
         c.record.filled_value += value
         c.record.closed_value += magnitude(value)
-    c.beyond = c.left > 0 and not stopped and meets_the_unknown(r, i, c.side, limit)
+    c.stop = REASON_NONE
+    if c.left > 0 and (not stopped or r.instruments[i].halted_until != 0):
+        c.stop = what_stops(r, i, c.side, limit)
 
 
 cdef inline void fund_walk(run_t* r, closing_t* c) noexcept nogil:
@@ -180,7 +208,7 @@ cdef inline void residual_stages(run_t* r, closing_t* c) noexcept nogil:
     """What happens, in the order of the rules, to lots that the order did not fill."""
     cdef int stage
     for stage in range(r.rules.residual_n):
-        if c.left == 0 or c.beyond or r.error != 0:
+        if c.left == 0 or c.stop != REASON_NONE or r.error != 0:
             return
         if r.rules.residual[stage] == STAGE_FUND_WALK:
             if r.rules.order_price == ORDER_AT_BANKRUPTCY and c.has_price and wide_sign(fund_has(r)) != 0:
@@ -230,7 +258,7 @@ cdef inline void close_position(run_t* r, int32_t a, int32_t k, int64_t lots, bi
     else:
         w = walk(r, c.instrument, c.party, l.quantity, limit, order, l.seq, LIQUIDATION_ORDER)
         c.left = w.left
-        c.beyond = w.beyond
+        c.stop = w.stop
         c.worth_of_fills = closing_worth(r, &c, lots - w.left)
         c.done = lots - w.left
         l.filled = c.done
@@ -244,7 +272,7 @@ cdef inline void close_position(run_t* r, int32_t a, int32_t k, int64_t lots, bi
     elif follows:
         l.status = LEFT_PART
     else:
-        l.status = LEFT_BEYOND_DATA if c.beyond else LEFT_STRANDED
+        l.status = left_status(&c)
     finish_record(r, &c, fees)
     r.turn_closed = wide_add(r.turn_closed, wide_of(l.closed_value))
 
@@ -320,6 +348,12 @@ cdef inline void order_lots(
     close_position(r, a, k, lots, follows, out.record)
 
 
+cdef inline void served_add(served_t* out, int status) noexcept nogil:
+    """Lots that stay open, and why."""
+    out.worst = status if out.worst == 0 or left_before(status) < left_before(out.worst) else out.worst
+    out.all_beyond = out.all_beyond and status == LEFT_BEYOND_DATA
+
+
 cdef inline void take_position(
     run_t* r, int32_t a, int32_t k, int64_t turn, const case_t* case, const standing_t* now, served_t* out
 ) noexcept nogil:
@@ -329,6 +363,9 @@ cdef inline void take_position(
     cdef bint follows
     cdef standing_t s = now[0]
     while r.error == 0:
+        if r.instruments[i].halted_until != 0:
+            served_add(out, LEFT_HALTED)
+            return
         held = magnitude(r.rows[k].lots)
         wanted = lots_to_order(r, a, k, case.parted)
         n = lots_within_step(r, i, r.rows[k].lots, wanted)
@@ -348,6 +385,9 @@ cdef inline void take_position(
                     out.parted = True
                     return
                 continue
+            if r.instruments[i].halted_until != 0:
+                served_add(out, LEFT_HALTED)
+                return
             held = magnitude(r.rows[k].lots)
             n = lots_within_step(r, i, r.rows[k].lots, held)
             if n > 0:
@@ -356,8 +396,7 @@ cdef inline void take_position(
                 out.all_beyond = False
                 return
         if out.record.left > 0:
-            out.worst = out.record.status if out.worst == 0 or out.record.status < out.worst else out.worst
-            out.all_beyond = out.all_beyond and out.record.status == LEFT_BEYOND_DATA
+            served_add(out, out.record.status)
         elif n < held:
             out.all_beyond = False
         out.parted = out.parted or n < held
@@ -390,6 +429,9 @@ cdef inline bint turn(run_t* r, const waiting_t* waiting) noexcept nogil:
         emit(r, EVENT_RECOVERED, NO_INSTRUMENT, a, -1, 0, 0, s.equity, waiting.seq, 0)
         r.totals.recovered += 1
         note_health(r, a, &s, case)
+        return False
+    if account_waits(r, a):
+        case.left = LEFT_HALTED
         return False
     seq = emit(r, EVENT_TURN, NO_INSTRUMENT, a, -1, 0, 0, s.equity, waiting.seq, 0)
     context_begin(r, seq, r.wave, r.records_n)
@@ -431,7 +473,9 @@ cdef inline bint turn(run_t* r, const waiting_t* waiting) noexcept nogil:
     if out.record == NULL:
         s = standing_of(r, a)
         out.record = record_begin(r, a, seq, case, &s, &out.spare)
-        if offset:
+        if out.worst == LEFT_HALTED:
+            out.record.status = LEFT_HALTED
+        elif offset:
             out.record.status = LEFT_OFFSET
     case.left = 0
     if account_flat(r, a):

@@ -22,6 +22,7 @@ from cascade._book cimport (
     book_side,
     book_t,
 )
+from cascade._breakers cimport begin_order, end_order, fence_allows, let_time_pass, rest_is_banded, watch_market
 from cascade._match cimport match_prepare, plan_t
 from cascade._sink cimport report_cancelled, sink_next, sink_t
 from cascade._closing cimport count_wave, wave_row
@@ -57,13 +58,13 @@ from cascade._trade cimport (
     PRICE_LIMIT_BITS,
     cancel_order,
     fill,
-    mark_now,
     lots_within,
-    meets_the_unknown,
+    mark_now,
     next_maker,
     shadow_update,
     walk,
     walked_t,
+    what_stops,
     widest_limit,
 )
 from cascade._types cimport (
@@ -76,8 +77,10 @@ from cascade._types cimport (
     REASON_BAD_PRICE,
     REASON_BAD_QUANTITY,
     REASON_BAD_SIDE,
+    REASON_BANDED,
     REASON_BEYOND_DATA,
     REASON_FOK_UNFILLABLE,
+    REASON_HALTED,
     REASON_IOC,
     REASON_NONE,
     REASON_UNSUPPORTED,
@@ -143,15 +146,25 @@ cdef inline void rest_external(run_t* r, int i, int side, int64_t price, int64_t
 
 
 cdef inline int64_t cross_external(run_t* r, int i, int side, int64_t price, int64_t lots) noexcept nogil:
-    """Trade an external level with the internal orders that it crosses, marks set later; the lots left."""
+    """Trade an external level with the internal orders that it crosses, marks set later; the lots left.
+
+    Where a band or a halt forbids that trade, what is left of it does not enter.
+    """
     cdef party_t external = party_of(r, EXTERNAL, i, 0)
     cdef int sign = 1 if side == BID else -1
     cdef int64_t order = -1, k, value, best
     cdef uint32_t maker
+    begin_order(r, i)
     while lots > 0 and book_has(&r.books[i], 1 - side) and r.error == 0:
         best = book_best(&r.books[i], 1 - side)
         if (best > price) if side == BID else (best < price):
             break
+        if not fence_allows(r, i, best):
+            emit(
+                r, EVENT_CANCEL, i, EXTERNAL, -1, sign * lots, 0, 0, order,
+                REASON_HALTED if r.instruments[i].halted_until != 0 else REASON_BANDED,
+            )
+            return 0
         maker = book_front(&r.books[i], 1 - side)
         if order < 0:
             order = emit(r, EVENT_ORDER, i, EXTERNAL, -1, sign * lots, price * 1024, 0, -1, 0)
@@ -241,6 +254,8 @@ cdef inline void shock_gap(run_t* r, const op_t* op) noexcept nogil:
             kept -= 1
             rest_external(r, i, side, moved[kept].price_ticks, moved[kept].lots)
     shadow_update(r, i, shock)
+    if r.rules.breakers:
+        watch_market(r, i, shock)
 
 
 cdef inline void shock_depth(run_t* r, const op_t* op) noexcept nogil:
@@ -286,6 +301,15 @@ cdef inline void shock_cash(run_t* r, const op_t* op) noexcept nogil:
     audit_money(r)
 
 
+cdef inline int shock_left_rank(int reason) noexcept nogil:
+    """Why a shock's order left lots: the highest is the one that is remembered."""
+    if reason == REASON_BEYOND_DATA:
+        return 4
+    if reason == REASON_HALTED or reason == REASON_BANDED:
+        return 3 if reason == REASON_HALTED else 2
+    return 1 if reason == REASON_IOC else 0
+
+
 cdef inline void shock_orders(run_t* r, const op_t* op) noexcept nogil:
     """A market order of the external account."""
     cdef int i = op.instrument, side = 1 if op.quantity > 0 else -1
@@ -296,10 +320,11 @@ cdef inline void shock_orders(run_t* r, const op_t* op) noexcept nogil:
     w = walk(r, i, party_of(r, EXTERNAL, i, 0), op.quantity, widest_limit(side), order, -1, 0)
     count_wave(r, 0, i, magnitude(op.quantity) - w.left, magnitude(w.value), 0)
     if w.left > 0:
-        reason = REASON_BEYOND_DATA if w.beyond else REASON_IOC
+        reason = w.stop if w.stop != REASON_NONE else REASON_IOC
         emit(r, EVENT_CANCEL, i, EXTERNAL, -1, side * w.left, 0, 0, order, reason)
-        if r.shock_left != REASON_BEYOND_DATA:
+        if shock_left_rank(reason) > shock_left_rank(r.shock_left):
             r.shock_left = reason
+    end_order(r, i, side, w.left, w.stop, order)
 
 
 cdef inline void pay_funding(run_t* r, int i, int32_t a, int64_t lots, int64_t price, int64_t rate) noexcept nogil:
@@ -344,6 +369,8 @@ cdef inline void apply_op(run_t* r, const op_t* op) noexcept nogil:
         ins.index_1024 = at_least_one(wide_low(scaled_even(ins.index_1024, 1000000000 + op.rate)))
         shock = emit(r, EVENT_SHOCK, op.instrument, -1, -1, 0, ins.index_1024, 0, -1, PART_INDEX)
         shadow_update(r, op.instrument, shock)
+        if r.rules.breakers:
+            watch_market(r, op.instrument, shock)
     elif op.part == PART_DEPTH:
         shock_depth(r, op)
     elif op.part == PART_CASH:
@@ -423,7 +450,21 @@ cdef inline int set_levels(
         if lots[k] > 0 and side == ASK and ins.known_ask != INT64_MAX and prices[k] > ins.known_ask:
             ins.known_ask = prices[k]
     shadow_update(r, i, shock)
+    if r.rules.breakers:
+        watch_market(r, i, shock)
     return r.error
+
+
+# -- time ------------------------------------------------------------------------------------------------------------
+
+
+cdef inline void pass_time(run_t* r, int64_t dt) noexcept nogil:
+    """Let time pass: halts begin and end."""
+    cdef int64_t until = r.time_ns + dt
+    if dt > 0 and r.rules.breakers:
+        outside(r)
+        let_time_pass(r, until)
+    r.time_ns = until
 
 
 # -- messages --------------------------------------------------------------------------------------------------------
@@ -450,6 +491,8 @@ cdef inline int message_refusal(run_t* r, int i, const order_msg_t* m, plan_t* p
         return REASON_BAD_PRICE
     if m.quantity >= <int64_t>1 << 61:
         return REASON_BAD_QUANTITY
+    if r.instruments[i].halted_until != 0 and (is_new or not p.in_place):
+        return REASON_HALTED
     if is_new and m.tif == TIF_FOK:
         if lots_within(r, i, m.side, widest_limit(m.side) if at_market else m.price, m.quantity) < m.quantity:
             return REASON_FOK_UNFILLABLE
@@ -459,12 +502,13 @@ cdef inline int message_refusal(run_t* r, int i, const order_msg_t* m, plan_t* p
 cdef inline int64_t take_from_book(
     run_t* r, int i, int32_t owner, uint64_t id, int side, int64_t limit, int64_t lots, int64_t order, int64_t row, sink_t* sink
 ) noexcept nogil:
-    """Trade within the limit and the knowledge of the book, a report a fill; the lots left."""
+    """Trade within the limit, the knowledge of the book and the bands, a report a fill; the lots left."""
     cdef party_t party
     cdef uint32_t maker
     cdef const book_t* book = &r.books[i]
     cdef report_t* report
     cdef int64_t k, value
+    begin_order(r, i)
     while lots > 0 and r.error == 0:
         maker = next_maker(r, i, side, limit)
         if maker == 0:
@@ -499,8 +543,7 @@ cdef inline void new_order(run_t* r, int i, const order_msg_t* m, const plan_t* 
     cdef int64_t limit = widest_limit(m.side) if m.type == TYPE_MARKET else m.price
     cdef int64_t shown = 0 if m.type == TYPE_MARKET else limit * 1024, order, left
     cdef report_t* report = sink_next(sink, REPORT_ACK, m.order_id, m.owner, row)
-    cdef bint beyond
-    cdef int reason
+    cdef int reason, stop
     report.side = m.side
     report.price = m.price
     report.quantity = m.quantity
@@ -508,13 +551,17 @@ cdef inline void new_order(run_t* r, int i, const order_msg_t* m, const plan_t* 
         r.books[i].last_id = m.order_id
     order = emit(r, EVENT_ORDER, i, m.owner, -1, m.side * m.quantity, shown, 0, -1, 0)
     left = take_from_book(r, i, m.owner, m.order_id, m.side, limit, m.quantity, order, row, sink)
-    beyond = left > 0 and meets_the_unknown(r, i, m.side, limit)
-    if left > 0 and p.taker.rests and not beyond:
+    stop = what_stops(r, i, m.side, limit) if left > 0 else REASON_NONE
+    reason = stop
+    if p.taker.rests and stop == REASON_NONE and rest_is_banded(r, i, m.side, limit):
+        reason = REASON_BANDED
+    if left > 0 and p.taker.rests and reason == REASON_NONE:
         rest_order(r, i, m.side, limit, left, m.owner, m.order_id, order)
     elif left > 0:
-        reason = REASON_BEYOND_DATA if beyond else REASON_IOC
+        reason = reason if reason != REASON_NONE else REASON_IOC
         emit(r, EVENT_CANCEL, i, m.owner, -1, m.side * left, 0, 0, order, reason)
         report_cancelled(sink, m.order_id, m.owner, row, p.taker.side, m.price, left, 0, reason)
+    end_order(r, i, m.side, left, stop, order)
 
 
 cdef inline void modify_order(run_t* r, int i, const order_msg_t* m, const plan_t* p, int64_t row, sink_t* sink) noexcept nogil:
@@ -523,6 +570,7 @@ cdef inline void modify_order(run_t* r, int i, const order_msg_t* m, const plan_
     cdef int side = 1 if p.taker.side == BID else -1
     cdef int32_t owner = p.taker.owner
     cdef int64_t order, left
+    cdef int reason, stop
     cdef report_t* report
     if p.in_place:
         emit(r, EVENT_CANCEL, i, owner, -1, side * (book_lots(book, p.handle) - m.quantity), 0, 0, -1, REASON_USER)
@@ -531,11 +579,16 @@ cdef inline void modify_order(run_t* r, int i, const order_msg_t* m, const plan_
         cancel_order(r, i, p.handle, -1, REASON_USER)
         order = emit(r, EVENT_ORDER, i, owner, -1, side * m.quantity, m.price * 1024, 0, -1, 0)
         left = take_from_book(r, i, owner, m.order_id, side, m.price, m.quantity, order, row, sink)
-        if left > 0 and meets_the_unknown(r, i, side, m.price):
-            emit(r, EVENT_CANCEL, i, owner, -1, side * left, 0, 0, order, REASON_BEYOND_DATA)
-            report_cancelled(sink, m.order_id, owner, row, p.taker.side, m.price, left, 0, REASON_BEYOND_DATA)
+        stop = what_stops(r, i, side, m.price) if left > 0 else REASON_NONE
+        reason = stop
+        if stop == REASON_NONE and rest_is_banded(r, i, side, m.price):
+            reason = REASON_BANDED
+        if left > 0 and reason != REASON_NONE:
+            emit(r, EVENT_CANCEL, i, owner, -1, side * left, 0, 0, order, reason)
+            report_cancelled(sink, m.order_id, owner, row, p.taker.side, m.price, left, 0, reason)
         elif left > 0:
             rest_order(r, i, side, m.price, left, owner, m.order_id, order)
+        end_order(r, i, side, left, stop, order)
     report = sink_next(sink, REPORT_MODIFIED, m.order_id, owner, row)
     report.price = m.price
     report.quantity = m.quantity

@@ -32,6 +32,7 @@ def price_text(x: float, tick: float) -> str:
 
 ENDS = {
     "settled": "nobody is left to liquidate",
+    "halted": "lots wait for the end of a halt, or for a price band to move",
     "stranded": "lots stay open that nobody could take",
     "out_of_data": "lots stay open where the loaded book ends; depth beyond is unknown",
     "limit": "stopped by the caller's cap on waves",

@@ -52,6 +52,8 @@ cdef enum:
     EVENT_END = 10
     EVENT_TAKEOVER = 11
     EVENT_OFFSET = 12
+    EVENT_HALT = 13
+    EVENT_RESUME = 14
 
 cdef enum:
     WHY_REALISED = 1
@@ -76,6 +78,7 @@ cdef enum:
 
 cdef enum:
     STATUS_SETTLED = 1
+    STATUS_HALTED = 2
     STATUS_STRANDED = 3
     STATUS_OUT_OF_DATA = 4
     STATUS_HORIZON = 5
@@ -88,6 +91,8 @@ cdef enum:
     LEFT_FLAT = 3
     LEFT_PART = 4
     LEFT_OFFSET = 5
+    LEFT_BANDED = 6
+    LEFT_HALTED = 7
 
 cdef enum:
     LIQUIDATION_ORDER = 1   # flags of ORDER and FILL events
@@ -171,6 +176,19 @@ cdef enum:
     ADL_AT_PREVIOUS_MARK = 2
     ADL_AT_INDEX = 3
 
+# What a band is around, and how its limits are rounded: the numbers of breakers.py.
+cdef enum:
+    BAND_FIXED = 0
+    BAND_MEAN = 1
+    BAND_RANGE = 2
+    BAND_MARK = 3
+    BAND_INDEX = 4
+
+cdef enum:
+    ROUND_NEAREST = 0
+    ROUND_INSIDE = 1
+    ROUND_VARIANT = 2
+
 # Bits of account_t.state.
 cdef enum:
     QUEUED = 1              # waits in the queue
@@ -212,6 +230,7 @@ ctypedef struct rules_t:
     bint fund_stops
     wide_t fund_stays       # the largest drawdown at which a fund that paid goes on
     wide_t fund_resumes     # the largest at which a stopped one pays again
+    bint breakers           # there are some
 
 
 # One instrument's terms (see _state.Terms); the tiers are rows [tier_first, tier_first + tiers_n) of run_t's tables.
@@ -275,6 +294,51 @@ ctypedef struct instrument_t:
     const int64_t* short_trigger
     const int32_t* short_account
     int32_t short_n, short_at
+    # Breakers: its rows of run_t.bands, and what holds for the order that is being dealt with.
+    int32_t bands_first, bands_n
+    int32_t low_by, high_by         # the bands that set the limits
+    int64_t low_fence, high_fence   # lowest and highest price in ticks
+    int64_t halted_until            # 0: matching goes on
+    int64_t halt_seq
+    bint has_windows                # some band looks at past trades
+
+
+# One band of one instrument: breakers.BandTerms, then what changes in a run. Prices in 1/1024 tick.
+ctypedef struct band_t:
+    int64_t rate            # 1e-12, -1: none
+    int64_t amount          # -1: none
+    int64_t window
+    int64_t renew
+    int64_t limit
+    int64_t halt            # -1: none, INT64_MAX: for good
+    int kind, rounding, sides, breaker
+    bint recentre
+    int limit_side          # while a limit holds: -1 the lower, 1 the upper
+    int32_t first           # instants before this one are not looked at
+    int64_t anchor          # the price that counts as a trade at anchor_time
+    int64_t anchor_time
+    int64_t mean            # of a mean that is renewed now and then
+    int64_t renewed
+    int64_t limit_since
+    int64_t limit_cause     # the order that it stopped
+
+# One level of a market-wide halt: breakers.LevelTerms.
+ctypedef struct market_level_t:
+    int64_t threshold       # 1/1024 tick
+    int64_t halt
+    int32_t breaker
+    int32_t instrument
+    int kind                # 0 the index, 1 the last price
+    bint acted
+
+# The trades of one instrument at one time, in ticks.
+ctypedef struct instant_t:
+    int64_t time_ns
+    int64_t low
+    int64_t high
+    int64_t last
+    int64_t n
+    wide_t sum
 
 
 # A margin account. Its loaded rows are [first_row, first_row + rows_n) of run_t.rows, in order of (instrument, slot); rows that came to be
@@ -315,7 +379,7 @@ ctypedef struct case_t:
     uint8_t open            # unhealthy ever since `cause`
     uint8_t parted          # a part was ordered of it since it became unhealthy: from now on whole
     uint8_t counted         # among the liquidated accounts: some of its lots were closed
-    uint8_t left            # LEFT_BEYOND_DATA or LEFT_STRANDED while lots of its last turn are open, else 0
+    uint8_t left            # LEFT_... while lots of its last turn are open, else 0
 
 
 # An account before a change: undo, and the past that causes are looked for in.
@@ -495,6 +559,15 @@ ctypedef struct run_t:
     int32_t touched_n, touched_cap
     bint ranking_stands
     int64_t mark_epoch
+    # Breakers.
+    band_t* bands                   # by instrument
+    int32_t bands_n
+    market_level_t* levels
+    int32_t levels_n
+    instant_t** instants            # per instrument
+    int32_t* instants_n
+    int32_t* instants_cap
+    int stopped_side                # of the order that a band stopped last: -1 by the lower limit, 1 by the upper
     # Scratch.
     int32_t* taken          # positions of the account whose turn it is
     int32_t taken_cap

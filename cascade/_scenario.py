@@ -266,6 +266,11 @@ def _rules(section: Any) -> VenueRules | Venue | None:
         return None
     if isinstance(section, str):
         return _venue(section, "rules", "or a table")
+    if isinstance(section, Mapping) and "breakers" in section:
+        raise InputError(
+            "rules.breakers: a scenario file cannot have price bands and circuit breakers; "
+            "use Market.run(rules=...)"
+        )
     fields = dict(_known(section, "rules", RULES))
     base = VenueRules()
     if "venue" in fields:

@@ -235,6 +235,16 @@ class State:
     """float64 quanta an account: what rounding took from its balance as given; for reported prices"""
     row_basis_rest: np.ndarray
     """float64 quanta a row: the same of its basis"""
+    reference_1024: np.ndarray
+    """int64 1/1024 ticks per instrument: the reference price of bands, 0 where none was given"""
+    settle_1024: np.ndarray
+    """int64 1/1024 ticks per instrument: the settlement price (previous close), 0 where none was given"""
+
+    def band_prices(self, i: int) -> tuple[int, int]:
+        """(reference at the start, settlement price) of an instrument in 1/1024 ticks, 0 where none: by
+        default the last price, and that."""
+        reference = int(self.reference_1024[i]) or int(self.last[i]) * 1024
+        return reference, int(self.settle_1024[i]) or reference
 
     @cached_property
     def terms(self) -> tuple[Terms, ...]:

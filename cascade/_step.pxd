@@ -8,10 +8,13 @@ from cascade._margin cimport standing_shadow, standing_t, standing_unhealthy
 from cascade._queue cimport queue_pop, queue_waits
 from cascade._run cimport (
     EVENT_END,
+    LEFT_BANDED,
     LEFT_BEYOND_DATA,
+    LEFT_HALTED,
     NO_INSTRUMENT,
     OVER,
     QUEUED,
+    STATUS_HALTED,
     STATUS_HORIZON,
     STATUS_LIMIT,
     STATUS_OUT_OF_DATA,
@@ -23,7 +26,7 @@ from cascade._run cimport (
     run_t,
     waiting_t,
 )
-from cascade._types cimport REASON_BEYOND_DATA
+from cascade._types cimport REASON_BANDED, REASON_BEYOND_DATA, REASON_HALTED
 from cascade._watch cimport check
 
 
@@ -105,11 +108,26 @@ cdef inline bint somebody_rests(const run_t* r) noexcept nogil:
     return False
 
 
+cdef inline bint work_waits(const run_t* r) noexcept nogil:
+    """Whether lots of unhealthy accounts wait for a halt to end or a band to move."""
+    cdef int32_t k
+    cdef standing_t s
+    if not r.rules.breakers:
+        return False
+    for k in range(r.cases_n):
+        if r.cases[k].left == LEFT_BANDED or r.cases[k].left == LEFT_HALTED:
+            s = standing_shadow(r, r.cases[k].account)
+            if standing_unhealthy(r, &s):
+                return True
+    return False
+
+
 cdef inline bint step_end(run_t* r) noexcept nogil:
     """Whether another step could change something."""
     cdef bint more = r.waves_left and (r.changes != r.step_changes or queue_waits(r)) and r.error == 0
     r.in_step = False
-    r.settled = not more and not somebody_rests(r)
+    # A cascade in which somebody rests, or waits for a halt or a band, goes on when time has passed.
+    r.settled = not more and not somebody_rests(r) and not work_waits(r)
     return more
 
 
@@ -149,6 +167,7 @@ cdef inline int finish(run_t* r) noexcept nogil:
     cdef int32_t k
     cdef standing_t s
     cdef bint stranded = r.shock_left != 0, beyond = r.shock_left == REASON_BEYOND_DATA
+    cdef bint waiting = r.shock_left == REASON_BANDED or r.shock_left == REASON_HALTED or work_waits(r)
     cdef int status = STATUS_SETTLED
     for k in range(r.cases_n):
         if r.cases[k].left and r.cases[k].rest_until <= r.time_ns:
@@ -158,6 +177,8 @@ cdef inline int finish(run_t* r) noexcept nogil:
                 beyond = beyond or r.cases[k].left == LEFT_BEYOND_DATA
     if r.limit_hit:
         status = STATUS_LIMIT
+    elif waiting:
+        status = STATUS_HALTED
     elif beyond:
         status = STATUS_OUT_OF_DATA
     elif stranded:

@@ -18,6 +18,7 @@ from cascade._book cimport (
     book_t,
     book_take,
 )
+from cascade._breakers cimport begin_order, fence_allows, note_trade, watch_market
 from cascade._ladder cimport ASK, BID, level_t
 from cascade._ledger cimport charge, party_of, party_t, trade
 from cascade._margin cimport trade_value
@@ -39,7 +40,7 @@ from cascade._run cimport (
     run_t,
     terms_t,
 )
-from cascade._types cimport ERR_AUDIT, REASON_STP
+from cascade._types cimport ERR_AUDIT, REASON_BANDED, REASON_BEYOND_DATA, REASON_HALTED, REASON_NONE, REASON_STP
 from cascade._wide cimport wide_add, wide_of
 
 
@@ -120,28 +121,32 @@ cdef inline int64_t walk_bound(const run_t* r, int i, int side, int64_t limit) n
 
 
 cdef inline uint32_t next_maker(const run_t* r, int i, int side, int64_t limit) noexcept nogil:
-    """The order that a taker on `side` meets next within its limit and within what is known; 0 if none."""
+    """The order that a taker on `side` meets next within its limit, what is known, and the bands; 0 if none."""
     cdef const book_t* book = &r.books[i]
+    cdef const instrument_t* ins = &r.instruments[i]
     cdef int far = BID if side < 0 else ASK
     cdef int64_t best
     if not book_has(book, far):
         return 0
     best = book_best(book, far)
+    if r.rules.breakers and (best < ins.low_fence or best > ins.high_fence):
+        return 0
     if side < 0:
         return book_front(book, far) if best >= walk_bound(r, i, side, limit) else 0
     return book_front(book, far) if best <= walk_bound(r, i, side, limit) else 0
 
 
-cdef inline int64_t lots_within(const run_t* r, int i, int side, int64_t limit, int64_t most) noexcept nogil:
-    """The lots that a taker could get within its limit and the knowledge of the book, counted up to `most`."""
+cdef inline int64_t lots_within(run_t* r, int i, int side, int64_t limit, int64_t most) noexcept nogil:
+    """The lots that a taker could get within its limit, the knowledge of the book and the bands, counted up to `most`."""
     cdef const book_t* book = &r.books[i]
     cdef int far = ASK if side > 0 else BID
     cdef int64_t bound = walk_bound(r, i, side, limit), sum_lots = 0
     cdef uint32_t level = book_best_level(book, far)
     cdef const level_t* v
+    begin_order(r, i)
     while level != 0 and sum_lots < most:
         v = &book.ladder.levels[level]
-        if (v.price_ticks > bound) if side > 0 else (v.price_ticks < bound):
+        if ((v.price_ticks > bound) if side > 0 else (v.price_ticks < bound)) or not fence_allows(r, i, v.price_ticks):
             break
         sum_lots = v.quantity_lots if sum_lots == 0 else sum_lots + (
             v.quantity_lots if v.quantity_lots < most - sum_lots else most - sum_lots
@@ -161,6 +166,30 @@ cdef inline bint meets_the_unknown(run_t* r, int i, int side, int64_t limit) noe
     return True
 
 
+cdef inline int what_stops(run_t* r, int i, int side, int64_t limit) noexcept nogil:
+    """Why a taker with lots left goes no further: a halt, a band or the end of knowledge; REASON_NONE for its own limit and for a
+    complete book without makers."""
+    cdef instrument_t* ins = &r.instruments[i]
+    cdef const book_t* book = &r.books[i]
+    cdef int far = BID if side < 0 else ASK
+    cdef int64_t best, bound
+    if r.error != 0:        # the walk ended because the run is void: no limit need have stopped it
+        return REASON_NONE
+    if ins.halted_until != 0:
+        return REASON_HALTED
+    if r.rules.breakers:
+        if book_has(book, far):
+            best = book_best(book, far)
+            bound = walk_bound(r, i, side, limit)
+            if (best >= bound) if side < 0 else (best <= bound):
+                r.stopped_side = -1 if best < ins.low_fence else 1
+                return REASON_BANDED
+        if (limit < ins.known_bid < ins.low_fence) if side < 0 else (limit > ins.known_ask > ins.high_fence):
+            r.stopped_side = side
+            return REASON_BANDED
+    return REASON_BEYOND_DATA if meets_the_unknown(r, i, side, limit) else REASON_NONE
+
+
 cdef inline int64_t fill(
     run_t* r, int i, party_t taker, uint32_t maker, int64_t lots, int64_t order, int64_t money_cause, int flags, bint quiet
 ) noexcept nogil:
@@ -174,9 +203,13 @@ cdef inline int64_t fill(
     book_take(&r.books[i], maker, -lots if lots < 0 else lots)
     r.instruments[i].last_ticks = price
     r.instruments[i].book_dirty = True
+    if r.rules.breakers:
+        note_trade(r, i, price)
     if not quiet:
         audit_book(r, i)
         shadow_update(r, i, seq)
+        if r.rules.breakers:
+            watch_market(r, i, seq)
     return value
 
 
@@ -195,14 +228,19 @@ cdef inline int32_t owner_of(const run_t* r, int32_t a) noexcept nogil:
     return r.accounts[a].parent if a != EXTERNAL and r.accounts[a].mode == MODE_ISOLATED else a
 
 
-cdef inline bint fillable_whole(const run_t* r, int i, int32_t a, int side, int64_t limit, int64_t lots) noexcept nogil:
-    """Whether a taker could trade this many lots within its limit and within what is known, its owner's own orders left out."""
+cdef inline bint fillable_whole(run_t* r, int i, int32_t a, int side, int64_t limit, int64_t lots) noexcept nogil:
+    """Whether a taker could trade this many lots within its limit, what is known and the bands, its owner's own orders left out."""
     cdef const book_t* book = &r.books[i]
     cdef int64_t own = 0, bound = walk_bound(r, i, side, limit), price
     cdef uint32_t h = book_owner_first(book, owner_of(r, a))
+    begin_order(r, i)
     while h != 0:
         price = book_price(book, h)
-        if book_side(book, h) == (ASK if side > 0 else BID) and (price <= bound if side > 0 else price >= bound):
+        if (
+            book_side(book, h) == (ASK if side > 0 else BID)
+            and (price <= bound if side > 0 else price >= bound)
+            and fence_allows(r, i, price)
+        ):
             own += book_lots(book, h)
         h = book_owner_next(book, h)
     return lots_within(r, i, side, limit, lots + own) - own >= lots
@@ -221,7 +259,7 @@ cdef inline bint gives_way(run_t* r, int i, int32_t taker, uint32_t maker, int64
 ctypedef struct walked_t:
     int64_t left            # lots
     int64_t value           # signed, the taker's
-    bint beyond             # stopped by the end of knowledge
+    int stop                # REASON_...: what stopped it, if not its limit or a lack of makers
 
 
 cdef inline walked_t walk(
@@ -232,6 +270,7 @@ cdef inline walked_t walk(
     cdef walked_t w
     cdef uint32_t maker
     cdef int64_t k
+    begin_order(r, i)
     w.left = lots if lots > 0 else -lots
     w.value = 0
     while w.left > 0 and r.error == 0:
@@ -245,5 +284,5 @@ cdef inline walked_t walk(
             k = w.left
         w.value += fill(r, i, taker, maker, side * k, order, money_cause, flags, False)
         w.left -= k
-    w.beyond = w.left > 0 and meets_the_unknown(r, i, side, limit)
+    w.stop = what_stops(r, i, side, limit) if w.left > 0 else REASON_NONE
     return w

@@ -76,6 +76,8 @@ cdef enum:
     REASON_BEYOND_DATA = 16
     REASON_CAPACITY = 17
     REASON_UNALLOCATED = 18
+    REASON_BANDED = 19
+    REASON_HALTED = 20
 
 
 # ORDER_DTYPE: one message. Packed, because a caller's array may start at any byte.

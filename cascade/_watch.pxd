@@ -16,10 +16,12 @@ from cascade._margin cimport (
     standing_t,
     standing_unhealthy,
 )
+from cascade._breakers cimport account_waits
 from cascade._queue cimport queue_push, queue_sort
 from cascade._run cimport (
     EVENT_QUEUED,
     INITIAL,
+    LEFT_HALTED,
     NEVER_LIQUIDATED,
     NO_INSTRUMENT,
     OVER,
@@ -490,6 +492,10 @@ cdef inline void check(run_t* r) noexcept nogil:
         case.cause_row = cause.row
         case.parted = case.parted and case.open
         case.open = True
+        if account_waits(r, a):
+            case.last_wave = cause.generation - 1
+            case.left = LEFT_HALTED
+            continue
         if wave > r.rules.max_waves:
             r.limit_hit = True
             case.last_wave = cause.generation - 1

@@ -101,6 +101,22 @@ cdef extern from *:
         return (int64_t)wide_floor_div((wide_t)a * k, (wide_t)n);
     }
 
+    /* a * k / n to the nearest whole number, halves up, n > 0. */
+    static inline int64_t half_up(int64_t a, int64_t k, int64_t n) {
+        return (int64_t)wide_floor_div((wide_t)a * k * 2 + n, (wide_t)n * 2);
+    }
+
+    /* a * k / n rounded down, at most INT64_MAX; a, k >= 0, n > 0. */
+    static inline int64_t share_capped(int64_t a, int64_t k, int64_t n) {
+        wide_t q = (wide_t)a * k / n;
+        return q > INT64_MAX ? INT64_MAX : (int64_t)q;
+    }
+
+    /* (1024 sum + more) / n, half-even, n > 0. */
+    static inline int64_t wide_mean(wide_t sum, int64_t more, int64_t n) {
+        return (int64_t)wide_half_even(sum * 1024 + more, (wide_t)n);
+    }
+
     /* floor(total * part / whole) and the remainder, for shares of a loss: all within 2**63, the product within 2**126. */
     static inline wide_t money_share_rest(int64_t total, int64_t part, wide_t whole, int64_t* share) {
         wide_t product = (wide_t)total * part;
@@ -216,6 +232,9 @@ cdef extern from *:
     ) noexcept nogil
     int64_t money_share_even(int64_t a, int64_t k, int64_t n) noexcept nogil
     int64_t money_share_floor(int64_t a, int64_t k, int64_t n) noexcept nogil
+    int64_t half_up(int64_t a, int64_t k, int64_t n) noexcept nogil
+    int64_t share_capped(int64_t a, int64_t k, int64_t n) noexcept nogil
+    int64_t wide_mean(wide_t sum, int64_t more, int64_t n) noexcept nogil
     wide_t money_share_rest(int64_t total, int64_t part, wide_t whole, int64_t* share) noexcept nogil
     int64_t money_price(int inverse, int64_t n, int64_t v, int64_t a, int64_t b, int up) noexcept nogil
     wide_t scaled_even(int64_t a, int64_t f) noexcept nogil

@@ -12,6 +12,7 @@ import numpy as np
 
 from . import _load
 from ._badrows import show
+from ._bands import bands_table, levels_table
 from ._engine import CoreEngine
 from ._indicators import fillable_table, ranks_table
 from ._marks import NO_BASIS
@@ -31,6 +32,7 @@ from ._state import (
     pick_quantum,
     terms_of,
 )
+from .breakers import check_symbols
 from .criticality import Criticality, criticality_of
 from .errors import InputError, InputTypeError, RangeError
 from .instruments import HOUR_NS, PRICE_LIMIT, RATE_ONE, Instrument, decimal_text, exact, rate
@@ -113,6 +115,8 @@ class Market:
         intervals = [round(i.funding_interval * HOUR_NS) for i in self.instruments]
         self._interval_ns = np.array(intervals, np.int64)
         self._left_ns = self._interval_ns.copy()
+        self._reference = np.zeros(n, np.int64)
+        self._settle = np.zeros(n, np.int64)
         self._orders = [Orders.empty() for _ in range(n)]
         self._complete: list[bool | None] = [None] * n  # None: no load_book yet
         self._mode = np.full(SETTLEMENT + n, SYSTEM, np.uint8)
@@ -391,10 +395,12 @@ class Market:
         self, *, index: Mapping[str, Any] | None = None, last: Mapping[str, Any] | None = None,
         external: Mapping[str, Mapping[str, Any]] | None = None,
         funding_rate: Mapping[str, Any] | None = None, time_to_funding: Mapping[str, Any] | None = None,
-        basis: Mapping[str, Any] | None = None,
+        basis: Mapping[str, Any] | None = None, reference: Mapping[str, Any] | None = None,
+        settle: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         """Override index prices (any positive number) and last prices (whole ticks), by default both from the
-        mid; and feed what only mark trees look at (`cs.marks`). What is not named stays as it is.
+        mid; and feed what only mark trees (`cs.marks`) and breakers (`cs.breakers`) look at. What is not
+        named stays as it is.
 
         Parameters
         ----------
@@ -408,8 +414,16 @@ class Market:
         basis : {symbol: price difference or None}
             Average of (mid - index) so far, with which every average of a basis starts; by default the
             present one. None: there is none yet, and it begins with the first time that passes.
+        reference, settle : {symbol: price}
+            Reference price of bands at the start, by default the last price; and settlement price (previous
+            close), by default the reference. Any positive numbers.
         """
         new: dict[str, dict[int, Any]] = {"index": {}, "last": {}, "funding_rate": {}, "time_to_funding": {}}
+        new |= {"reference": {}, "settle": {}}
+        for name, given in (("reference", reference), ("settle", settle)):
+            for i, price, what in self._given(name, given):
+                value = round(_positive_price(price, what) / self.instruments[i].tick_size * 1024)
+                new[name][i] = _in_domain(value, 1024, price, what)
         for i, price, what in self._given("index", index):
             value = round(_positive_price(price, what) / self.instruments[i].tick_size * 1024)
             new["index"][i] = _in_domain(value, 1024, price, what)
@@ -437,7 +451,7 @@ class Market:
                 raise RangeError(f"{what} = {show(value)}: must be within 2**52 ticks")
         for name in (
             "_last", "_last_given", "_index_1024", "_index_given", "_external", "_basis", "_funding_rate",
-            "_left_ns",
+            "_left_ns", "_reference", "_settle",
         ):  # fmt: skip
             setattr(self, name, getattr(self, name).copy())  # a copy of the market shares the old ones
         for i, value in new["index"].items():
@@ -452,6 +466,10 @@ class Market:
             self._left_ns[i] = value
         for i, average in new_basis.items():
             self._basis[i] = average
+        for i, value in new["reference"].items():
+            self._reference[i] = value
+        for i, value in new["settle"].items():
+            self._settle[i] = value
         self._changed()
 
     def _given(self, name: str, given: Any) -> Iterator[tuple[int, Any, str]]:
@@ -566,6 +584,8 @@ class Market:
             row_basis=np.ascontiguousarray(rows["basis"]),
             balance_rest=self._balance_rest,
             row_basis_rest=basis_rest[order],
+            reference_1024=self._reference.copy(),
+            settle_1024=self._settle.copy(),
         )
 
     @cached_property
@@ -581,6 +601,7 @@ class Market:
             h.update(given.tobytes() + prices.tobytes())
         h.update(repr(([sorted(prices.items()) for prices in self._external], self._basis)).encode())
         h.update(self._funding_rate.tobytes() + self._left_ns.tobytes())
+        h.update(self._reference.tobytes() + self._settle.tobytes())
         for orders in self._orders:
             for column in orders.columns():
                 h.update(column.size.to_bytes(8, "little") + column.tobytes())
@@ -746,6 +767,7 @@ class Market:
         if max_waves is not None and max_waves < 0:
             raise InputError(f"run: max_waves = {show(max_waves)}: must be >= 0")
         chosen = as_rules(rules, self.rules)
+        check_symbols(chosen.breakers, list(self._index))
         ops = shock.compile(self)
         state.check_range(ops, chosen, self.account_name)
         self._marks(state, chosen)
@@ -884,6 +906,31 @@ class Market:
             return ranks_table(self, state, i, started)
         finally:
             started.release()
+
+    def bands(self, rules: VenueRules | Venue | None = None) -> Table:
+        """The price bands of `VenueRules.breakers` as they are at the start of a run.
+
+        Returns
+        -------
+        Table : instrument, breaker (its place in rules.breakers), rate (of the reference or settlement
+            price; NaN where an amount decides), variant (how far it reaches), lower, upper; float64 prices, 0
+            and infinity where there is no limit. The limits of a window are around the reference price.
+        """
+        state, chosen = self.state(), as_rules(rules, self.rules)
+        check_symbols(chosen.breakers, list(self._index))
+        return bands_table(state, chosen)
+
+    def halts(self, rules: VenueRules | Venue | None = None) -> Table:
+        """The levels of market-wide halts in `VenueRules.breakers`.
+
+        Returns
+        -------
+        Table : instrument (whose price decides), breaker, level (1 is the first), rate, price (float64,
+            where it acts), halt_ns (2**63 - 1: for good)
+        """
+        state, chosen = self.state(), as_rules(rules, self.rules)
+        check_symbols(chosen.breakers, list(self._index))
+        return levels_table(state, chosen)
 
     def liquidation_map(self, instrument: str, rules: VenueRules | Venue | None = None) -> Table:
         """Quantity that would be liquidated by trigger price.

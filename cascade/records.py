@@ -104,6 +104,10 @@ class Reason(IntEnum):
     """the sum of the level's open lots would pass 2**63 - 1"""
     UNALLOCATED = 18
     """lots that no step of the matching rule gave out (see `Matching`)"""
+    BANDED = 19
+    """the rest may not trade beyond a price band (`VenueRules.breakers`)"""
+    HALTED = 20
+    """matching in the instrument is halted"""
 
 
 class EventKind(IntEnum):
@@ -124,6 +128,10 @@ class EventKind(IntEnum):
     """the vault takes lots at their bankruptcy value, or at the mark"""
     OFFSET = 12
     """the long and the short slot of an account are closed against each other at the mark"""
+    HALT = 13
+    """a circuit breaker stops matching in an instrument"""
+    RESUME = 14
+    """matching goes on"""
 
 
 class Status(IntEnum):
@@ -133,6 +141,7 @@ class Status(IntEnum):
     SETTLED = 1
     """nobody is left to liquidate"""
     HALTED = 2
+    """lots wait for the end of a halt, or for a price band to move"""
     STRANDED = 3
     """lots are left that no one can take on a complete book"""
     OUT_OF_DATA = 4
@@ -181,6 +190,10 @@ class LiquidationStatus(IntEnum):
     """a part was served, and the lots left of it are for what follows in the same turn"""
     OFFSET = 5
     """closing long against short slots was enough"""
+    BANDED = 6
+    """lots wait: they may not trade beyond a price band"""
+    HALTED = 7
+    """lots wait for the end of a halt"""
 
 
 class ShockPart(IntEnum):

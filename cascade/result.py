@@ -36,7 +36,7 @@ class Result:
     Attributes
     ----------
     status : str
-        "settled", "stranded", "out_of_data" or "limit" (later also "halted", "horizon").
+        "settled", "stranded", "out_of_data", "halted" or "limit" (later also "horizon").
     """
 
     _market: Any = field(repr=False)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import breakers as _breakers
 from ._badrows import show
 from .errors import InputError, InputTypeError, RangeError
 from .funding import Funding
@@ -240,6 +241,8 @@ class VenueRules:
         Deleverage nobody who would be left with negative equity by the trade (dYdX).
     offset_hedges : bool
         First close long against short slots of one instrument at the mark (Bybit, OKX).
+    breakers : sequence of PriceBand, VelocityLogic, MarketHalt
+        Price bands and circuit breakers (`cs.breakers`), at most 16.
 
     Raises
     ------
@@ -300,6 +303,7 @@ class VenueRules:
     adl_price_band: Any = None
     adl_overlap: bool = False
     offset_hedges: bool = False
+    breakers: tuple[_breakers.Breaker, ...] = ()
 
     def __post_init__(self) -> None:
         for field, choices in CHOICES.items():
@@ -342,6 +346,7 @@ class VenueRules:
                     f"rules.fund_resume = {show(self.fund_resume)}: must be <= rules.fund_stop = "
                     f"{show(self.fund_stop)}"
                 )
+        object.__setattr__(self, "breakers", _breakers.checked(self.breakers))
 
     def replace(self, **changes: Any) -> VenueRules:
         """A copy with some fields changed."""

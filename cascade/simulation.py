@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ._bands import fences_table
 from ._bounds import Bounds
 from ._core import OrderBook
 from ._orders import as_orders, check_levels, exact_int, exact_side, integer_column
@@ -173,6 +174,18 @@ class Simulation:
         with self._busy:
             rows = self._engine.rows()
         return positions_table(self._names, self._state, rows)
+
+    def bands(self) -> Table:
+        """Between which prices an order that came now could trade (`VenueRules.breakers`).
+
+        Returns
+        -------
+        Table : instrument, lower, upper (prices; 0 and infinity where there is no limit, NaN while matching
+            is halted), halted, halted_until_ns (0: not halted, 2**63 - 1: for good)
+        """
+        with self._busy:
+            rows = self._engine.fences()
+        return fences_table(self._state, rows)
 
     def position(self, owner: int) -> dict[str, float]:
         """{symbol: signed size} of an owner's account (cross margin; both slots added)."""

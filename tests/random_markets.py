@@ -31,13 +31,15 @@ TURN_VALUES = {
 """Fields and values of rules that `turn_rules` draws, in half of the markets."""
 
 
-def make(seed: int, turns: bool = True) -> tuple[cs.Market, cs.Shock, dict[str, Any]]:
+def make(
+    seed: int, turns: bool = True, breakers: bool = True
+) -> tuple[cs.Market, cs.Shock, dict[str, Any]]:
     """A market, a shock and the other arguments of its run (without `engine`). `turns=False` leaves out the
-    rules about stages, parts of positions and limits."""
-    return build(spec(seed, turns))
+    rules about stages, parts of positions and limits, `breakers=False` bands and halts."""
+    return build(spec(seed, turns, breakers))
 
 
-def spec(seed: int, turns: bool = True) -> dict[str, Any]:
+def spec(seed: int, turns: bool = True, breakers: bool = True) -> dict[str, Any]:
     """A market as plain data: prices in ticks, sizes in lots, money in the settlement currency."""
     rng = random.Random(seed)
     contracts = rng.choice((("linear",), ("linear",), ("inverse",), ("linear", "inverse")))
@@ -95,6 +97,10 @@ def spec(seed: int, turns: bool = True) -> dict[str, Any]:
         rules |= turn_rules(more, max(worth))
         if rules.get("offset_hedges"):
             positions += _hedges(more, positions, mids)
+    # Breakers come from a generator of their own, so that markets without them stay what they were.
+    own = random.Random(f"{seed} breakers")
+    if breakers and own.random() < 0.3:
+        rules["breakers"] = _breakers(own, n, mids, [x["tick_size"] for x in instruments], risk)
     run: dict[str, Any] = {}
     if rng.random() < 0.1:
         run["max_waves"] = rng.randint(0, 4)
@@ -119,6 +125,7 @@ def spec(seed: int, turns: bool = True) -> dict[str, Any]:
         "books": books,
         "orders": orders,
         "prices": prices,
+        "band_prices": _band_prices(own, mids),
         "accounts": accounts,
         "positions": positions,
         "fund": round(rng.choice((0, 0.3, 1, 5, 1e4)) * max(worth) * rng.random() * 4, 2),
@@ -290,6 +297,72 @@ def _prices(rng, mid: int, risk: float) -> tuple[float, int]:
     return max(0.5, round(mid * off, 3)), max(1, mid + rng.randint(-2, 2))
 
 
+def _breakers(rng, n: int, mids, ticks, risk) -> tuple:
+    """Bands, velocity logics and market-wide halts, all of them tight and short."""
+
+    def time(*more: int) -> int:
+        return rng.choice((1, 2, 5, 10**9, *more))
+
+    def width() -> Any:
+        i = rng.randrange(n)
+        rate = round(risk * rng.choice((0.1, 0.3, 1, 2)), 5)
+        amount = round(rng.choice((0.5, 1, 2, mids[i] * risk * 0.3)) * ticks[i], 2) or None
+        kind = rng.random()
+        if kind < 0.5:
+            return rate
+        if kind < 0.65:
+            return cs.Width(amount=amount or 1)
+        if kind < 0.8:
+            return cs.Width(rate, amount)
+        floor = round(mids[i] * ticks[i] * rng.uniform(0.9, 1.1), 2)
+        return (cs.Width(rate, above=floor), cs.Width(2 * rate, at_least=floor), cs.Width(3 * rate, amount))[
+            : rng.choice((1, 2, 3))
+        ]
+
+    found: list[Any] = []
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        symbols = None if rng.random() < 0.8 else (f"I{rng.randrange(n)}",)
+        kind = rng.random()
+        if kind < 0.5:
+            reference = rng.choice(("fixed", "settle", "mean", "mean", "range", "range", "mark", "index"))
+            halt_ns = rng.choice((None, None, time(), time(), 2**61))
+            found.append(
+                cs.PriceBand(
+                    reference,
+                    width(),
+                    of=rng.choice(("reference", "reference", "settle")),
+                    rounding=rng.choice(("nearest", "inside", "variant")),
+                    side=rng.choice(("both", "both", "lower", "upper")),
+                    window_ns=time(3, 7) if reference in ("mean", "range") else 0,
+                    renew_ns=rng.choice((0, time())) if reference == "mean" else 0,
+                    halt_ns=halt_ns,
+                    limit_ns=rng.choice((0, time())) if halt_ns else 0,
+                    recentre=rng.random() < 0.7,
+                    symbols=symbols,
+                )
+            )
+        elif kind < 0.65:
+            most = rng.choice((1, 2, 5, max(1, round(mids[0] * risk))))
+            found.append(cs.VelocityLogic(most, time(), rng.choice((time(), time(), None)), symbols))
+        else:
+            many = range(rng.choice((1, 2, 3)))
+            rates = sorted({round(risk * rng.choice((0.05, 0.2, 0.5, 1, 2)), 5) for _ in many})
+            levels = tuple((rate, rng.choice((time(), time(), None))) for rate in rates)
+            symbol = rng.choice((None, f"I{rng.randrange(n)}"))
+            found.append(cs.MarketHalt(symbol, rng.choice(("index", "last", "last")), levels))
+    return tuple(found)
+
+
+def _band_prices(rng, mids) -> dict[str, dict[int, float]]:
+    """Reference and settlement prices in ticks by instrument, where they are given."""
+    given: dict[str, dict[int, float]] = {"reference": {}, "settle": {}}
+    for prices in given.values():
+        for i, mid in enumerate(mids):
+            if rng.random() < 0.2:
+                prices[i] = max(0.5, round(mid * rng.uniform(0.97, 1.03), rng.choice((0, 0, 2))))
+    return given
+
+
 def _shocks(rng, mids, accounts, worth, risk) -> list[dict[str, Any]]:
     """Keyword arguments of `Shock`, to be added up."""
     shocks: list[dict[str, Any]] = []
@@ -405,6 +478,10 @@ def build(s: dict[str, Any]) -> tuple[cs.Market, cs.Shock, dict[str, Any]]:
     market.set_prices(
         index={symbols[i]: index * ticks[i] for i, (index, _) in enumerate(s["prices"])},
         last={symbols[i]: last * ticks[i] for i, (_, last) in enumerate(s["prices"])},
+        **{
+            name: {symbols[i]: price * ticks[i] for i, price in given.items() if i < len(symbols)}
+            for name, given in s["band_prices"].items()
+        },
     )
     for symbol, tick, feed in zip(symbols, ticks, s["feeds"], strict=False):
         scaled = {

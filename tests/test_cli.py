@@ -228,6 +228,12 @@ def test_less_recorded_fewer_tables(scenario, tmp_path, capsys):
             'surplus = "me"',
             "scenario.toml: rules.surplus = 'me': must be one of",
         ),
+        (
+            "scenario.toml",
+            'surplus = "fund"',
+            'breakers = ["luld"]',
+            "scenario.toml: rules.breakers: a scenario file cannot have price bands and circuit breakers",
+        ),
         ("scenario.toml", "depth = 0.75", 'depth = "x"', "scenario.toml: shock.depth"),
         ("scenario.toml", "fund = 20_000", "fund = -1", "scenario.toml: market.fund"),
         ("scenario.toml", "fund = 20_000", "fund = ", "scenario.toml: not TOML: "),

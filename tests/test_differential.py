@@ -81,6 +81,10 @@ def variants(seed):
     other_rules = random_markets.make(seed + 1)[2]["rules"]
     if other_rules.mark not in ("last", "index"):
         other_rules = other_rules.replace(mark="last")
+    # Breakers that name an instrument of the other market are left behind.
+    named = [getattr(b, "symbol", None) or getattr(b, "symbols", None) for b in other_rules.breakers]
+    unnamed = [b for b, name in zip(other_rules.breakers, named, strict=True) if name is None]
+    other_rules = other_rules.replace(breakers=unnamed)
     return market, [
         (shock, {"rules": rules}),
         (other_shock, {"rules": rules}),

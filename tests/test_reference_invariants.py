@@ -833,6 +833,7 @@ def ended(market, shock, run):
     raise AssertionError("endless run")
 
 
+# Breakers have invariants of their own: tests/test_breakers.py.
 def replayed(seed, market, shock, run, replay=Replay):
     result = ended(market, shock, run)
     twin = replay(market, result, run["rules"], run.get("max_waves"))
@@ -845,7 +846,7 @@ def replayed(seed, market, shock, run, replay=Replay):
 def test_invariants(chunk):
     for seed in range(chunk * CHUNK, (chunk + 1) * CHUNK):
         try:
-            replayed(seed, *random_markets.make(seed, turns=False))
+            replayed(seed, *random_markets.make(seed, turns=False, breakers=False))
         except cs.CascadeError as error:
             raise AssertionError(f"seed {seed}: {error}") from error
         except AssertionError as error:
@@ -860,7 +861,7 @@ def run_spec(s, **changes):
 def test_m1_nothing_happens_in_a_healthy_market():
     quiet = 0
     for seed in range(300):
-        s = random_markets.spec(seed)
+        s = random_markets.spec(seed, breakers=False)
         _market, result = run_spec(s, shock=[])
         if not result.summary["initially_unhealthy"]:
             quiet += 1
@@ -871,7 +872,7 @@ def test_m1_nothing_happens_in_a_healthy_market():
 
 def test_m3_names_do_not_matter():
     for seed in range(150):
-        s = random_markets.spec(seed)
+        s = random_markets.spec(seed, breakers=False)
         ids = {a: f"zz{k}" for k, (a, _) in enumerate(reversed(s["accounts"]))}
         ids[None] = None
         shock = [
@@ -889,7 +890,7 @@ def test_m3_names_do_not_matter():
 
 def test_m9_a_flat_account_changes_nothing():
     for seed in range(150):
-        market, shock, run = random_markets.make(seed)
+        market, shock, run = random_markets.make(seed, breakers=False)
         result = ended(market, shock, run)
         market.load_accounts(
             {
@@ -902,7 +903,7 @@ def test_m9_a_flat_account_changes_nothing():
 
 def test_m10_an_untouched_instrument_changes_nothing():
     for seed in range(150):
-        s = random_markets.spec(seed)
+        s = random_markets.spec(seed, breakers=False)
         if any(
             not isinstance(part.get(name, {}), dict) for part in s["shock"] for name in ("price", "depth")
         ):
@@ -929,7 +930,7 @@ def test_m10_an_untouched_instrument_changes_nothing():
 def test_m11_a_larger_sale_reaches_everybody_that_a_smaller_one_does():
     checked = 0
     for seed in range(300):
-        s = random_markets.spec(seed)
+        s = random_markets.spec(seed, breakers=False)
         s["instruments"], s["books"], s["orders"], s["prices"] = (
             s["instruments"][:1],
             s["books"][:1],
@@ -959,7 +960,7 @@ def test_m11_a_larger_sale_reaches_everybody_that_a_smaller_one_does():
 
 def test_m15_an_order_split_in_two_makes_the_same_fills():
     for seed in range(150):
-        s = random_markets.spec(seed)
+        s = random_markets.spec(seed, breakers=False)
         together, apart = ([{"orders": {"I0": n}} for n in sizes] for sizes in ((-17,), (-6, -11)))
         fills = []
         for shock in (together, apart):
@@ -1094,7 +1095,7 @@ def test_planted_bugs_are_found(name, monkeypatch):
     _planted(name, monkeypatch)
     for seed in range(400):
         try:
-            replayed(seed, *random_markets.make(seed, turns=False))
+            replayed(seed, *random_markets.make(seed, turns=False, breakers=False))
         except Exception:
             return
     raise AssertionError("not found in 400 markets")

@@ -58,6 +58,7 @@ class Twins:
         mine, theirs = self.sims
         looks = [("time_ns", mine.time_ns, theirs.time_ns)]
         looks += [(name, getattr(mine, name), getattr(theirs, name)) for name in ("accounts", "positions")]
+        looks.append(("bands", mine.bands(), theirs.bands()))
         for instrument in mine._state.instruments:
             symbol = instrument.symbol
             books = mine.book(symbol), theirs.book(symbol)
@@ -139,7 +140,7 @@ def act(rng, twins, market, ids, mids) -> None:
         shock = cs.Shock(**{name: part[name] for name in names})
         twins.do("apply", shock)
     elif what < 0.79:
-        twins.do("advance_ns", rng.choice((0, 1, 10**9, 10**10, 4 * 10**11, 5 * 3600 * 10**9)))
+        twins.do("advance_ns", rng.choice((0, 1, 2, 5, 10**9, 10**10, 4 * 10**11, 5 * 3600 * 10**9)))
     elif what < 0.92:
         twins.do("step")
     else:

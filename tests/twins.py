@@ -86,6 +86,15 @@ BRANCHES = (
     "surplus to the vault",
     "liquidation fee to the vault",
     "shared value handed out in parts",
+    # breakers
+    "halt by a band or a velocity logic",
+    "market-wide halt",
+    "halted",
+    "lots wait for a band",
+    "lots wait for the end of a halt",
+    "shock stopped by a band",
+    "external level kept out",
+    "fund walk stopped by a band",
 )
 """What random markets must make happen."""
 
@@ -228,6 +237,7 @@ def count_branches(market, result, rules, found: Counter) -> None:
             seen.add({Reason.OWNER: "own orders taken off", Reason.STP: "own order gives way"}.get(flags, ""))
             if flags == Reason.FOK_UNFILLABLE:
                 seen.add("a part is killed")
+            seen |= breaker_branches(a, flags, cause, order_of)
             if cause in order_of and order_of[cause][2] == FUND_WALK_ORDER and flags == Reason.IOC:
                 seen.add("fund walk pays a part of a level")
         elif kind == EventKind.QUEUED:
@@ -240,6 +250,9 @@ def count_branches(market, result, rules, found: Counter) -> None:
                 seen.add("capacity leaves work")
         elif kind == EventKind.RECOVERED:
             seen.add("recovered")
+        elif kind == EventKind.HALT:
+            wide = isinstance(rules.breakers[flags], cs.MarketHalt)
+            seen.add("market-wide halt" if wide else "halt by a band or a velocity logic")
         elif kind == EventKind.TRANSFER:
             seen.add(
                 {
@@ -297,6 +310,8 @@ def count_branches(market, result, rules, found: Counter) -> None:
         ("deleveraging lacks counterparties", ((rows["adl"] > 0) & (rows["left"] > 0)).any()),
         ("beyond data", (rows["status"] == LiquidationStatus.BEYOND_DATA).any()),
         ("stranded", (rows["status"] == LiquidationStatus.STRANDED).any()),
+        ("lots wait for a band", (rows["status"] == LiquidationStatus.BANDED).any()),
+        ("lots wait for the end of a halt", (rows["status"] == LiquidationStatus.HALTED).any()),
         ("flat debtor", (rows["status"] == LiquidationStatus.FLAT).any()),
         ("initially unhealthy", (rows["cause"] == -2).any()),
         ("caused by a first wave", (rows["wave"][rows["cause"] >= 0] == 2).any()),
@@ -358,6 +373,15 @@ def count_turns(rows, order_of, rules, seen: set[str]) -> None:
         served = sum(int(last[name]) for name in ("fund", "vault", "socialised", "deficit"))
         if rules.fund_per_step and last["shortfall"] > served:
             seen.add("the fund waits for the next step")
+def breaker_branches(a, reason, cause, order_of) -> set[str]:
+    """What the cancellation of an order's rest says about breakers."""
+    if reason not in (Reason.BANDED, Reason.HALTED):
+        return set()
+    if cause not in order_of or order_of[cause][1]:
+        return {"external level kept out"} if a == 0 else set()
+    if order_of[cause][2] == FUND_WALK_ORDER:
+        return {"fund walk stopped by a band"}
+    return {"shock stopped by a band"} if a == 0 else set()
 
 
 @contextmanager

@@ -49,6 +49,8 @@ def page() -> str:
             values = "True, False"
         elif field.name in NUMBERS:
             values = number_text(NUMBERS[field.name])
+        elif field.name == "breakers":
+            values = "sequence of cs.PriceBand, cs.VelocityLogic, cs.MarketHalt"
         else:
             values = "a record"
         default = field.default

@@ -66,6 +66,9 @@ class ReferenceEngine:
     def advance_ns(self, dt: int) -> None:
         self.engine.advance_ns(dt)
 
+    def fences(self) -> list[tuple[int, int, int]]:
+        return self.engine.fences()
+
     def book(self, i: int) -> OrderBook:
         """A compiled copy of a book, for looking at."""
         source = self.engine.books[i]

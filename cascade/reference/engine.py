@@ -15,9 +15,11 @@ from .book import Book
 from .ledger import Account
 from .money import MARK_ONE, half_even, value_at_mark
 from .orders import OrderEntry
-from .waterfall import Waterfall
+from .waterfall import WAITING, Waterfall
 
 BUY, SELL = 1, -1
+SHOCK_LEFT = (Reason.NONE, Reason.IOC, Reason.BANDED, Reason.HALTED, Reason.BEYOND_DATA)
+"""Why a shock's order left lots, the last of them the one that is remembered."""
 GAP_ONE = 10**9
 """Gaps, factors and distances of shocks are integers of 1e-9."""
 
@@ -106,6 +108,7 @@ class Engine(OrderEntry, Waterfall):
         self.closed_accounts: set[int] = set()
         self.recovered = 0
         self.status = Status.RUNNING
+        self.arm()
 
     # -- marks -----------------------------------------------------------------------------------------------
     def mark_of(self, i: int) -> int | None:
@@ -195,12 +198,20 @@ class Engine(OrderEntry, Waterfall):
         for side, price, lots in levels:
             self.enter_external(i, side, price, lots)
         self.update_shadow(i, shock)
+        self.watch_market(i, shock)
 
     def enter_external(self, i: int, side: int, price: int, lots: int) -> None:
         """Enter one external level; it trades with the internal orders that it crosses, marks set when all
-        are in."""
+        are in. Where a band or a halt forbids that trade, what is left of it does not enter."""
         book, order_seq = self.books[i], -1
+        self.begin_order(i)
         while lots and (maker := book.front(-side)) and side * (price - maker.price) >= 0:
+            if not self.allows(i, maker.price):
+                self.emit(
+                    EventKind.CANCEL, instrument=i, a=EXTERNAL, quantity=side * lots, cause=order_seq,
+                    flags=Reason.HALTED if self.halted_until[i] else Reason.BANDED
+                )
+                return
             if order_seq < 0:
                 order_seq = self.emit(
                     EventKind.ORDER, instrument=i, a=EXTERNAL, quantity=side * lots,
@@ -219,6 +230,7 @@ class Engine(OrderEntry, Waterfall):
         self.index[i] = max(1, half_even(self.index[i] * (GAP_ONE + int(op["rate"])), GAP_ONE))
         shock = self.emit(EventKind.SHOCK, instrument=i, price_1024=self.index[i], flags=ShockPart.INDEX)
         self.update_shadow(i, shock)
+        self.watch_market(i, shock)
 
     def shock_depth(self, op) -> None:
         """External levels of a side, within a range of distances from the mid, keep floor(lots * factor)."""
@@ -276,20 +288,24 @@ class Engine(OrderEntry, Waterfall):
         i, signed = int(op["instrument"]), int(op["quantity"])
         order = self.emit(EventKind.ORDER, instrument=i, a=EXTERNAL, quantity=signed)
         self.shock_has_order = True
-        left, value, beyond = self.walk(i, self.accounts[EXTERNAL], 0, signed, None, order, -1)
+        left, value, stop = self.walk(i, self.accounts[EXTERNAL], 0, signed, None, order, -1)
         self.count_wave(0, i, abs(signed) - left, abs(value), accounts=0)
         if left:
-            reason = Reason.BEYOND_DATA if beyond else Reason.IOC
+            reason = stop or Reason.IOC
             self.emit(
                 EventKind.CANCEL, instrument=i, a=EXTERNAL, quantity=left if signed > 0 else -left,
                 cause=order, flags=reason
             )
-            if self.shock_left != Reason.BEYOND_DATA:
-                self.shock_left = reason
+            self.shock_left = max(self.shock_left, reason, key=SHOCK_LEFT.index)
+        self.end_order(i, 1 if signed > 0 else -1, left, stop, order)
 
     def advance_ns(self, dt: int) -> None:
-        """Let time pass: averages of marks move, nothing else happens by itself."""
-        self.time_ns += dt
+        """Let time pass: halts begin and end, averages of marks move; nothing else happens by itself."""
+        until = self.time_ns + dt
+        if dt and self.rules.breakers:
+            self.outside()
+            self.let_time_pass(until)
+        self.time_ns = until
         if self.clock is None:
             return
         instruments = range(len(self.terms))
@@ -424,6 +440,10 @@ class Engine(OrderEntry, Waterfall):
                 self.parted.discard(index)
             wave = self.step_wave if self.rules.clearing == "wave" else generation
             self.cause[index] = cause
+            if self.waits(self.accounts[index]):
+                self.last_wave[index] = generation - 1
+                self.left[index] = LiquidationStatus.HALTED
+                continue
             if self.max_waves is not None and wave > self.max_waves:
                 self.limit_hit = True
                 self.last_wave[index] = generation - 1
@@ -476,7 +496,8 @@ class Engine(OrderEntry, Waterfall):
                 self.set_marks()
                 self.check()
         more = waves_left and (self.changes != before or bool(self.queue))
-        self.settled = not more and not self.somebody_rests()
+        # A cascade in which somebody rests, or waits for a halt or a band, goes on when time has passed.
+        self.settled = not more and not self.somebody_rests() and not self.work_waits()
         return more
 
     def rests(self, account: Account) -> bool:
@@ -487,6 +508,11 @@ class Engine(OrderEntry, Waterfall):
         """Whether an unhealthy account waits for time to pass: the cascade is not over."""
         waiting = (self.accounts[index] for index in self.rest_until)
         return any(self.rests(a) and self.liquidatable(a, self.shadow) for a in waiting)
+
+    def work_waits(self) -> bool:
+        """Whether lots of unhealthy accounts wait for a halt to end or a band to move."""
+        waiting = [a for a, why in self.left.items() if why in WAITING]
+        return any(self.liquidatable(self.accounts[a], self.shadow) for a in waiting)
 
     def set_marks(self) -> None:
         self.previous_marks, self.marks = self.marks, list(self.shadow)
@@ -506,6 +532,8 @@ class Engine(OrderEntry, Waterfall):
         }
         if self.limit_hit:
             self.status = Status.LIMIT
+        elif not left.isdisjoint(WAITING) or self.shock_left in (Reason.BANDED, Reason.HALTED):
+            self.status = Status.HALTED
         elif LiquidationStatus.BEYOND_DATA in left or self.shock_left == Reason.BEYOND_DATA:
             self.status = Status.OUT_OF_DATA
         elif left or self.shock_left:

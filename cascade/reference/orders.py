@@ -76,13 +76,27 @@ class OrderEntry(Waterfall):
             return Reason.BAD_PRICE
         if m["quantity"] >= 2**61:
             return Reason.BAD_QUANTITY
-        if new and m["tif"] == TimeInForce.FOK:
-            side = m["side"]
-            bound = self.bound(i, side, self.limit_of(m))
-            within = (o.lots for o in self.books[i].side_orders(-side) if side * (bound - o.price) >= 0)
-            if sum(within) < m["quantity"]:
-                return Reason.FOK_UNFILLABLE
-        return None
+        if self.halted_until[i] and (new or not self.stays_in_place(i, m)):
+            return Reason.HALTED
+        if not new or m["tif"] != TimeInForce.FOK:
+            return None
+        enough = self.lots_within(i, m["side"], self.limit_of(m)) >= m["quantity"]
+        return None if enough else Reason.FOK_UNFILLABLE
+
+    def stays_in_place(self, i: int, m: dict[str, int]) -> bool:
+        """Whether a MODIFY only takes lots off."""
+        resting = self.books[i].find(m["order_id"])
+        return m["price"] == resting.price and m["quantity"] < resting.lots
+
+    def lots_within(self, i: int, side: int, limit: int) -> int:
+        """The lots that a taker could get within its limit, the knowledge of the book, and the bands."""
+        self.begin_order(i)
+        bound, lots = self.bound(i, side, limit), 0
+        for order in self.books[i].side_orders(-side):
+            if side * (bound - order.price) < 0 or not self.allows(i, order.price):
+                break
+            lots += order.lots
+        return lots
 
     def limit_of(self, m: dict[str, int]) -> int:
         if m["type"] == OrderType.MARKET:
@@ -100,23 +114,27 @@ class OrderEntry(Waterfall):
         )
         left = self.take_from_book(i, m["owner"], m["order_id"], side, limit, m["quantity"], order, reports)
         rests = m["type"] == OrderType.LIMIT and m["tif"] in (TimeInForce.GTC, TimeInForce.POST_ONLY)
-        beyond = left > 0 and self.meets_the_unknown(i, side, limit)
-        if left and rests and not beyond:
+        stop = self.what_stops(i, side, limit) if left else Reason.NONE
+        reason = stop
+        if rests and not stop and self.rest_is_banded(i, side, limit):
+            reason = Reason.BANDED
+        if left and rests and not reason:
             self.books[i].add(side, limit, left, m["owner"], m["order_id"])
             self.update_shadow(i, order)
         elif left:
-            reason = Reason.BEYOND_DATA if beyond else Reason.IOC
+            reason = reason or Reason.IOC
             self.emit(
                 EventKind.CANCEL, instrument=i, a=m["owner"], quantity=side * left, cause=order, flags=reason
             )
             reports.append({"kind": ReportKind.CANCELLED, "quantity": left, "reason": reason, **sent})
+        self.end_order(i, side, left, stop, order)
 
     def modify_order(self, i: int, m: dict[str, int], reports: list[dict[str, int]]) -> None:
         """Less at the same price keeps its place; anything else leaves it, trades as a taker and rests
         last."""
         resting = self.books[i].find(m["order_id"])
         side, owner, order_id = resting.side, resting.owner, resting.id
-        if m["price"] == resting.price and m["quantity"] < resting.lots:
+        if self.stays_in_place(i, m):
             self.emit(
                 EventKind.CANCEL, instrument=i, a=owner, quantity=side * (resting.lots - m["quantity"]),
                 flags=Reason.USER
@@ -129,20 +147,24 @@ class OrderEntry(Waterfall):
                 price_1024=m["price"] * MARK_ONE
             )
             left = self.take_from_book(i, owner, order_id, side, m["price"], m["quantity"], order, reports)
-            if left and self.meets_the_unknown(i, side, m["price"]):
+            stop = self.what_stops(i, side, m["price"]) if left else Reason.NONE
+            reason = stop
+            if not stop and self.rest_is_banded(i, side, m["price"]):
+                reason = Reason.BANDED
+            if left and reason:
                 self.emit(
-                    EventKind.CANCEL, instrument=i, a=owner, quantity=side * left, cause=order,
-                    flags=Reason.BEYOND_DATA
+                    EventKind.CANCEL, instrument=i, a=owner, quantity=side * left, cause=order, flags=reason
                 )
                 reports.append(
                     {
                         "kind": ReportKind.CANCELLED, "order_id": order_id, "owner": owner, "side": side,
-                        "price": m["price"], "quantity": left, "reason": Reason.BEYOND_DATA,
+                        "price": m["price"], "quantity": left, "reason": reason,
                     }
                 )  # fmt: skip
             elif left:
                 self.books[i].add(side, m["price"], left, owner, order_id)
                 self.update_shadow(i, order)
+            self.end_order(i, side, left, stop, order)
         reports.append(
             {
                 "kind": ReportKind.MODIFIED, "order_id": order_id, "owner": owner, "price": m["price"],
@@ -151,7 +173,8 @@ class OrderEntry(Waterfall):
         )  # fmt: skip
 
     def take_from_book(self, i, owner, order_id, side, limit, lots, order, reports) -> int:
-        """Trade within the limit and the knowledge of the book, a report a fill; the lots left."""
+        """Trade within the limit, the knowledge of the book and the bands, a report a fill; the lots left."""
+        self.begin_order(i)
         while lots and (maker := self.next_maker(i, side, limit)):
             k = min(lots, maker.lots)
             lots -= k
@@ -195,6 +218,7 @@ class OrderEntry(Waterfall):
             if lots and side < 0 and self.known_ask[i] != KNOWN_TO_INFINITY:
                 self.known_ask[i] = max(self.known_ask[i], price)
         self.update_shadow(i, shock)
+        self.watch_market(i, shock)
 
 
 def is_plain(m: dict[str, int]) -> bool:

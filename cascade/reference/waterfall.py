@@ -7,6 +7,7 @@ from .._state import EXTERNAL, ISOLATED, LINEAR
 from ..errors import AuditError
 from ..instruments import PRICE_LIMIT, RATE_ONE
 from ..records import EventKind, LiquidationStatus, Reason, Why
+from .breakers import Breakers
 from .closing import Closing
 from .deleveraging import Deleveraging
 from .funds import Funds
@@ -18,9 +19,18 @@ LIQUIDATION_ORDER, FUND_WALK_ORDER = 1, 2
 """Flags of ORDER and FILL events."""
 LONG, SHORT = 1, 2
 """Slots of hedge mode."""
+OPEN_STATUS = {
+    Reason.NONE: LiquidationStatus.STRANDED,
+    Reason.BEYOND_DATA: LiquidationStatus.BEYOND_DATA,
+    Reason.BANDED: LiquidationStatus.BANDED,
+    Reason.HALTED: LiquidationStatus.HALTED,
+}
+"""What becomes of lots that an order left, by what stopped it."""
+WAITING = (LiquidationStatus.BANDED, LiquidationStatus.HALTED)
+"""Lots that wait for a band to move or a halt to end."""
 
 
-class Waterfall(Sizes, Deleveraging, Funds):
+class Waterfall(Breakers, Sizes, Deleveraging, Funds):
     """Turns and the waterfall behind them."""
 
     # -- trading ---------------------------------------------------------------------------------------------
@@ -36,9 +46,11 @@ class Waterfall(Sizes, Deleveraging, Funds):
         self.charge(owner, terms.maker_fee, value, i, money_cause)
         self.books[i].take(maker, abs(signed))
         self.last[i] = price
+        self.note_trade(i, price)
         if not quiet:
             self.audit_book(i)
             self.update_shadow(i, seq)
+            self.watch_market(i, seq)
         return value
 
     def audit_book(self, i: int) -> None:
@@ -48,10 +60,10 @@ class Waterfall(Sizes, Deleveraging, Funds):
             raise AuditError(f"event {self.seq}: the book of instrument {i} is crossed, {bid} >= {ask} ticks")
 
     def next_maker(self, i: int, side: int, limit: int):
-        """The order that a taker on `side` meets next within its limit and within what is known of the
-        book."""
+        """The order that a taker on `side` meets next within its limit, what is known of the book, and the
+        bands."""
         maker = self.books[i].front(-side)
-        if maker is None:
+        if maker is None or not self.allows(i, maker.price):
             return None
         return maker if side * (self.bound(i, side, limit) - maker.price) >= 0 else None
 
@@ -68,9 +80,10 @@ class Waterfall(Sizes, Deleveraging, Funds):
         self.known_until.setdefault(i, edge)
         return True
 
-    def walk(self, i, account, slot, signed, limit, order, money_cause, flags=0) -> tuple[int, int, bool]:
-        """Take up to `signed` lots within `limit` (None: any price): (lots left, signed value, stopped by the
-        unknown)."""
+    def walk(self, i, account, slot, signed, limit, order, money_cause, flags=0) -> tuple[int, int, Reason]:
+        """Take up to `signed` lots within `limit` (None: any price): (lots left, signed value, what stopped
+        it if not its limit or a lack of makers)."""
+        self.begin_order(i)
         side, left, total = sign(signed), abs(signed), 0
         if limit is None:
             limit = PRICE_LIMIT - 1 if side > 0 else 1
@@ -80,14 +93,18 @@ class Waterfall(Sizes, Deleveraging, Funds):
             k = min(left, maker.lots)
             total += self.fill(i, account, slot, maker, side * k, order, money_cause, flags)
             left -= k
-        return left, total, left > 0 and self.meets_the_unknown(i, side, limit)
+        return left, total, self.what_stops(i, side, limit) if left else Reason.NONE
 
     def fillable_whole(self, i: int, account: Account, side: int, limit: int, lots: int) -> bool:
         """Whether a taker could trade this many lots within its limit and within what is known, its owner's
         own orders left out."""
         owner, bound = self.owner_of(account), self.bound(i, side, limit)
-        within = (o for o in self.books[i].side_orders(-side) if side * (bound - o.price) >= 0)
-        return sum(o.lots for o in within if o.owner != owner) >= lots
+        self.begin_order(i)
+        for order in self.books[i].side_orders(-side):
+            if lots <= 0 or side * (bound - order.price) < 0 or not self.allows(i, order.price):
+                break
+            lots -= order.lots if order.owner != owner else 0
+        return lots <= 0
 
     def owner_of(self, account: Account) -> int:
         """The account that a liquidated one's resting orders belong to."""
@@ -135,6 +152,9 @@ class Waterfall(Sizes, Deleveraging, Funds):
             self.recovered += 1
             self.note_health(account)
             return False
+        if self.waits(account):
+            self.left[index] = LiquidationStatus.HALTED
+            return False
         turn = self.emit(EventKind.TURN, a=index, value=equity, cause=queued_seq)
         self.contexts.append((turn, self.wave, len(self.liquidations)))
         self.turn_paid = self.turn_closed = 0
@@ -159,7 +179,9 @@ class Waterfall(Sizes, Deleveraging, Funds):
                 parted |= self.take(account, row, turn, statuses)
         if len(self.liquidations) == first_row:
             self.liquidations.append(self.new_record(account, turn, None))
-            if offset:
+            if LiquidationStatus.HALTED in statuses:
+                self.liquidations[-1]["status"] = LiquidationStatus.HALTED
+            elif offset:
                 self.liquidations[-1]["status"] = LiquidationStatus.OFFSET
         if account.flat:
             self.settle_flat(account, turn, self.liquidations[-1])
@@ -173,7 +195,7 @@ class Waterfall(Sizes, Deleveraging, Funds):
                 self.idle[index] = (changes, self.marks)
             open_reasons = [s for s in statuses if s != LiquidationStatus.PART]
             if open_reasons:
-                self.left[index] = min(open_reasons)
+                self.left[index] = min(open_reasons, key=lambda why: (why not in WAITING, why))
             if set(statuses) == {LiquidationStatus.BEYOND_DATA}:
                 self.stuck.add(index)
             elif parted and self.changes != changes:
@@ -217,6 +239,9 @@ class Waterfall(Sizes, Deleveraging, Funds):
         ordered.
         """
         while True:
+            if self.halted_until[row[0]]:
+                statuses.append(LiquidationStatus.HALTED)
+                return False
             held = abs(account.positions[row].lots)
             wanted = self.lots_to_order(account, row)
             n = self.within_step(row[0], account.positions[row].lots, wanted)
@@ -236,6 +261,9 @@ class Waterfall(Sizes, Deleveraging, Funds):
                         statuses.append(LiquidationStatus.PART)
                         return True
                     continue
+                if self.halted_until[row[0]]:
+                    statuses.append(LiquidationStatus.HALTED)
+                    return False
                 held = abs(account.positions[row].lots)
                 n = self.within_step(row[0], account.positions[row].lots, held)
                 if n:
@@ -289,25 +317,25 @@ class Waterfall(Sizes, Deleveraging, Funds):
         )  # fmt: skip
         self.contexts.append((order, self.wave, len(self.liquidations)))
         record["order_seq"] = order
-        fees_before, beyond, reason = self.taker_fees, False, None
+        fees_before, stop, reason = self.taker_fees, Reason.NONE, Reason.NONE
         widest = PRICE_LIMIT - 1 if side > 0 else 1
         fok = self.rules.order_tif == "fok" and n < closing.lots
         if fok and not self.fillable_whole(i, account, side, limit or widest, n):
             left, reason = n, Reason.FOK_UNFILLABLE
         elif self.rules.order_price == "fillable" and "fund_walk" in self.rules.residual and not fok:
-            left, beyond = self.backed_walk(account, row, n, limit, closing, record, order, LIQUIDATION_ORDER)
+            left, stop = self.backed_walk(account, row, n, limit, closing, record, order, LIQUIDATION_ORDER)
         else:
-            left, value, beyond = self.walk(i, account, slot, signed, limit, order, turn, LIQUIDATION_ORDER)
+            left, value, stop = self.walk(i, account, slot, signed, limit, order, turn, LIQUIDATION_ORDER)
             closing.worth_of_fills = closing.worth(n - left)
             closing.done = record["filled"] = n - left
             record["filled_value"], record["closed_value"] = value, abs(value)
-        self.cancel_rest(i, account, signed, left, beyond, order, reason)
+        self.cancel_rest(i, account, signed, left, stop, order, reason)
         for stage in () if follows else self.rules.residual:
-            if not left or beyond:
+            if not left or stop:
                 break
             if stage == "fund_walk":
                 if self.rules.order_price == "bankruptcy" and closing.has_price and self.fund_has():
-                    left, beyond = self.fund_walk(account, row, left, closing, record)
+                    left, stop = self.fund_walk(account, row, left, closing, record)
             elif stage == "vault":
                 left = self.vault_takes(account, row, left, closing, record)
             else:
@@ -318,7 +346,7 @@ class Waterfall(Sizes, Deleveraging, Funds):
         elif follows:
             record["status"] = LiquidationStatus.PART
         else:
-            record["status"] = LiquidationStatus.BEYOND_DATA if beyond else LiquidationStatus.STRANDED
+            record["status"] = OPEN_STATUS[stop]
         self.finish_record(account, record, closing, fees_before)
         self.turn_closed += record["closed_value"]
         return record
@@ -371,14 +399,17 @@ class Waterfall(Sizes, Deleveraging, Funds):
             return most // RATE_ONE
         return part * most // (RATE_ONE * RATE_ONE * needed)
 
-    def cancel_rest(self, i, account, signed, left, beyond: bool, order: int, reason=None) -> None:
+    def cancel_rest(
+        self, i, account, signed, left, stop: Reason, order: int, reason: Reason = Reason.NONE
+    ) -> None:
         """Record that the unfilled rest of a liquidation order is taken off."""
         if left:
-            reason = reason or (Reason.BEYOND_DATA if beyond else Reason.IOC)
+            reason = reason or stop or Reason.IOC
             self.emit(
                 EventKind.CANCEL, instrument=i, a=account.index, quantity=sign(signed) * left, cause=order,
                 flags=reason
             )
+        self.end_order(i, sign(signed), left, stop, order)
 
     def count_liquidation(self, record: dict) -> None:
         """Add one closing to the totals: first order is wave 1 but for who was unhealthy before the shock."""
@@ -391,7 +422,7 @@ class Waterfall(Sizes, Deleveraging, Funds):
         self.totals[order] += notional
 
     # -- residual lots ---------------------------------------------------------------------------------------
-    def fund_walk(self, account, row, left, closing, record) -> tuple[int, bool]:
+    def fund_walk(self, account, row, left, closing, record) -> tuple[int, Reason]:
         """Walk on below the bankruptcy price while the fund can pay each lot's gap whole."""
         side = sign(closing.signed)
         order = self.emit(
@@ -399,15 +430,19 @@ class Waterfall(Sizes, Deleveraging, Funds):
             flags=FUND_WALK_ORDER
         )
         limit = PRICE_LIMIT - 1 if side > 0 else 1
-        left, beyond = self.backed_walk(account, row, left, limit, closing, record, order, FUND_WALK_ORDER)
-        self.cancel_rest(row[0], account, side, left, beyond, order)
-        return left, beyond
+        left, stop = self.backed_walk(account, row, left, limit, closing, record, order, FUND_WALK_ORDER)
+        self.cancel_rest(row[0], account, side, left, stop, order)
+        return left, stop
 
-    def backed_walk(self, account, row, left, limit, closing, record, order, flags) -> tuple[int, bool]:
+    def backed_walk(
+        self, account, row, left, limit, closing, record, order, flags
+    ) -> tuple[int, Reason]:
         """Take lots within a limit, the fund paying what each fill is worse than the bankruptcy value: (lots
-        left, stopped by the unknown). It stops where the fund cannot pay a lot's gap whole."""
+        left, what stopped it if not its limit, a lack of makers or the fund). It stops where the fund cannot
+        pay a lot's gap whole."""
         i, slot = row
         side, turn = sign(closing.signed), record["seq"]
+        self.begin_order(i)
         stopped = False
         while left and not stopped and (maker := self.next_maker(i, side, limit)):
             if self.gives_way(i, account, maker, order):
@@ -425,8 +460,10 @@ class Waterfall(Sizes, Deleveraging, Funds):
                 record["filled"] += k
                 record["filled_value"] += value
                 record["closed_value"] += abs(value)
-        beyond = left > 0 and not stopped and self.meets_the_unknown(i, side, limit)
-        return left, beyond
+        stop = Reason.NONE
+        if left and (not stopped or self.halted_until[i]):
+            stop = self.what_stops(i, side, limit)
+        return left, stop
 
     def affordable(self, i: int, side: int, price: int, lots: int, closing: Closing) -> int:
         """The most lots, up to `lots`, whose gap at this price the fund can pay."""

@@ -13,6 +13,7 @@ from .._badrows import show
 from ..errors import CascadeError, InputError, InputTypeError
 from . import (
     _books,
+    _breakers,
     _formulas,
     _losses,
     _margins,
@@ -35,6 +36,7 @@ MODELS: dict[str, Handler] = {
     **_margins.MODELS,
     **_marks.MODELS,
     **_turns.MODELS,
+    **_breakers.MODELS,
 }
 """The handler of each model: inputs and what is asked for, to the answers."""
 
