@@ -532,7 +532,7 @@ class Engine(OrderEntry, Waterfall):
         }
         if self.limit_hit:
             self.status = Status.LIMIT
-        elif not left.isdisjoint(WAITING) or self.shock_left in (Reason.BANDED, Reason.HALTED):
+        elif self.work_waits() or self.shock_left in (Reason.BANDED, Reason.HALTED):
             self.status = Status.HALTED
         elif LiquidationStatus.BEYOND_DATA in left or self.shock_left == Reason.BEYOND_DATA:
             self.status = Status.OUT_OF_DATA
