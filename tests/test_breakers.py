@@ -879,3 +879,23 @@ def test_a_run_leaves_nothing_behind():
     for k in (0, 1, 0, 2, 3, 1, 0, 3, 2):
         assert not difference(fresh[k], market.run(shocks[k], rules=rules), ("fresh", "again"))
     assert market._engines
+
+
+@pytest.mark.parametrize("size", ["fraction", "step_down"])
+def test_accounts_that_rest_and_wait_for_a_band(size):
+    """Both at once: whoever waits makes a run halted, whether it rests as well or not, in both engines."""
+    statuses = []
+    for seed in range(700):
+        s = random_markets.spec(seed)
+        if "breakers" not in s["rules"]:
+            continue
+        s["rules"] |= {"size": size, "cooldown_ns": 10**9, "size_fraction": 0.4}
+        try:
+            market, shock, run = random_markets.build(s)
+            results = [market.run(shock, engine=engine, **run) for engine in ("core", "reference")]
+        except cs.CascadeError:
+            continue
+        assert results[0].digest == results[1].digest, f"seed {seed}"
+        statuses.append(results[0].status)
+    assert statuses.count("halted") > 5
+    assert statuses.count("horizon") > 0
