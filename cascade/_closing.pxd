@@ -4,7 +4,7 @@ from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
 
 from cascade._ledger cimport party_t
-from cascade._margin cimport bankrupt_begin, bankrupt_first, bankrupt_t, magnitude, standing_of, standing_t
+from cascade._margin cimport bankrupt_begin, bankrupt_first, bankrupt_t, magnitude, standing_t
 from cascade._pool cimport idmap_get, idmap_put, idmap_reserve
 from cascade._run cimport (
     LEFT_FLAT,
@@ -51,11 +51,15 @@ cdef inline bint implied_price_exists(int contract, int side, int64_t value) noe
 cdef inline closing_t closing_begin(const run_t* r, int32_t a, int32_t k, int64_t lots, liquidation_t* l) noexcept nogil:
     """Begin to close `lots` of row k, and say so in its record."""
     cdef const row_t* row = &r.rows[k]
-    cdef standing_t s = standing_of(r, a)
+    cdef standing_t s   # as the record has it: it was begun just now
     cdef closing_t c
     l.instrument = row.instrument
     l.slot = row.slot
     l.mark = r.instruments[row.instrument].mark
+    s.equity = l.equity
+    s.maintenance = l.maintenance
+    s.balance = r.accounts[a].balance
+    s.flat = False
     c.bankrupt = bankrupt_begin(r, row, &s, l.mark)
     l.value = c.bankrupt.value
     l.row_maintenance = c.bankrupt.needed
