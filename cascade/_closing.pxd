@@ -7,8 +7,10 @@ from cascade._ledger cimport party_t
 from cascade._margin cimport bankrupt_begin, bankrupt_first, bankrupt_t, magnitude, standing_t
 from cascade._pool cimport idmap_get, idmap_put, idmap_reserve
 from cascade._run cimport (
+    COUNTED,
     LEFT_FLAT,
     RECORD_SUMMARY,
+    account_t,
     case_t,
     liquidation_t,
     row_t,
@@ -143,9 +145,9 @@ cdef inline void count_liquidation(run_t* r, const liquidation_t* l) noexcept no
     """Add one closing to the totals: first order is wave 1 but for who was unhealthy before the shock."""
     cdef wide_t notional = wide_of(l.closed_value)
     cdef int64_t lots = magnitude(l.quantity) - l.left
-    cdef case_t* case = &r.cases[r.accounts[l.account].turn_case]
-    if lots > 0 and not case.counted:
-        case.counted = True
+    cdef account_t* account = &r.accounts[l.account]
+    if lots > 0 and not account.state & COUNTED:
+        account.state |= COUNTED
         r.totals.accounts += 1
     count_wave(r, l.wave, l.instrument, lots, l.closed_value, lots > 0)
     r.totals.notional = wide_add(r.totals.notional, notional)

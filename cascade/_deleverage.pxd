@@ -8,7 +8,7 @@ from libc.stdint cimport int32_t, int64_t
 
 from cascade._closing cimport closing_t, closing_worth
 from cascade._funds cimport sweep
-from cascade._ledger cimport party_t, trade
+from cascade._ledger cimport flats_tell, party_t, trade
 from cascade._margin cimport bankrupt_first, magnitude, mark_value, row_maintenance, standing_of, standing_t
 from cascade._run cimport (
     ADL_AT_BANKRUPTCY,
@@ -272,12 +272,14 @@ cdef inline bint overlaps(const run_t* r, const closing_t* c, const row_t* row, 
 cdef inline void deleverage(run_t* r, closing_t* c) noexcept nogil:
     """Close lots against the highest ranked accounts of the other side, by contracts."""
     cdef int i = c.instrument
-    cdef ranking_t* g = ranking_ready(r, i, c.side)
+    cdef ranking_t* g
     cdef ranked_t item
     cdef ranked_t* matched
     cdef int64_t need = c.left, total, value, served = 0, part, k
     cdef int32_t n = 0, j, seen = -1
     cdef party_t other
+    flats_tell(r)
+    g = ranking_ready(r, i, c.side)
     # All candidates are chosen, by rank as it stands, before the first of them is settled.
     while need > 0 and ranking_next(r, g, c.party.account, seen, &item):
         seen = item.row

@@ -7,7 +7,6 @@ from libc.string cimport memcpy
 
 from cascade._book cimport book_owner_append, book_place
 from cascade._deleverage cimport ranking_build, ranking_drop_top
-from cascade._ledger cimport journal_undo
 from cascade._breakers cimport FENCE_TOP_BITS, fence_of, fence_t
 from cascade._margin cimport standing_of, standing_t, standing_unhealthy
 from cascade._closing cimport wave_row
@@ -39,12 +38,15 @@ from cascade._run cimport (
     row_t,
     rules_t,
     run_t,
+    flat_t,
+    single_t,
     terms_t,
     tier_t,
     waiting_t,
     watch,
     wave_t,
 )
+from cascade._ledger cimport flats_tell
 from cascade._step cimport advance, count_left, finish
 from cascade._trade cimport mark_now
 from cascade._types cimport ERR_AUDIT, ERR_CROSSES
@@ -52,7 +54,7 @@ from cascade._wide cimport wide_add, wide_cmp, wide_high, wide_join, wide_low, w
 
 from cascade.errors import AuditError
 from cascade.records import EVENT_DTYPE
-from cascade._rundata import LIQUIDATION_DTYPE, MARK_DTYPE, ROW_DTYPE, WAVE_DTYPE
+from cascade._rundata import LIQUIDATION_DTYPE, MARK_DTYPE, ROW_DTYPE, FLAT_DTYPE, WAVE_DTYPE
 
 # Events between two looks for a signal: about a millisecond.
 cdef enum:
@@ -141,7 +143,7 @@ cdef class Engine:
             <size_t>r.scratch, <size_t>r.shares, <size_t>self.instruments_loaded, <size_t>self.system_loaded,
             <size_t>self.books_loaded, <size_t>self.reports, <size_t>r.program, <size_t>r.weights, <size_t>r.inputs,
             <size_t>self.inputs_loaded, <size_t>r.bands, <size_t>self.bands_loaded, <size_t>r.levels,
-            <size_t>r.instants, <size_t>r.instants_n, <size_t>r.instants_cap,
+            <size_t>r.instants, <size_t>r.instants_n, <size_t>r.instants_cap, <size_t>r.flats,
         ):
             PyMem_RawFree(<void*><size_t>memory)
         idmap_free(&r.wave_index)
@@ -217,6 +219,7 @@ cdef class Engine:
         cdef int64_t a, k, n = mode.shape[0], rows = lots.shape[0]
         cdef instrument_t* ins
         r.accounts_n = <int32_t>n
+        r.modes = &mode[0] if n else NULL
         r.accounts = <account_t*>claim(n, sizeof(account_t))
         r.rows = <row_t*>claim(rows, sizeof(row_t))
         r.rows_n = r.rows_loaded = r.rows_cap = <int32_t>rows
@@ -412,19 +415,24 @@ cdef class Engine:
         cdef run_t* r = &self.r
         cdef const int64_t[::1] trigger
         cdef const int32_t[::1] account
+        cdef const int64_t[:, ::1] single
         cdef int i
         cdef int64_t k
         for i in range(r.instruments_n):
             trigger, account = self.columns["long_trigger"][i], self.columns["long_account"][i]
+            single = self.columns["long_single"][i]
             r.instruments[i].long_n = <int32_t>trigger.shape[0]
             if trigger.shape[0]:
                 r.instruments[i].long_trigger = &trigger[0]
                 r.instruments[i].long_account = &account[0]
+                r.instruments[i].long_single = <const single_t*>&single[0, 0]
             trigger, account = self.columns["short_trigger"][i], self.columns["short_account"][i]
+            single = self.columns["short_single"][i]
             r.instruments[i].short_n = <int32_t>trigger.shape[0]
             if trigger.shape[0]:
                 r.instruments[i].short_trigger = &trigger[0]
                 r.instruments[i].short_account = &account[0]
+                r.instruments[i].short_single = <const single_t*>&single[0, 0]
         account = self.columns["scanned"]
         r.scanned = <int32_t*>claim(account.shape[0], sizeof(int32_t))
         r.scanned_n = <int32_t>account.shape[0]
@@ -470,6 +478,7 @@ cdef class Engine:
         r.remember_marks = record != RECORD_SUMMARY or r.rules.continuous
         r.planted_bug = planted_bug
         r.seq = r.check_seq = -1
+        r.served = -1
         r.settled = True
         self.status = 0
         for k in range(r.instruments_n):
@@ -493,6 +502,7 @@ cdef class Engine:
             if n:
                 op = <const op_t*>&ops[0]
                 with nogil:
+                    flats_tell(&self.r)
                     for k in range(n):
                         apply_op(&self.r, &op[k])
             self.check_error()
@@ -524,6 +534,7 @@ cdef class Engine:
                 self.status = finish(&self.r)
             self.check_error()
             if recount:
+                flats_tell(&self.r)
                 self.recount()
         finally:
             self.leave()
@@ -567,6 +578,7 @@ cdef class Engine:
         cdef order_msg_t one
         self.enter()
         try:
+            flats_tell(r)
             sink_fix(&sink, self.reports, self.reports_cap)
             for k in range(n):
                 m = <const order_msg_t*>&orders[0] + k
@@ -595,6 +607,7 @@ cdef class Engine:
         try:
             if n == 0:
                 return
+            flats_tell(&self.r)
             status = set_levels(&self.r, i, BID if side > 0 else ASK, &prices[0], &lots[0], n, &bad)
             if status == ERR_CROSSES:
                 raise InputError(
@@ -609,6 +622,7 @@ cdef class Engine:
         self.enter()
         try:
             with nogil:
+                flats_tell(&self.r)
                 pass_time(&self.r, dt)
             self.check_error()
         finally:
@@ -640,6 +654,7 @@ cdef class Engine:
         try:
             memcpy(r.inputs, &inputs[0, 0], <size_t>r.instruments_n * r.inputs_n * sizeof(int64_t))
             with nogil:
+                flats_tell(r)
                 inputs_changed(r)
             self.check_error()
         finally:
@@ -670,12 +685,20 @@ cdef class Engine:
         cdef run_t* r = &self.r
         cdef int32_t k
         cdef int i
+        cdef const int64_t[::1] balance = self.columns["balance"], lots = self.columns["lots"], basis = self.columns["basis"]
+        cdef account_t* account
+        cdef int32_t j
         if r.broken:
             return False
-        journal_undo(r)
         for k in range(r.dirty_n):
-            r.accounts[r.dirty[k]].state &= INITIAL | SCANNED
-            r.accounts[r.dirty[k]].turn_case = -1
+            account = &r.accounts[r.dirty[k]]
+            account.state &= INITIAL | SCANNED
+            account.turn_case = account.journal = account.extra_row = -1
+            account.balance = balance[r.dirty[k]]
+            for j in range(account.first_row, account.first_row + account.rows_n):
+                r.rows[j].lots = lots[j]
+                r.rows[j].basis = basis[j]
+        r.rows_n = r.rows_loaded
         for i in range(r.instruments_n):
             if r.instruments[i].book_dirty and book_copy(&r.books[i], &self.books_loaded[i]) != OK:
                 return False
@@ -700,6 +723,8 @@ cdef class Engine:
         r.marks_version = 0
         r.step = r.check_step = r.step_wave = r.wave = 0
         r.in_step = r.limit_hit = r.any_stuck = r.shock_has_order = r.ranking_stands = False
+        r.singles = r.disturbed = r.agents = False
+        r.flats_n = r.journal_n = 0
         r.shock_left = r.error = 0
         r.events_n = r.liquidations_n = r.records_n = r.contexts_n = r.waves_n = r.cases_n = 0
         r.dirty_n = r.watched_n = r.found_n = r.line_n = r.line_at = r.heap_n = r.touched_n = 0
@@ -747,6 +772,7 @@ cdef class Engine:
             "deposits": wide_int(r.deposits),
             "totals": self.totals(),
             **self.touched(),
+            "flats": table_of(r.flats, r.flats_n, sizeof(flat_t), FLAT_DTYPE),
         }
 
     cdef object totals(self):
@@ -884,12 +910,14 @@ cdef class Engine:
         out = np.empty(self.r.accounts_n, np.int64)
         cdef int64_t[::1] to = out
         cdef int32_t k
+        flats_tell(&self.r)
         for k in range(self.r.accounts_n):
             to[k] = self.r.accounts[k].balance if k >= self.r.first_user else 0
         return out
 
     def rows(self):
         """Position rows of the users' accounts, sorted by account, instrument, slot."""
+        flats_tell(&self.r)
         table = self.rows_of(np.arange(self.r.rows_n, dtype=np.int32))
         if self.r.rows_n == self.r.rows_loaded:
             return table
@@ -903,6 +931,7 @@ cdef class Engine:
         cdef int i, n = r.instruments_n
         self.enter()
         try:
+            flats_tell(r)
             made.columns = self.columns
             made.status = self.status
             made.deposits_loaded = self.deposits_loaded
@@ -1016,5 +1045,7 @@ cdef class Engine:
         r.instants = NULL
         r.instants_n = NULL
         r.instants_cap = NULL
+        r.flats = NULL
+        r.flats_cap = 0
         r.events_cap = r.found_cap = r.touched_cap = r.taken_cap = r.scratch_cap = r.shares_cap = 0
         idmap_init(&r.wave_index)

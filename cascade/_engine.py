@@ -11,7 +11,7 @@ import numpy as np
 from . import _core
 from ._marks import Clock, Program, inputs_of, samples_of
 from ._rundata import RunData
-from ._state import EXTERNAL, SYSTEM, State
+from ._state import EXTERNAL, NEVER_LIQUIDATED, SYSTEM, State
 from .breakers import band_terms, level_terms
 from .instruments import RATE_ONE
 from .margin import (
@@ -276,8 +276,14 @@ def triggers_of(state: State, rules: VenueRules) -> dict[str, Any]:
             indexed[mine[most > STEEP]] = False
     scanned = np.concatenate([users[count[users] > 1], single[~indexed]])
     single, row = single[indexed], row[indexed]
+    # Whom the core may settle without a look at more than this one position: owners hold nothing themselves.
+    owner = np.maximum(state.account_parent, 0)
+    single_ones = (state.account_flags & NEVER_LIQUIDATED == 0) & (
+        (state.account_parent < 0) | ((count[owner] == 0) & (state.account_balance[owner] >= 0))
+    )
     lists: dict[str, list[np.ndarray]] = {
-        "long_trigger": [], "long_account": [], "short_trigger": [], "short_account": []
+        "long_trigger": [], "long_account": [], "long_single": [],
+        "short_trigger": [], "short_account": [], "short_single": [],
     }  # fmt: skip
     for i, (terms, under) in enumerate(zip(all_terms, state.terms_under(rules), strict=True)):
         mine = state.row_instrument[row] == i
@@ -306,6 +312,10 @@ def triggers_of(state: State, rules: VenueRules) -> dict[str, Any]:
             order = keep[np.argsort(-trigger[keep] if falling else trigger[keep], kind="stable")]
             lists[f"{name}_trigger"].append(np.ascontiguousarray(trigger[order]))
             lists[f"{name}_account"].append(account[order].astype(np.int32))
+            known = single_ones[account[order]]
+            lists[f"{name}_single"].append(
+                np.column_stack([column[order] * known for column in (lots, basis, balance)])
+            )
     debtors = users[(count[users] == 0) & (state.account_balance[users] < 0)]
     flat_rows = users[count[users] == 1]
     flat = flat_rows[state.row_lots[first[flat_rows]] == 0]

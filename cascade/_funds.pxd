@@ -10,7 +10,7 @@ from cascade._closing cimport (
     count_liquidation,
     record_begin,
 )
-from cascade._ledger cimport party_of, trade, transfer
+from cascade._ledger cimport flats_tell, party_of, trade, transfer
 from cascade._margin cimport magnitude, mark_value, standing_of, standing_t
 from cascade._run cimport (
     DEFICIT,
@@ -273,6 +273,7 @@ cdef inline int64_t socialise(run_t* r, int32_t debtor, int64_t owed, int64_t tu
     cdef wide_t whole = wide_of(0)
     cdef int64_t total = owed, given = 0, weight
     cdef int32_t a, n = 0, k
+    flats_tell(r)
     for a in range(r.first_user, r.accounts_n):
         if a == debtor:
             continue

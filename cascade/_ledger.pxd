@@ -5,11 +5,13 @@ from libc.string cimport memset
 
 from cascade._margin cimport magnitude, trade_value
 from cascade._run cimport (
+    COUNTED,
     EVENT_TRANSFER,
     EXTERNAL,
     FEES,
     FUND,
     MAKER_SLOT_SHIFT,
+    MODE_ISOLATED,
     SETTLEMENT,
     STUCK,
     TAKER_SLOT_SHIFT,
@@ -19,6 +21,7 @@ from cascade._run cimport (
     account_t,
     dirty_mark,
     emit,
+    flat_t,
     instrument_t,
     journal_t,
     row_t,
@@ -70,12 +73,26 @@ cdef inline void audit_instrument(run_t* r, int i) noexcept nogil:
         r.error = ERR_AUDIT
 
 
+cdef inline void changed(run_t* r, int32_t a) noexcept nogil:
+    """An account changes: it is looked at in the next check, ranked anew, and put back after the run."""
+    r.disturbed = r.disturbed or (a != r.served and r.accounts[a].rows_n > 0)
+    r.accounts[a].version += 1
+    r.accounts[a].state &= ~<uint8_t>STUCK
+    dirty_mark(r, a)
+    watch(r, a)
+    if r.ranking_stands and run_room(r, <void**>&r.touched, &r.touched_cap, r.touched_n + 1, sizeof(int32_t)):
+        r.touched[r.touched_n] = a
+        r.touched_n += 1
+
+
 cdef inline void journal(run_t* r, int32_t a, int32_t row) noexcept nogil:
-    """Keep the account (and one row) as it is before the latest event changes it."""
+    """Before the latest event changes an account (and one row): keep it as it is, where causes will be looked for in the past."""
     cdef account_t* account = &r.accounts[a]
     cdef journal_t* j
+    changed(r, a)
+    if not r.remember_marks:
+        return
     if not run_room(r, <void**>&r.journal, &r.journal_cap, r.journal_n + 1, sizeof(journal_t)):
-        r.broken = True
         return
     j = &r.journal[r.journal_n]
     j.seq = r.seq
@@ -87,13 +104,6 @@ cdef inline void journal(run_t* r, int32_t a, int32_t row) noexcept nogil:
     j.basis = r.rows[row].basis if row >= 0 else 0
     account.journal = r.journal_n
     r.journal_n += 1
-    account.version += 1
-    account.state &= ~<uint8_t>STUCK
-    dirty_mark(r, a)
-    watch(r, a)
-    if r.ranking_stands and run_room(r, <void**>&r.touched, &r.touched_cap, r.touched_n + 1, sizeof(int32_t)):
-        r.touched[r.touched_n] = a
-        r.touched_n += 1
 
 
 cdef inline int32_t row_find(const run_t* r, int32_t a, int instrument, int slot) noexcept nogil:
@@ -287,17 +297,32 @@ cdef inline int64_t charge(run_t* r, int32_t a, int64_t rate, int64_t value, int
     return amount
 
 
-cdef inline void journal_undo(run_t* r) noexcept nogil:
-    """Put every account and row back as it was before the first entry, and forget the rows made since."""
-    cdef journal_t* j
-    while r.journal_n > 0:
-        r.journal_n -= 1
-        j = &r.journal[r.journal_n]
-        r.accounts[j.account].balance = j.balance
-        r.accounts[j.account].journal = -1
-        if j.row >= 0:
-            r.rows[j.row].lots = j.lots
-            r.rows[j.row].basis = j.basis
-    while r.rows_n > r.rows_loaded:
-        r.rows_n -= 1
-        r.accounts[r.rows[r.rows_n].account].extra_row = -1
+cdef inline void flats_add(run_t* r, int32_t a, int64_t money) noexcept nogil:
+    """Note what became of a single (_single.pxd): it is flat; its money, or what its owner gets of it."""
+    if run_room(r, <void**>&r.flats, &r.flats_cap, r.flats_n + 1, sizeof(flat_t)):
+        r.flats[r.flats_n].account = a
+        r.flats[r.flats_n].money = money
+        r.flats_n += 1
+
+
+cdef inline void flat_tell(run_t* r, int32_t a, int64_t money) noexcept nogil:
+    """Write the same into accounts and rows."""
+    cdef account_t* account = &r.accounts[a]
+    changed(r, a)
+    account.state |= COUNTED
+    r.rows[account.first_row].lots = 0
+    r.rows[account.first_row].basis = 0
+    account.balance = money
+    if account.mode == MODE_ISOLATED and money > 0:
+        account.balance = 0
+        changed(r, account.parent)
+        if add_overflow(r.accounts[account.parent].balance, money, &r.accounts[account.parent].balance):
+            r.error = ERR_RANGE
+
+
+cdef inline void flats_tell(run_t* r) noexcept nogil:
+    """Write all that was noted, for whoever looks at accounts at large."""
+    cdef int32_t k
+    for k in range(r.flats_n):
+        flat_tell(r, r.flats[k].account, r.flats[k].money)
+    r.flats_n = 0

@@ -608,6 +608,7 @@ cdef inline void submit_one(run_t* r, int i, const order_msg_t* m, int64_t row, 
         report.reason = <uint8_t>p.reason
         return
     r.instruments[i].book_dirty = True
+    r.agents = r.agents or m.owner != EXTERNAL
     if m.action == ACTION_NEW:
         new_order(r, i, m, &p, row, sink)
     elif m.action == ACTION_MODIFY:

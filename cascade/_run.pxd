@@ -198,6 +198,7 @@ cdef enum:
     SCANNED = 16            # in run_t.scanned: the same, for the whole run
     DIRTY = 32              # in run_t.dirty: state bits or case to be reset after the run
     OVER = 64               # its wave would exceed the caller's cap: not queued in this cascade
+    COUNTED = 128           # among the liquidated accounts: some of its lots were closed
 
 
 cdef enum:
@@ -262,6 +263,19 @@ ctypedef struct mark_step_t:
     int flags
 
 
+# An account with one position as loaded; lots 0 where _single.pxd has nothing to do with it.
+ctypedef struct single_t:
+    int64_t lots
+    int64_t basis
+    int64_t balance
+
+# What became of such an account: it is flat, and `money` is what it has left, or an isolated one's owner got.
+ctypedef struct flat_t:
+    int64_t money
+    int32_t account
+    int32_t pad
+
+
 # One instrument's changing state.
 ctypedef struct instrument_t:
     int64_t last_ticks      # 0: none
@@ -290,9 +304,11 @@ ctypedef struct instrument_t:
     # Untouched accounts with one position, by trigger price: falling marks reach longs from the front, rising ones shorts.
     const int64_t* long_trigger
     const int32_t* long_account
+    const single_t* long_single
     int32_t long_n, long_at
     const int64_t* short_trigger
     const int32_t* short_account
+    const single_t* short_single
     int32_t short_n, short_at
     # Breakers: its rows of run_t.bands, and what holds for the order that is being dealt with.
     int32_t bands_first, bands_n
@@ -378,7 +394,6 @@ ctypedef struct case_t:
     int32_t turn_step       # step of its last turn
     uint8_t open            # unhealthy ever since `cause`
     uint8_t parted          # a part was ordered of it since it became unhealthy: from now on whole
-    uint8_t counted         # among the liquidated accounts: some of its lots were closed
     uint8_t left            # LEFT_... while lots of its last turn are open, else 0
 
 
@@ -444,6 +459,9 @@ ctypedef struct waiting_t:
     int64_t seq             # its QUEUED event; before that its equity
     int32_t account
     int32_t wave
+    int32_t single          # its place in its instrument's list of singles, -1: it is none
+    uint16_t instrument     # of a single
+    uint8_t short           # a single: in the list of shorts
     uint8_t first           # maintenance 0: before all others
 
 # A candidate of deleveraging.
@@ -546,6 +564,14 @@ ctypedef struct run_t:
     int32_t debtors_n
     case_t* cases
     int32_t cases_n, cases_cap
+    # Accounts that _single.pxd deals with.
+    bint singles                    # in this step
+    bint disturbed                  # some account has changed in another's turn: whether a single has is to be seen from its record
+    int32_t served                  # the account whose turn it is
+    bint agents                     # accounts have sent orders in this run: any of them may hold something new
+    flat_t* flats                # what became of them, for who has not looked yet: accounts and rows are as loaded
+    int32_t flats_n, flats_cap
+    const uint8_t* modes            # by account, as in account_t, in less memory
     # The queue.
     waiting_t* found
     int32_t found_n, found_cap

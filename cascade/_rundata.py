@@ -33,6 +33,9 @@ MARK_DTYPE = np.dtype(
 """One change of a shadow mark; `row` of the liquidations was acting (-1: the outside), `rises` counts the
 upward changes so far."""
 
+FLAT_DTYPE = np.dtype([("money", "<i8"), ("account", "<i4"), ("pad", "<i4")])
+"""An account that is flat and has, or gave, `money` quanta."""
+
 WAVE_DTYPE = np.dtype(
     [("wave", "<i4"), ("instrument", "<i4"), ("accounts", "<i8"), ("lots", "<i8"), ("mark", "<i8")]
 )
@@ -73,6 +76,9 @@ class RunData:
     """int64"""
     touched_rows: np.ndarray
     """structured: account, instrument, slot, lots, basis; rows that changed or came to be"""
+    flats: np.ndarray
+    """FLAT_DTYPE: beside them, accounts with one position that are flat now; what an isolated one had left went to
+    its owner"""
 
 
 ROW_DTYPE = np.dtype(

@@ -26,8 +26,9 @@ from cascade._run cimport (
     run_t,
     waiting_t,
 )
+from cascade._single cimport single_turn, singles_serve
 from cascade._types cimport REASON_BANDED, REASON_BEYOND_DATA, REASON_HALTED
-from cascade._watch cimport check
+from cascade._watch cimport case_of, check
 
 
 cdef inline void marks_set(run_t* r) noexcept nogil:
@@ -57,12 +58,22 @@ cdef inline void step_begin(run_t* r) noexcept nogil:
             r.accounts[r.dirty[k]].state &= ~<uint8_t>OVER
     r.step_wave += 1
     marks_set(r)
+    r.singles = singles_serve(r)
     check(r)
     r.waves_left = r.rules.continuous or r.step_wave <= r.rules.max_waves
     if queue_waits(r) and not r.waves_left:
         r.limit_hit = True
     r.budget = r.rules.capacity
     r.in_step = True
+
+
+cdef inline void single_queue(run_t* r, const waiting_t* w) noexcept nogil:
+    """A single whose turn is none for _single after all: what a check does for anybody whom it queues."""
+    cdef case_t* case = case_of(r, w.account)
+    if case != NULL:
+        case.cause = -1
+        case.cause_row = -1
+        case.open = True
 
 
 cdef inline bint step_turn(run_t* r) noexcept nogil:
@@ -72,9 +83,17 @@ cdef inline bint step_turn(run_t* r) noexcept nogil:
     if not r.waves_left or r.budget <= 0 or r.error != 0 or not queue_waits(r):
         return False
     next_one = queue_pop(r)
+    if next_one.single >= 0:
+        r.wave = r.step_wave
+        if single_turn(r, &next_one):
+            return True
+        single_queue(r, &next_one)
+        if r.error != 0:
+            return False
+    r.served = next_one.account
     if r.line_at + 8 < r.line_n:
         prefetch(&r.accounts[r.line[r.line_at + 8].account])
-    if r.line_at + 4 < r.line_n:
+    if r.line_at + 4 < r.line_n and r.line[r.line_at + 4].single < 0:
         ahead = r.line[r.line_at + 4].account
         prefetch(&r.rows[r.accounts[ahead].first_row])
         prefetch(&r.accounts[r.accounts[ahead].parent if r.accounts[ahead].parent >= 0 else ahead])

@@ -5,7 +5,7 @@ looked at in every check. The triggers are conservative: whoever they point at i
 full check would find.
 """
 
-from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint16_t
 
 from cascade._margin cimport (
     magnitude,
@@ -19,6 +19,7 @@ from cascade._margin cimport (
 from cascade._breakers cimport account_waits
 from cascade._queue cimport queue_push, queue_sort
 from cascade._run cimport (
+    DIRTY,
     EVENT_QUEUED,
     INITIAL,
     LEFT_HALTED,
@@ -48,6 +49,7 @@ from cascade._run cimport (
     row_t,
     run_room,
     run_t,
+    single_t,
     waiting_t,
     watch,
 )
@@ -306,6 +308,7 @@ cdef inline void found_add(run_t* r, int32_t a, const standing_t* s, int64_t now
     w = &r.found[r.found_n]
     r.found_n += 1
     w.account = a
+    w.single = -1
     w.seq = s.equity
     w.first = False
     w.den = 1
@@ -351,28 +354,67 @@ cdef inline bint examine(run_t* r, int32_t a, int64_t now) noexcept nogil:
     return True
 
 
+cdef inline void examine_fresh(run_t* r, int32_t a, int64_t now) noexcept nogil:
+    """Look at an account that leaves the index."""
+    if not r.accounts[a].state & WATCHED:
+        examine(r, a, now)
+        watch(r, a)
+
+
+cdef inline bint examine_single(run_t* r, int i, bint short, int32_t at, int64_t now) noexcept nogil:
+    """Look at an untouched account by what the index holds of it; False if nothing was found that way."""
+    cdef instrument_t* ins = &r.instruments[i]
+    cdef const single_t* single = (ins.short_single if short else ins.long_single) + at
+    cdef int32_t a = ins.short_account[at] if short else ins.long_account[at]
+    cdef standing_t s
+    cdef row_t row
+    if single.lots == 0 or ((r.disturbed or r.initial_n > 0) and r.accounts[a].state & (DIRTY | INITIAL)):
+        return False
+    row.lots = single.lots
+    row.basis = single.basis
+    row.instrument = <uint16_t>i
+    s.equity = s.balance = single.balance
+    s.maintenance = 0
+    s.flat = True
+    standing_add(r, &row, ins.mark, &s)
+    if not standing_unhealthy(r, &s):
+        return False
+    found_add(r, a, &s, now)
+    if r.error == 0:
+        r.found[r.found_n - 1].single = at
+        r.found[r.found_n - 1].instrument = <uint16_t>i
+        r.found[r.found_n - 1].short = short
+    return True
+
+
 cdef inline void examine_index(run_t* r, int i, int64_t now) noexcept nogil:
     """Look at the untouched accounts whose trigger the mark has reached; from now on they are watched."""
     cdef instrument_t* ins = &r.instruments[i]
     cdef int32_t a
+    if r.singles:
+        while ins.long_at < ins.long_n and ins.long_trigger[ins.long_at] >= ins.mark:
+            ins.long_at += 1
+            if not examine_single(r, i, False, ins.long_at - 1, now):
+                examine_fresh(r, ins.long_account[ins.long_at - 1], now)
+        while ins.short_at < ins.short_n and ins.short_trigger[ins.short_at] <= ins.mark:
+            ins.short_at += 1
+            if not examine_single(r, i, True, ins.short_at - 1, now):
+                examine_fresh(r, ins.short_account[ins.short_at - 1], now)
+        return
     while ins.long_at < ins.long_n and ins.long_trigger[ins.long_at] >= ins.mark:
         a = ins.long_account[ins.long_at]
         ins.long_at += 1
         if ins.long_at + 16 < ins.long_n:
             prefetch(&r.accounts[ins.long_account[ins.long_at + 16]])
             prefetch(&r.rows[r.accounts[ins.long_account[ins.long_at + 8]].first_row])
-        if not r.accounts[a].state & WATCHED:
-            examine(r, a, now)
-            watch(r, a)
+        examine_fresh(r, a, now)
     while ins.short_at < ins.short_n and ins.short_trigger[ins.short_at] <= ins.mark:
         a = ins.short_account[ins.short_at]
         ins.short_at += 1
         if ins.short_at + 16 < ins.short_n:
             prefetch(&r.accounts[ins.short_account[ins.short_at + 16]])
             prefetch(&r.rows[r.accounts[ins.short_account[ins.short_at + 8]].first_row])
-        if not r.accounts[a].state & WATCHED:
-            examine(r, a, now)
-            watch(r, a)
+        examine_fresh(r, a, now)
 
 
 # Why an account is unhealthy.
@@ -444,7 +486,6 @@ cdef inline case_t* case_of(run_t* r, int32_t a) noexcept nogil:
         case.rest_until = 0
         case.open = False
         case.parted = False
-        case.counted = False
         case.left = 0
         dirty_mark(r, a)
         r.accounts[a].turn_case = r.cases_n
@@ -480,6 +521,12 @@ cdef inline void check(run_t* r) noexcept nogil:
     for k in range(r.found_n):
         w = &r.found[k]
         a = w.account
+        if w.single >= 0:
+            r.wave = r.step_wave
+            w.wave = r.step_wave
+            w.seq = emit(r, EVENT_QUEUED, NO_INSTRUMENT, a, -1, 0, 0, w.seq, -1, 0)
+            queue_push(r, w)
+            continue
         if k + 8 < r.found_n:
             prefetch(&r.accounts[r.found[k + 8].account])
             prefetch(&r.rows[r.accounts[r.found[k + 4].account].first_row])

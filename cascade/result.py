@@ -13,7 +13,7 @@ import numpy as np
 
 from ._rundata import ROW_DTYPE, RunData
 from ._standing import MODE_NAMES, accounts_table, per_instrument, positions_table, slot_names
-from ._state import DEFICIT, FUND, SETTLEMENT, State
+from ._state import DEFICIT, FUND, ISOLATED, SETTLEMENT, State
 from .causes import branching_ratio, contagion_table, network_table
 from .errors import EngineStateError
 from .margin import MARK_ONE, fixed_part, liquidation_price, moving_terms, price_of_closing
@@ -167,12 +167,24 @@ class Result:
     def _final_balances(self) -> np.ndarray:
         balances = self._state.account_balance.copy()
         balances[self._data.touched_accounts] = self._data.touched_balances
+        flat, left = self._data.flats["account"], self._data.flats["money"]
+        swept = (self._state.account_mode[flat] == ISOLATED) & (left > 0)
+        balances[flat] = np.where(swept, 0, left)
+        np.add.at(balances, self._state.account_parent[flat[swept]], left[swept])
         return balances
+
+    def _flat_rows(self) -> np.ndarray:
+        """The rows of the accounts that are flat now."""
+        state, which = self._state, np.searchsorted(self._state.row_account, self._data.flats["account"])
+        rows = np.zeros(len(which), ROW_DTYPE)
+        rows["account"], rows["instrument"] = state.row_account[which], state.row_instrument[which]
+        rows["slot"] = state.row_slot[which]
+        return rows
 
     def _final_rows(self) -> np.ndarray:
         """All position rows, sorted by account, instrument, slot; rows that are flat and were never held are
         left out."""
-        state, touched = self._state, self._data.touched_rows
+        state, touched = self._state, np.concatenate([self._data.touched_rows, self._flat_rows()])
         rows = np.empty(len(state.row_lots) + len(touched), ROW_DTYPE)
         n = len(state.row_lots)
         for name, column in zip(

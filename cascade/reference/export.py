@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._rundata import LIQUIDATION_DTYPE, MARK_DTYPE, ROW_DTYPE, WAVE_DTYPE, RunData
+from .._rundata import LIQUIDATION_DTYPE, MARK_DTYPE, ROW_DTYPE, FLAT_DTYPE, WAVE_DTYPE, RunData
 from .._state import SETTLEMENT, SYSTEM, VAULT
 from ..records import EVENT_DTYPE
 from .engine import Engine
@@ -69,6 +69,7 @@ def export(engine: Engine, record: str) -> RunData:
         touched_accounts=np.array([a for a, _ in balances], np.int32),
         touched_balances=np.array([b for _, b in balances], np.int64),
         touched_rows=np.array(rows, ROW_DTYPE),
+        flats=np.empty(0, FLAT_DTYPE),
     )
 
 
