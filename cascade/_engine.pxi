@@ -219,7 +219,6 @@ cdef class Engine:
         cdef int64_t a, k, n = mode.shape[0], rows = lots.shape[0]
         cdef instrument_t* ins
         r.accounts_n = <int32_t>n
-        r.modes = &mode[0] if n else NULL
         r.accounts = <account_t*>claim(n, sizeof(account_t))
         r.rows = <row_t*>claim(rows, sizeof(row_t))
         r.rows_n = r.rows_loaded = r.rows_cap = <int32_t>rows

@@ -11,7 +11,7 @@ import numpy as np
 from . import _core
 from ._marks import Clock, Program, inputs_of, samples_of
 from ._rundata import RunData
-from ._state import EXTERNAL, NEVER_LIQUIDATED, SYSTEM, State
+from ._state import EXTERNAL, ISOLATED, NEVER_LIQUIDATED, SYSTEM, State
 from .breakers import band_terms, level_terms
 from .instruments import RATE_ONE
 from .margin import (
@@ -313,8 +313,9 @@ def triggers_of(state: State, rules: VenueRules) -> dict[str, Any]:
             lists[f"{name}_trigger"].append(np.ascontiguousarray(trigger[order]))
             lists[f"{name}_account"].append(account[order].astype(np.int32))
             known = single_ones[account[order]]
+            isolated = state.account_mode[account] == ISOLATED
             lists[f"{name}_single"].append(
-                np.column_stack([column[order] * known for column in (lots, basis, balance)])
+                np.column_stack([column[order] * known for column in (lots, basis, balance, isolated)])
             )
     debtors = users[(count[users] == 0) & (state.account_balance[users] < 0)]
     flat_rows = users[count[users] == 1]

@@ -1,7 +1,9 @@
 """The liquidation queue: waiting accounts by fixed keys - a sorted line for those found together, a heap for who comes later."""
 
+from libc.float cimport DBL_MAX
 from libc.stdint cimport int32_t
 from libc.stdlib cimport qsort
+from libc.string cimport memcpy, memset
 
 from cascade._run cimport run_room, run_t, waiting_t
 from cascade._wide cimport ratio_order
@@ -20,18 +22,95 @@ cdef inline int waiting_cmp(const waiting_t* a, const waiting_t* b) noexcept nog
     return -1 if a.account < b.account else 1 if a.account > b.account else 0
 
 
+# A waiting account while it is sorted.
+ctypedef struct sorted_t:
+    double near             # of its key; below all others for those without maintenance
+    const waiting_t* item
+
+cdef enum:
+    SORT_ITEM = 64          # bytes of scratch an account: two sorted_t, and counters at each depth
+    SORT_DEPTH = 3
+    BUCKET_LARGE = 24       # more accounts than this are not worth sorting by insertion
+
+
 cdef inline int sort_cmp(const void* a, const void* b) noexcept nogil:
-    return waiting_cmp(<const waiting_t*>a, <const waiting_t*>b)
+    """As waiting_cmp, without a look at the items where the doubles are not close."""
+    cdef double x = (<const sorted_t*>a).near, y = (<const sorted_t*>b).near
+    cdef double size = (-x if x < 0 else x) + (-y if y < 0 else y)
+    if x - y > 1e-14 * size:
+        return 1
+    if y - x > 1e-14 * size:
+        return -1
+    return waiting_cmp((<const sorted_t*>a).item, (<const sorted_t*>b).item)
 
 
-cdef inline void queue_sort(waiting_t* items, int32_t n) noexcept nogil:
-    """Sort by key. Keys are distinct by account, so that the order does not depend on the algorithm."""
-    if n > 1:   # qsort must not be handed an array that does not exist
-        qsort(items, n, sizeof(waiting_t), sort_cmp)
+cdef inline int32_t bucket_of(const sorted_t* s, double low, double scale) noexcept nogil:
+    """Buckets ascend with the keys: subtraction, scaling and truncation never reverse an order."""
+    return 0 if s.near < low else 1 + <int32_t>((s.near - low) * scale)
+
+
+cdef inline void sort_spread(sorted_t* items, sorted_t* spare, int32_t* first, int32_t n, int depth) noexcept nogil:
+    """Bring items nearly in order: over as many buckets as there are items by their doubles, large buckets once more. `first` has room for
+    n + 3 counters at each depth."""
+    cdef double low = DBL_MAX, high = -DBL_MAX, scale
+    cdef int32_t k, at
+    for k in range(n):
+        if items[k].near > -DBL_MAX:
+            low = items[k].near if items[k].near < low else low
+            high = items[k].near if items[k].near > high else high
+    if depth == 0 or not high > low:
+        qsort(items, n, sizeof(sorted_t), sort_cmp)
+        return
+    scale = (n - 1) / (high - low)
+    memset(first, 0, (n + 3) * sizeof(int32_t))
+    for k in range(n):
+        first[bucket_of(&items[k], low, scale) + 1] += 1
+    for k in range(n + 1):
+        first[k + 1] += first[k]
+    for k in range(n):
+        at = bucket_of(&items[k], low, scale)
+        spare[first[at]] = items[k]
+        first[at] += 1
+    memcpy(items, spare, n * sizeof(sorted_t))
+    at = 0
+    for k in range(n + 1):      # first[k] is the end of bucket k now
+        if first[k] - at > BUCKET_LARGE:
+            sort_spread(items + at, spare, first + n + 3, first[k] - at, depth - 1)
+        at = first[k]
+
+
+cdef inline const sorted_t* queue_sort(const waiting_t* items, int32_t n, void* scratch) noexcept nogil:
+    """The items by key, in scratch of SORT_ITEM bytes each. Keys are distinct by account: the order does not depend on the algorithm.
+
+    Their doubles, which are right but for the last digits, bring them nearly in order; an insertion sort by the exact keys ends it.
+    """
+    cdef sorted_t* sorted_items = <sorted_t*>scratch
+    cdef int32_t k, at
+    cdef sorted_t one
+    for k in range(n):
+        sorted_items[k].item = &items[k]
+        sorted_items[k].near = -DBL_MAX if items[k].first else items[k].near
+    if n > BUCKET_LARGE:
+        sort_spread(sorted_items, sorted_items + n, <int32_t*>(sorted_items + 2 * n), n, SORT_DEPTH)
+    for k in range(1, n):
+        one = sorted_items[k]
+        at = k
+        while at > 0 and sort_cmp(&one, &sorted_items[at - 1]) < 0:
+            sorted_items[at] = sorted_items[at - 1]
+            at -= 1
+        sorted_items[at] = one
+    return sorted_items
 
 
 cdef inline bint queue_waits(const run_t* r) noexcept nogil:
     return r.line_at < r.line_n or r.heap_n > 0
+
+
+cdef inline void queue_line(run_t* r, const waiting_t* w) noexcept nogil:
+    """Add one account behind all that wait in the line."""
+    if run_room(r, <void**>&r.line, &r.line_cap, r.line_n + 1, sizeof(waiting_t)):
+        r.line[r.line_n] = w[0]
+        r.line_n += 1
 
 
 cdef inline void queue_push(run_t* r, const waiting_t* w) noexcept nogil:
@@ -42,9 +121,7 @@ cdef inline void queue_push(run_t* r, const waiting_t* w) noexcept nogil:
         r.line_at = 0
         r.line_n = 0
     if r.line_n == 0 or waiting_cmp(&r.line[r.line_n - 1], w) < 0:
-        if run_room(r, <void**>&r.line, &r.line_cap, r.line_n + 1, sizeof(waiting_t)):
-            r.line[r.line_n] = w[0]
-            r.line_n += 1
+        queue_line(r, w)
         return
     if not run_room(r, <void**>&r.heap, &r.heap_cap, r.heap_n + 1, sizeof(waiting_t)):
         return

@@ -268,6 +268,7 @@ ctypedef struct single_t:
     int64_t lots
     int64_t basis
     int64_t balance
+    int64_t isolated        # 1: what is left goes to its owner's account
 
 # What became of such an account: it is flat, and `money` is what it has left, or an isolated one's owner got.
 ctypedef struct flat_t:
@@ -571,7 +572,6 @@ ctypedef struct run_t:
     bint agents                     # accounts have sent orders in this run: any of them may hold something new
     flat_t* flats                # what became of them, for who has not looked yet: accounts and rows are as loaded
     int32_t flats_n, flats_cap
-    const uint8_t* modes            # by account, as in account_t, in less memory
     # The queue.
     waiting_t* found
     int32_t found_n, found_cap

@@ -18,7 +18,6 @@ from cascade._margin cimport closing_value, magnitude, trade_value
 from cascade._run cimport (
     DIRTY,
     FEES,
-    MODE_ISOLATED,
     ORDER_AT_BANKRUPTCY,
     ORDER_AT_FILLABLE,
     RECORD_SUMMARY,
@@ -28,6 +27,7 @@ from cascade._run cimport (
     TO_ACCOUNT,
     instrument_t,
     liquidation_t,
+    prefetch,
     run_t,
     single_t,
     terms_t,
@@ -177,6 +177,15 @@ cdef inline void going_owes(run_t* r, int32_t a, const going_t* g, int64_t turn)
     settle_flat(r, a, turn, &spare)
 
 
+cdef inline void fetch_ahead(const run_t* r) noexcept nogil:
+    """Turns come by key, what they need lies by trigger and by account."""
+    cdef const waiting_t* w
+    if r.line_at + 8 < r.line_n:
+        w = &r.line[r.line_at + 8]
+        if w.single >= 0:
+            prefetch((r.instruments[w.instrument].short_single if w.short else r.instruments[w.instrument].long_single) + w.single)
+
+
 cdef inline bint single_turn(run_t* r, const waiting_t* w) noexcept nogil:
     """The turn of a single; False, with nothing changed, where _liquidate must see to it."""
     cdef int i = w.instrument
@@ -186,6 +195,7 @@ cdef inline bint single_turn(run_t* r, const waiting_t* w) noexcept nogil:
     cdef int side, far
     cdef uint32_t maker
     cdef going_t g
+    fetch_ahead(r)
     if r.disturbed and r.accounts[w.account].state & DIRTY:
         return False
     s += w.single
@@ -228,7 +238,7 @@ cdef inline bint single_turn(run_t* r, const waiting_t* w) noexcept nogil:
         return True
     if g.balance > 0 and r.rules.surplus != TO_ACCOUNT:
         going_pays(r, &g, receiver(r.rules.surplus), g.balance)
-    if g.balance > 0 and r.modes[w.account] == MODE_ISOLATED:
+    if g.balance > 0 and s.isolated:
         r.seq += 1          # to the account's owner, when flats_tell comes
         r.changes += 1
     flats_add(r, w.account, g.balance)

@@ -17,7 +17,7 @@ from cascade._margin cimport (
     standing_unhealthy,
 )
 from cascade._breakers cimport account_waits
-from cascade._queue cimport queue_push, queue_sort
+from cascade._queue cimport SORT_ITEM, queue_push, queue_sort, sorted_t
 from cascade._run cimport (
     DIRTY,
     EVENT_QUEUED,
@@ -500,6 +500,7 @@ cdef inline void check(run_t* r) noexcept nogil:
     cdef cause_t cause
     cdef int i
     cdef waiting_t* w
+    cdef const sorted_t* ordered
     cdef case_t* case
     r.found_n = 0
     for k in range(r.scanned_n):
@@ -517,19 +518,22 @@ cdef inline void check(run_t* r) noexcept nogil:
         examine_index(r, i, now)
     r.check_seq = now
     r.check_step = r.step
-    queue_sort(r.found, r.found_n)
+    if r.found_n == 0 or not run_room(r, &r.shares, &r.shares_cap, r.found_n, SORT_ITEM):
+        return
+    ordered = queue_sort(r.found, r.found_n, r.shares)
     for k in range(r.found_n):
-        w = &r.found[k]
+        w = <waiting_t*>ordered[k].item
         a = w.account
+        if k + 8 < r.found_n:
+            prefetch(ordered[k + 8].item)
         if w.single >= 0:
             r.wave = r.step_wave
             w.wave = r.step_wave
             w.seq = emit(r, EVENT_QUEUED, NO_INSTRUMENT, a, -1, 0, 0, w.seq, -1, 0)
             queue_push(r, w)
             continue
-        if k + 8 < r.found_n:
-            prefetch(&r.accounts[r.found[k + 8].account])
-            prefetch(&r.rows[r.accounts[r.found[k + 4].account].first_row])
+        if k + 4 < r.found_n:
+            prefetch(&r.accounts[ordered[k + 4].item.account])
         cause = find_cause(r, a, previous_check, previous_step, now)
         wave = cause.generation if r.rules.continuous else r.step_wave
         case = case_of(r, a)
