@@ -478,6 +478,7 @@ cdef class Engine:
         r.planted_bug = planted_bug
         r.seq = r.check_seq = -1
         r.served = -1
+        r.singles_n = 0
         r.settled = True
         self.status = 0
         for k in range(r.instruments_n):
@@ -895,6 +896,11 @@ cdef class Engine:
             f = fence_of(&self.r, i)
             found.append((f.low, f.high, self.r.instruments[i].halted_until))
         return found
+
+    @property
+    def singles_served(self):
+        """Turns of the latest run that took the short way."""
+        return self.r.singles_n
 
     @property
     def time_ns(self):

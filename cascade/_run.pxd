@@ -567,6 +567,7 @@ ctypedef struct run_t:
     int32_t cases_n, cases_cap
     # Accounts that _single.pxd deals with.
     bint singles                    # in this step
+    int64_t singles_n               # turns in this run
     bint disturbed                  # some account has changed in another's turn: whether a single has is to be seen from its record
     int32_t served                  # the account whose turn it is
     bint agents                     # accounts have sent orders in this run: any of them may hold something new

@@ -211,6 +211,7 @@ cdef inline bint single_turn(run_t* r, const waiting_t* w) noexcept nogil:
     r.seq += 2              # TURN, ORDER
     turn = r.seq - 1
     r.records_n += 1
+    r.singles_n += 1
     while left > 0 and r.error == 0:
         maker = book_front(book, far)
         price = book.ladder.best_ticks[far]

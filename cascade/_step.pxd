@@ -25,6 +25,7 @@ from cascade._run cimport (
     prefetch,
     run_t,
     waiting_t,
+    watch,
 )
 from cascade._single cimport single_turn, singles_serve
 from cascade._types cimport REASON_BANDED, REASON_BEYOND_DATA, REASON_HALTED
@@ -70,6 +71,7 @@ cdef inline void step_begin(run_t* r) noexcept nogil:
 cdef inline void single_queue(run_t* r, const waiting_t* w) noexcept nogil:
     """A single whose turn is none for _single after all: what a check does for anybody whom it queues."""
     cdef case_t* case = case_of(r, w.account)
+    watch(r, w.account)
     if case != NULL:
         case.cause = -1
         case.cause_row = -1
