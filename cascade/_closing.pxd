@@ -83,8 +83,8 @@ cdef inline closing_t closing_begin(const run_t* r, int32_t a, int32_t k, int64_
     return c
 
 
-cdef inline liquidation_t* record_begin(
-    run_t* r, int32_t a, int64_t turn, const case_t* case, const standing_t* s, liquidation_t* spare
+cdef inline liquidation_t* record_new(
+    run_t* r, int32_t a, int64_t turn, int64_t cause, int32_t cause_row, const standing_t* s, liquidation_t* spare
 ) noexcept nogil:
     """A new row of the liquidations, with the account's standing; in a summary run the caller's spare one."""
     cdef liquidation_t* l = spare
@@ -97,8 +97,8 @@ cdef inline liquidation_t* record_begin(
     memset(l, 0, sizeof(liquidation_t))
     l.seq = turn
     l.time_ns = r.time_ns
-    l.cause = case.cause
-    l.cause_row = case.cause_row if case.cause >= 0 else -1
+    l.cause = cause
+    l.cause_row = cause_row if cause >= 0 else -1
     l.account = a
     l.instrument = -1
     l.step = r.step
@@ -107,6 +107,13 @@ cdef inline liquidation_t* record_begin(
     l.maintenance = s.maintenance
     l.status = LEFT_FLAT
     return l
+
+
+cdef inline liquidation_t* record_begin(
+    run_t* r, int32_t a, int64_t turn, const case_t* case, const standing_t* s, liquidation_t* spare
+) noexcept nogil:
+    """The same, for an account with a case."""
+    return record_new(r, a, turn, case.cause, case.cause_row, s, spare)
 
 
 # -- counting --------------------------------------------------------------------------------------------------------

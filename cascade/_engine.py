@@ -313,9 +313,9 @@ def triggers_of(state: State, rules: VenueRules) -> dict[str, Any]:
             lists[f"{name}_trigger"].append(np.ascontiguousarray(trigger[order]))
             lists[f"{name}_account"].append(account[order].astype(np.int32))
             known = single_ones[account[order]]
-            isolated = state.account_mode[account] == ISOLATED
+            kind = (state.account_mode[account] == ISOLATED) | state.row_slot[r].astype(np.int64) << 32
             lists[f"{name}_single"].append(
-                np.column_stack([column[order] * known for column in (lots, basis, balance, isolated)])
+                np.column_stack([column[order] * known for column in (lots, basis, balance, kind)])
             )
     debtors = users[(count[users] == 0) & (state.account_balance[users] < 0)]
     flat_rows = users[count[users] == 1]

@@ -268,7 +268,8 @@ ctypedef struct single_t:
     int64_t lots
     int64_t basis
     int64_t balance
-    int64_t isolated        # 1: what is left goes to its owner's account
+    int32_t isolated        # 1: what is left goes to its owner's account
+    int32_t slot
 
 # What became of such an account: it is flat, and `money` is what it has left, or an isolated one's owner got.
 ctypedef struct flat_t:
@@ -458,6 +459,8 @@ ctypedef struct waiting_t:
     int64_t den             # maintenance, 1, the mark, or a notional; > 0
     int64_t second          # the smallest goes first among equal keys; 0 where the rule has no second key
     int64_t seq             # its QUEUED event; before that its equity
+    int64_t cause           # of a single: see case_t
+    int32_t cause_row
     int32_t account
     int32_t wave
     int32_t single          # its place in its instrument's list of singles, -1: it is none

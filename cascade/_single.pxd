@@ -1,8 +1,9 @@
-"""Accounts with one position that nothing has touched, in runs that keep a summary: closed by one order that the book fills whole, without a
-look at their records.
+"""Accounts with one position that nothing has touched, in runs that keep no events: closed by one order that the book fills whole,
+without a look at their accounts.
 
-Most of a large cascade is made of them. They come to the check in the order of their triggers, with what they hold beside them, and their turn
-is arithmetic: the same events as _liquidate would make, counted; what became of them is noted in run_t.flats until somebody else must know.
+Most of a large cascade is made of them. They come to the check in the order of their triggers, with what they hold beside them, and
+their turn is arithmetic: the same events as _liquidate would make, counted; what became of them is noted in run_t.flats until somebody
+else must know.
 What does not fit (lots that the book does not take within the limit, several owners in a book, stages, parts) is left to _liquidate.
 """
 
@@ -10,24 +11,28 @@ from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint32_t
 from libc.string cimport memset
 
 from cascade._book cimport book_best_level, book_front, book_lots, book_next_level, book_t, book_take
-from cascade._closing cimport count_wave, implied_price_exists
+from cascade._closing cimport count_wave, implied_price_exists, record_new
 from cascade._funds cimport receiver, settle_flat
 from cascade._ladder cimport ASK, BID, level_t
 from cascade._ledger cimport add_overflow, audit_instrument, audit_money, flat_tell, flats_add, planted
-from cascade._margin cimport closing_value, magnitude, trade_value
+from cascade._margin cimport closing_value, magnitude, standing_add, standing_t, trade_value
 from cascade._run cimport (
     DIRTY,
     FEES,
+    LEFT_CLOSED,
     ORDER_AT_BANKRUPTCY,
     ORDER_AT_FILLABLE,
+    RECORD_ALL,
     RECORD_SUMMARY,
     SETTLEMENT,
     SIZE_ALL,
     SIZE_WHOLE,
     TO_ACCOUNT,
+    context_begin,
     instrument_t,
     liquidation_t,
     prefetch,
+    row_t,
     run_t,
     single_t,
     terms_t,
@@ -41,6 +46,7 @@ from cascade._wide cimport (
     money_share_even,
     wide_add,
     wide_cmp,
+    wide_low,
     wide_of,
     wide_scale,
     wide_mul,
@@ -53,7 +59,7 @@ cdef inline bint singles_serve(const run_t* r) noexcept nogil:
     """Whether the rules and the books let a turn be what this unit knows: one order for all lots, nobody's resting orders in the way."""
     cdef int i
     if (
-        r.record != RECORD_SUMMARY
+        r.record == RECORD_ALL
         or r.rules.continuous
         or r.rules.breakers
         or r.rules.capacity != INT64_MAX
@@ -74,8 +80,11 @@ cdef inline bint singles_serve(const run_t* r) noexcept nogil:
     return True
 
 
-cdef inline bint within_limit(const run_t* r, const terms_t* t, int side, int64_t lots, int64_t value, int64_t price) noexcept nogil:
-    """Whether a liquidation order of a position with bankruptcy value `value` may trade at a price. False also where only _liquidate knows."""
+cdef inline bint within_limit(
+    const run_t* r, const terms_t* t, int side, int64_t lots, int64_t value, int64_t price
+) noexcept nogil:
+    """Whether a liquidation order of a position with bankruptcy value `value` may trade at a price. False also where only _liquidate
+    knows."""
     cdef int64_t limit
     cdef int order
     if r.rules.order_price != ORDER_AT_BANKRUPTCY:
@@ -131,12 +140,11 @@ cdef inline int64_t going_fill(run_t* r, int i, going_t* g, int64_t lots, int64_
     """A FILL of signed lots against an external order, what it realises, and its fee; the signed value."""
     cdef instrument_t* ins = &r.instruments[i]
     cdef const terms_t* t = &r.terms[i]
-    cdef int64_t value = trade_value(t, lots, price), seq, fee
+    cdef int64_t value = trade_value(t, lots, price), fee
     cdef int64_t share = money_share_even(g.basis, magnitude(lots), magnitude(g.lots)), profit = -(value + share)
     cdef int64_t lots_before = g.lots, basis_before = g.basis
     r.seq += 1
     r.changes += 1
-    seq = r.seq
     # The trade and what it realises, as _ledger books them: the position, then its counterparts.
     g.lots += lots
     if add_overflow(g.basis, value, &g.basis):
@@ -168,13 +176,44 @@ cdef inline int64_t going_fee(run_t* r, int i, const going_t* g, int64_t value, 
     return amount if amount <= most else most if most > 0 else 0
 
 
-cdef inline void going_owes(run_t* r, int32_t a, const going_t* g, int64_t turn) noexcept nogil:
+cdef inline liquidation_t* single_record(
+    run_t* r, const waiting_t* w, const single_t* s, int64_t value, int64_t turn, liquidation_t* spare
+) noexcept nogil:
+    """Its row of the liquidations, with what is known before the order trades."""
+    cdef instrument_t* ins = &r.instruments[w.instrument]
+    cdef liquidation_t* l
+    cdef standing_t now
+    cdef row_t row
+    if r.record == RECORD_SUMMARY:
+        r.records_n += 1
+        return spare
+    row.lots = s.lots
+    row.basis = s.basis
+    row.instrument = w.instrument
+    now.equity = now.balance = s.balance
+    now.maintenance = 0
+    standing_add(r, &row, ins.mark, &now)
+    context_begin(r, turn, r.wave, r.records_n)
+    l = record_new(r, w.account, turn, w.cause, w.cause_row, &now, spare)
+    l.instrument = w.instrument
+    l.slot = s.slot
+    l.mark = ins.mark
+    l.value = now.equity + s.basis - s.balance
+    l.row_maintenance = now.maintenance
+    l.held = s.lots
+    l.quantity = -s.lots
+    l.bankruptcy_value = value
+    l.status = LEFT_CLOSED
+    return l
+
+
+cdef inline void going_owes(run_t* r, int32_t a, const going_t* g, int64_t turn, liquidation_t* l) noexcept nogil:
     """Serve what a closed single owes, as of any account."""
-    cdef liquidation_t spare
-    memset(&spare, 0, sizeof(spare))
+    if r.record == RECORD_SUMMARY:
+        memset(l, 0, sizeof(liquidation_t))
     r.served = a
     flat_tell(r, a, g.balance)
-    settle_flat(r, a, turn, &spare)
+    settle_flat(r, a, turn, l)
 
 
 cdef inline void fetch_ahead(const run_t* r) noexcept nogil:
@@ -195,6 +234,9 @@ cdef inline bint single_turn(run_t* r, const waiting_t* w) noexcept nogil:
     cdef int side, far
     cdef uint32_t maker
     cdef going_t g
+    cdef wide_t fees = r.taker_fees
+    cdef liquidation_t spare
+    cdef liquidation_t* l
     fetch_ahead(r)
     if r.disturbed and r.accounts[w.account].state & DIRTY:
         return False
@@ -210,8 +252,8 @@ cdef inline bint single_turn(run_t* r, const waiting_t* w) noexcept nogil:
     g.balance = s.balance
     r.seq += 2              # TURN, ORDER
     turn = r.seq - 1
-    r.records_n += 1
     r.singles_n += 1
+    l = single_record(r, w, s, value, turn, &spare)
     while left > 0 and r.error == 0:
         maker = book_front(book, far)
         price = book.ladder.best_ticks[far]
@@ -223,10 +265,15 @@ cdef inline bint single_turn(run_t* r, const waiting_t* w) noexcept nogil:
         book_take(book, maker, k)
         audit_book(r, i)
         shadow_update(r, i, r.seq)
+    l.filled = lots
+    l.filled_value = traded
+    l.closed_value = magnitude(traded)
+    l.fee = wide_low(wide_sub(r.taker_fees, fees))
     if r.terms[i].liquidation_fee != 0:
         fee = going_fee(r, i, &g, value, traded)
         if fee != 0:
             going_pays(r, &g, receiver(r.rules.fee_to), fee)
+            l.fee += fee
     r.totals.accounts += 1
     r.totals.notional = wide_add(r.totals.notional, wide_of(magnitude(traded)))
     if r.wave == 1:
@@ -235,8 +282,9 @@ cdef inline bint single_turn(run_t* r, const waiting_t* w) noexcept nogil:
         r.totals.higher = wide_add(r.totals.higher, wide_of(magnitude(traded)))
     count_wave(r, r.wave, i, lots, magnitude(traded), 1)
     if g.balance < 0:
-        going_owes(r, w.account, &g, turn)
+        going_owes(r, w.account, &g, turn, l)
         return True
+    l.surplus = g.balance
     if g.balance > 0 and r.rules.surplus != TO_ACCOUNT:
         going_pays(r, &g, receiver(r.rules.surplus), g.balance)
     if g.balance > 0 and s.isolated:

@@ -73,8 +73,8 @@ cdef inline void single_queue(run_t* r, const waiting_t* w) noexcept nogil:
     cdef case_t* case = case_of(r, w.account)
     watch(r, w.account)
     if case != NULL:
-        case.cause = -1
-        case.cause_row = -1
+        case.cause = w.cause
+        case.cause_row = w.cause_row
         case.open = True
 
 

@@ -56,7 +56,7 @@ from cascade._pool cimport (
     idmap_reserve,
     idmap_t,
 )
-from cascade._queue cimport SORT_ITEM, queue_pop, queue_push, queue_sort, queue_waits, sorted_t
+from cascade._queue cimport queue_pop, queue_push, queue_sort, queue_waits, sorted_t
 from cascade._run cimport run_t, waiting_t
 from cascade._stops cimport (
     stop_release,
@@ -255,7 +255,7 @@ cdef int fill_waiting(waiting_t* w, object item) except -1:
 def sorted_accounts(items):
     """The accounts of items in the order of queue_sort."""
     cdef waiting_t rows[256]
-    cdef double scratch[256 * 8]    # SORT_ITEM bytes each
+    cdef double scratch[256 * 8]    # 64 bytes each
     cdef const sorted_t* ordered
     cdef int32_t n = len(items), k
     if n > 256:

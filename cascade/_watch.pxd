@@ -182,23 +182,22 @@ cdef inline int32_t history_upto(const mark_change_t* history, int32_t n, int64_
     return lo
 
 
-cdef inline bint unhealthy_at(const run_t* r, int32_t a, const row_t* row, int64_t mark) noexcept nogil:
+cdef inline bint unhealthy_at(const run_t* r, const row_t* row, int64_t balance, int64_t mark) noexcept nogil:
     """Whether an account of one position is unhealthy at a mark."""
     cdef standing_t s
-    s.equity = s.balance = r.accounts[a].balance
+    s.equity = s.balance = balance
     s.maintenance = 0
     s.flat = True
     standing_add(r, row, mark, &s)
     return standing_unhealthy(r, &s)
 
 
-cdef inline const mark_change_t* crossing_mark(run_t* r, int32_t a, int64_t lo, int64_t hi) noexcept nogil:
+cdef inline const mark_change_t* crossing_mark(run_t* r, const row_t* row, int64_t balance, int64_t lo, int64_t hi) noexcept nogil:
     """The same for an account with one position that no event touched: only its instrument's marks matter.
 
     Where the marks went one way the first change that makes it unhealthy is the answer; else the bisection is over sequence numbers, as
     everywhere. NULL if there was no change.
     """
-    cdef const row_t* row = &r.rows[r.accounts[a].first_row]
     cdef int i = row.instrument
     cdef instrument_t* ins = &r.instruments[i]
     cdef const mark_change_t* history = r.history[i]
@@ -218,7 +217,7 @@ cdef inline const mark_change_t* crossing_mark(run_t* r, int32_t a, int64_t lo, 
         last -= 1
         while first < last:
             at = first + (last - first) // 2
-            if unhealthy_at(r, a, row, history[at].mark):
+            if unhealthy_at(r, row, balance, history[at].mark):
                 last = at
             else:
                 first = at + 1
@@ -230,7 +229,7 @@ cdef inline const mark_change_t* crossing_mark(run_t* r, int32_t a, int64_t lo, 
             lo = mid
         elif at == last:
             hi = mid
-        elif unhealthy_at(r, a, row, history[at - 1].mark):
+        elif unhealthy_at(r, row, balance, history[at - 1].mark):
             hi = mid
             last = at
         else:
@@ -424,6 +423,42 @@ ctypedef struct cause_t:
     int32_t row             # of the liquidations that it belongs to, -1
 
 
+cdef inline cause_t cause_of_mark(const mark_change_t* change) noexcept nogil:
+    """A mark as a cause; the outside where that moved it."""
+    cdef cause_t c
+    c.event = -1
+    c.generation = 1
+    c.row = -1
+    if change.wave > 0:
+        c.event = change.seq
+        c.generation = change.wave + 1
+        c.row = change.row
+    return c
+
+
+cdef inline bint single_cause(run_t* r, waiting_t* w, int64_t previous_check, int64_t now) noexcept nogil:
+    """Name the cause of a single that was found; False if it is not for its instrument's marks."""
+    cdef const single_t* single = r.instruments[w.instrument].short_single if w.short else r.instruments[w.instrument].long_single
+    cdef const mark_change_t* change
+    cdef row_t row
+    cdef cause_t c
+    w.cause = -1
+    w.cause_row = -1
+    if not r.remember_marks:
+        return True
+    single += w.single
+    row.lots = single.lots
+    row.basis = single.basis
+    row.instrument = w.instrument
+    change = crossing_mark(r, &row, single.balance, previous_check, now)
+    if change == NULL:
+        return False
+    c = cause_of_mark(change)
+    w.cause = c.event
+    w.cause_row = c.row if c.event >= 0 else -1
+    return True
+
+
 cdef inline cause_t find_cause(
     run_t* r, int32_t a, int64_t previous_check, int32_t previous_step, int64_t now
 ) noexcept nogil:
@@ -454,13 +489,9 @@ cdef inline cause_t find_cause(
     if not r.remember_marks:
         return c
     if untouched:
-        change = crossing_mark(r, a, lo, now)
+        change = crossing_mark(r, &r.rows[account.first_row], account.balance, lo, now)
         if change != NULL:
-            if change.wave > 0:
-                c.event = change.seq
-                c.generation = change.wave + 1
-                c.row = change.row
-            return c
+            return cause_of_mark(change)
     c.event = crossing_event(r, a, lo, now)
     context = context_of(r, c.event)
     c.generation = context.wave + 1
@@ -527,11 +558,14 @@ cdef inline void check(run_t* r) noexcept nogil:
         if k + 8 < r.found_n:
             prefetch(ordered[k + 8].item)
         if w.single >= 0:
-            r.wave = r.step_wave
-            w.wave = r.step_wave
-            w.seq = emit(r, EVENT_QUEUED, NO_INSTRUMENT, a, -1, 0, 0, w.seq, -1, 0)
-            queue_push(r, w)
-            continue
+            if single_cause(r, w, previous_check, now):
+                r.wave = r.step_wave
+                w.wave = r.step_wave
+                w.seq = emit(r, EVENT_QUEUED, NO_INSTRUMENT, a, -1, 0, 0, w.seq, w.cause, 0)
+                queue_push(r, w)
+                continue
+            w.single = -1
+            watch(r, a)
         if k + 4 < r.found_n:
             prefetch(&r.accounts[ordered[k + 4].item.account])
         cause = find_cause(r, a, previous_check, previous_step, now)

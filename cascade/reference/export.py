@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._rundata import LIQUIDATION_DTYPE, MARK_DTYPE, ROW_DTYPE, FLAT_DTYPE, WAVE_DTYPE, RunData
+from .._rundata import FLAT_DTYPE, LIQUIDATION_DTYPE, MARK_DTYPE, ROW_DTYPE, WAVE_DTYPE, RunData
 from .._state import SETTLEMENT, SYSTEM, VAULT
 from ..records import EVENT_DTYPE
 from .engine import Engine
