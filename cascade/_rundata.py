@@ -77,8 +77,8 @@ class RunData:
     touched_rows: np.ndarray
     """structured: account, instrument, slot, lots, basis; rows that changed or came to be"""
     flats: np.ndarray
-    """FLAT_DTYPE: beside them, accounts with one position that are flat now; what an isolated one had left went
-    to its owner"""
+    """FLAT_DTYPE: beside them, accounts with one position that are flat now; what an isolated one had left
+    went to its owner"""
 
 
 ROW_DTYPE = np.dtype(
