@@ -75,11 +75,16 @@ class Terms:
         """Whether maintenance nowhere jumps by more than a quantum (it does where a venue has rates without
         amounts), nor is cut off at 0 by an amount that exceeds it."""
         tiers = zip(self.floors, self.rates, self.amounts, strict=True)
-        if any(amount * RATE_ONE - rate * floor > RATE_ONE for floor, rate, amount in tiers):
-            return False
+        return not self.jumps and all(
+            amount * RATE_ONE - rate * floor <= RATE_ONE for floor, rate, amount in tiers
+        )
+
+    @property
+    def jumps(self) -> bool:
+        """Whether maintenance jumps by more than a quantum at the floor of a tier."""
         steps = zip(self.floors[1:], self.rates, self.rates[1:], self.amounts, self.amounts[1:], strict=False)
-        return all(
-            abs((r1 - r0) * floor - (a1 - a0) * RATE_ONE) <= RATE_ONE for floor, r0, r1, a0, a1 in steps
+        return any(
+            abs((r1 - r0) * floor - (a1 - a0) * RATE_ONE) > RATE_ONE for floor, r0, r1, a0, a1 in steps
         )
 
 
