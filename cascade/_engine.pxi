@@ -964,6 +964,19 @@ cdef class Engine:
         r.ranking_stands = False
         return np.asarray(account), np.asarray(slot), np.asarray(lots), np.asarray(score)
 
+    def looks(self):
+        """How accounts that no one trigger price holds were found so far: how many there are, scans, and entries of the index reached;
+        who rests or is watched now."""
+        cdef run_t* r = &self.r
+        cdef int i
+        return {
+            "scanned": r.scan_n,
+            "scans": r.scans,
+            "reached": sum([r.instruments[i].falls_at + r.instruments[i].rises_at for i in range(r.instruments_n)]),
+            "resting": r.resting_n,
+            "watched": r.watched_n,
+        }
+
     def marks(self):
         """Shadow marks in 1/1024 ticks."""
         return [self.r.instruments[i].shadow for i in range(self.r.instruments_n)]
