@@ -14,7 +14,7 @@ from cascade._margin cimport standing_of, standing_t, standing_unhealthy
 from cascade._closing cimport wave_row
 from cascade._marks cimport mark_value_of
 from cascade._outside cimport apply_op, inputs_changed, op_t, pass_time, set_levels, submit_one
-from cascade._pool cimport idmap_free, idmap_init, idmap_put, idmap_reserve
+from cascade._pool cimport idmap_free, idmap_init, idmap_put, idmap_reserve, large_pages
 from cascade._run cimport (
     EXTERNAL,
     FUND,
@@ -81,6 +81,7 @@ cdef void* claim(size_t n, size_t size) except NULL:
     cdef void* memory = PyMem_RawCalloc(n if n > 0 else 1, size)
     if memory == NULL:
         raise CapacityError("engine: out of memory")
+    large_pages(memory, n * size)
     return memory
 
 

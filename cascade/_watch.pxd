@@ -22,6 +22,7 @@ from cascade._breakers cimport account_waits
 from cascade._queue cimport queue_push, queue_sort
 from cascade._rest cimport rest, rest_end, rest_over, travel
 from cascade._run cimport (
+    DIRTY,
     EVENT_QUEUED,
     INITIAL,
     LEFT_HALTED,
@@ -414,7 +415,7 @@ cdef inline void look_at_rested(run_t* r, int64_t now) noexcept nogil:
 
 cdef inline bint untouched(const run_t* r, int32_t a) noexcept nogil:
     """Whether the account is still as loaded and nobody's concern but an index's or the scan's."""
-    return r.accounts[a].journal < 0 and not r.accounts[a].state & (WATCHED | RESTING)
+    return not r.accounts[a].state & (DIRTY | RESTING)
 
 
 cdef inline void examine_index(run_t* r, int i, int64_t now) noexcept nogil:
