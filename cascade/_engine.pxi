@@ -2,6 +2,7 @@
 
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawRealloc
+from libc.math cimport INFINITY
 from libc.stdint cimport uint16_t
 from libc.string cimport memcpy
 
@@ -12,14 +13,14 @@ from cascade._margin cimport standing_of, standing_t, standing_unhealthy
 from cascade._closing cimport wave_row
 from cascade._marks cimport mark_value_of
 from cascade._outside cimport apply_op, inputs_changed, op_t, pass_time, set_levels, submit_one
-from cascade._pool cimport idmap_free, idmap_init, idmap_put, idmap_reserve
+from cascade._pool cimport idmap_free, idmap_init, idmap_put, idmap_reserve, large_pages
 from cascade._run cimport (
     EXTERNAL,
     FUND,
     INITIAL,
     NEVER_LIQUIDATED,
     RECORD_SUMMARY,
-    SCANNED,
+    RESTING,
     SETTLEMENT,
     VAULT,
     account_t,
@@ -27,19 +28,24 @@ from cascade._run cimport (
     case_t,
     context_t,
     event_t,
+    growth_t,
     instant_t,
     instrument_t,
     journal_t,
     liquidation_t,
+    loss_t,
     mark_change_t,
     mark_step_t,
     market_level_t,
     ranking_t,
+    resting_t,
     row_t,
     rules_t,
     run_t,
     flat_t,
     single_t,
+    safe_t,
+    scan_group_t,
     terms_t,
     tier_t,
     waiting_t,
@@ -47,6 +53,7 @@ from cascade._run cimport (
     wave_t,
 )
 from cascade._ledger cimport flats_tell
+from cascade._safe cimport ROOM32, exposure_of, exposure_t, loss_of, room_of, safe_move
 from cascade._step cimport advance, count_left, finish
 from cascade._trade cimport mark_now
 from cascade._types cimport ERR_AUDIT, ERR_CROSSES
@@ -76,6 +83,7 @@ cdef void* claim(size_t n, size_t size) except NULL:
     cdef void* memory = PyMem_RawCalloc(n if n > 0 else 1, size)
     if memory == NULL:
         raise CapacityError("engine: out of memory")
+    large_pages(memory, n * size)
     return memory
 
 
@@ -115,6 +123,7 @@ cdef class Engine:
     cdef report_t* reports
     cdef int64_t reports_cap
     cdef object columns     # keeps the arrays that run_t points into
+    cdef object safe        # the same of the index of safe moves and the scan, which copies share
     cdef int busy
     cdef readonly int status
     cdef public bint cancelled  # from any thread: the run that goes on raises Cancelled, the next one begins without it
@@ -138,7 +147,7 @@ cdef class Engine:
             <size_t>r.terms, <size_t>r.tiers, <size_t>r.instruments, <size_t>r.books, <size_t>r.accounts, <size_t>r.rows,
             <size_t>r.system, <size_t>r.events, <size_t>r.history, <size_t>r.history_n,
             <size_t>r.history_cap, <size_t>r.liquidations, <size_t>r.contexts, <size_t>r.waves, <size_t>r.journal,
-            <size_t>r.scanned, <size_t>r.watched, <size_t>r.dirty, <size_t>r.debtors, <size_t>r.cases,
+            <size_t>r.resting, <size_t>r.scan_done, <size_t>r.growth, <size_t>r.watched, <size_t>r.dirty, <size_t>r.debtors, <size_t>r.cases,
             <size_t>r.found, <size_t>r.line, <size_t>r.heap, <size_t>r.rankings, <size_t>r.touched, <size_t>r.taken,
             <size_t>r.scratch, <size_t>r.shares, <size_t>self.instruments_loaded, <size_t>self.system_loaded,
             <size_t>self.books_loaded, <size_t>self.reports, <size_t>r.program, <size_t>r.weights, <size_t>r.inputs,
@@ -165,6 +174,7 @@ cdef class Engine:
     cdef int load_instruments(self) except -1:
         cdef run_t* r = &self.r
         cdef const int64_t[:, ::1] terms = self.columns["terms"], tiers = self.columns["tiers"], prices = self.columns["prices"]
+        cdef const uint8_t[::1] jumps = self.columns["jumps"]
         cdef int i, n = <int>terms.shape[0]
         cdef int64_t k
         r.terms = <terms_t*>claim(n, sizeof(terms_t))
@@ -196,6 +206,9 @@ cdef class Engine:
             r.terms[i].slope_num = terms[i, 8]
             r.terms[i].slope_den = terms[i, 9]
             r.terms[i].closing_fee = terms[i, 10]
+            r.terms[i].jumps = jumps[i]
+            for k in range(r.terms[i].tier_first, r.terms[i].tier_first + r.terms[i].tiers_n):
+                r.terms[i].steepest = max(r.terms[i].steepest, <double>tiers[k, 1] / <double>tiers[k, 2])
             r.instruments[i].last_ticks = prices[i, 0]
             r.instruments[i].index_1024 = prices[i, 1]
             r.instruments[i].known_bid = prices[i, 2]
@@ -410,7 +423,7 @@ cdef class Engine:
         return 0
 
     cdef int load_triggers(self) except -1:
-        """Who waits in the index by trigger price, and who is looked at in every check."""
+        """Who waits in the index by trigger price, and who owes money."""
         cdef run_t* r = &self.r
         cdef const int64_t[::1] trigger
         cdef const int32_t[::1] account
@@ -432,12 +445,6 @@ cdef class Engine:
                 r.instruments[i].short_trigger = &trigger[0]
                 r.instruments[i].short_account = &account[0]
                 r.instruments[i].short_single = <const single_t*>&single[0, 0]
-        account = self.columns["scanned"]
-        r.scanned = <int32_t*>claim(account.shape[0], sizeof(int32_t))
-        r.scanned_n = <int32_t>account.shape[0]
-        for k in range(account.shape[0]):
-            r.scanned[k] = account[k]
-            r.accounts[account[k]].state |= SCANNED
         account = self.columns["debtors"]
         r.debtors = <int32_t*>claim(account.shape[0], sizeof(int32_t))
         r.debtors_n = <int32_t>account.shape[0]
@@ -455,6 +462,7 @@ cdef class Engine:
         for i in range(r.instruments_n):
             ins = &r.instruments[i]
             ins.shadow = ins.mark = ins.previous_mark = ins.start_mark = ins.low_mark = ins.high_mark = mark_now(r, i)
+            ins.checked_mark = ins.mark
             r.rankings[2 * i].epoch = r.rankings[2 * i + 1].epoch = -1
         for a in range(r.first_user, r.accounts_n):
             s = standing_of(r, a)
@@ -462,21 +470,114 @@ cdef class Engine:
                 r.accounts[a].state |= INITIAL
                 r.totals.initially_unhealthy += 1
         r.initial_n = <int32_t>r.totals.initially_unhealthy
+        self.load_safe()
         memcpy(self.instruments_loaded, r.instruments, r.instruments_n * sizeof(instrument_t))
         memcpy(self.system_loaded, r.system, r.first_user * sizeof(wide_t))
         self.deposits_loaded = r.deposits
         return 0
 
+    cdef int load_safe(self) except -1:
+        """The scan's bounds of losses and the index of safe moves, of those whom no one trigger price holds."""
+        cdef run_t* r = &self.r
+        loaded = np.asarray(self.columns["scanned"])
+        cdef const int32_t[::1] account = loaded
+        cdef int64_t k, n = account.shape[0], j, e = 0
+        cdef int32_t a
+        rows_n = np.empty(n, np.uint16)
+        cdef uint16_t[::1] rows = rows_n
+        for k in range(n):
+            rows[k] = r.accounts[account[k]].rows_n
+        sizes, counts = np.unique(rows_n, return_counts=True)
+        groups = np.ascontiguousarray(np.column_stack([sizes, counts]), np.int32)
+        account = loaded = np.ascontiguousarray(loaded[np.argsort(rows_n, kind="stable")])
+        losses = np.empty(int(sizes.astype(np.int64) @ counts) * sizeof(loss_t), np.uint8)
+        rooms, moves, sides = np.empty(n, np.float32), np.empty(n, np.float32), np.zeros(r.rows_n, np.uint8)
+        cdef const int32_t[:, ::1] group = groups
+        cdef uint8_t[::1] loss_bytes = losses, side = sides
+        cdef float[::1] room = rooms, move = moves
+        cdef loss_t* loss = <loss_t*>&loss_bytes[0] if losses.size else NULL
+        cdef standing_t s
+        cdef exposure_t x
+        cdef double slack, notional
+        cdef row_t* row
+        for k in range(n):
+            a = account[k]
+            s = standing_of(r, a)
+            slack = 1
+            notional = 0
+            for j in range(r.accounts[a].first_row, r.accounts[a].first_row + r.accounts[a].rows_n):
+                row = &r.rows[j]
+                x = exposure_of(r, row, r.instruments[row.instrument].mark)
+                loss[e] = loss_of(&x, row.instrument)
+                if row.lots == 0:
+                    loss[e].shrinks = loss[e].grows = 0
+                else:
+                    side[j] = 3 if x.both else 1 if row.lots > 0 else 2
+                    slack += x.slack
+                    notional += x.notional
+                    if r.terms[row.instrument].jumps and not r.rules.maintenance_on_entry:
+                        slack = INFINITY
+                e += 1
+            if s.flat:  # whoever it is has to be reached somehow
+                side[r.accounts[a].first_row] = 1
+            room[k] = room_of(&s, slack, notional)
+            move[k] = <float>(safe_move(r, a, &s) * (1 - ROOM32)) if not s.flat else 0
+        r.scan_n = <int32_t>n
+        r.scan_groups_n = <int32_t>len(sizes)
+        r.scan_groups = <const scan_group_t*>&group[0, 0] if n else NULL
+        r.scan_room = &room[0] if n else NULL
+        r.scan_account = &account[0] if n else NULL
+        r.scan_losses = loss
+        r.scan_done = <uint8_t*>claim(n, 1)
+        r.growth = <growth_t*>claim(r.instruments_n, sizeof(growth_t))
+        self.safe = groups, rooms, loaded, losses, self.load_moves(loaded, moves, sides)
+        return 0
+
+    cdef object load_moves(self, const int32_t[::1] account, object moves, const uint8_t[::1] side):
+        """The index: for each instrument and side its accounts, those first that stand the smallest moves. What holds it."""
+        cdef run_t* r = &self.r
+        cdef const float[::1] move = moves
+        cdef const int64_t[::1] order = np.argsort(moves, kind="stable").astype(np.int64, copy=False)
+        cdef int64_t k, j, at
+        cdef int32_t a
+        cdef int i
+        at_first = np.zeros(2 * r.instruments_n + 1, np.int64)
+        cdef int64_t[::1] first = at_first
+        for j in range(r.rows_n):
+            first[2 * r.rows[j].instrument + 1] += side[j] & 1
+            first[2 * r.rows[j].instrument + 2] += side[j] >> 1
+        at_first = np.cumsum(at_first)
+        entries = np.empty(int(at_first[2 * r.instruments_n]) * sizeof(safe_t), np.uint8)
+        cdef uint8_t[::1] entry_bytes = entries
+        cdef safe_t* entry = <safe_t*>&entry_bytes[0] if entries.size else NULL
+        first = at_first
+        for i in range(r.instruments_n):
+            r.instruments[i].falls = entry + first[2 * i]
+            r.instruments[i].falls_n = <int32_t>(first[2 * i + 1] - first[2 * i])
+            r.instruments[i].rises = entry + first[2 * i + 1]
+            r.instruments[i].rises_n = <int32_t>(first[2 * i + 2] - first[2 * i + 1])
+        for k in range(order.shape[0]):
+            a = account[order[k]]
+            for j in range(r.accounts[a].first_row, r.accounts[a].first_row + r.accounts[a].rows_n):
+                for i in range(2 * r.rows[j].instrument, 2 * r.rows[j].instrument + 2):
+                    if side[j] >> (i & 1) & 1:
+                        at = first[i]
+                        entry[at].move = move[order[k]]
+                        entry[at].account = a
+                        first[i] = at + 1
+        return entries
+
     # -- a run -------------------------------------------------------------------------------------------------------
-    def begin(self, int record, max_waves, int planted_bug=0):
-        """At the start of a run. `record` is 0 summary, 1 liquidations, 2 all."""
+    def begin(self, int record, max_waves, int planted_bug=0, int look=0):
+        """At the start of a run. `record` is 0 summary, 1 liquidations, 2 all; `look` one of LOOK_..."""
         cdef run_t* r = &self.r
         cdef int32_t k
         r.record = record
         r.rules.max_waves = INT64_MAX if max_waves is None else max_waves
         r.remember_marks = record != RECORD_SUMMARY or r.rules.continuous
         r.planted_bug = planted_bug
-        r.seq = r.check_seq = -1
+        r.look = look
+        r.seq = r.check_seq = r.looked_version = -1
         r.served = -1
         r.singles_n = 0
         r.settled = True
@@ -692,13 +793,17 @@ cdef class Engine:
             return False
         for k in range(r.dirty_n):
             account = &r.accounts[r.dirty[k]]
-            account.state &= INITIAL | SCANNED
+            account.state &= INITIAL
             account.turn_case = account.journal = account.extra_row = -1
             account.balance = balance[r.dirty[k]]
             for j in range(account.first_row, account.first_row + account.rows_n):
                 r.rows[j].lots = lots[j]
                 r.rows[j].basis = basis[j]
         r.rows_n = r.rows_loaded
+        for k in range(r.resting_n):
+            r.accounts[r.resting[k].account].state &= ~<uint8_t>RESTING
+        if r.scans > 0:
+            memset(r.scan_done, 0, r.scan_n)
         for i in range(r.instruments_n):
             if r.instruments[i].book_dirty and book_copy(&r.books[i], &self.books_loaded[i]) != OK:
                 return False
@@ -727,6 +832,9 @@ cdef class Engine:
         r.flats_n = r.journal_n = 0
         r.shock_left = r.error = 0
         r.events_n = r.liquidations_n = r.records_n = r.contexts_n = r.waves_n = r.cases_n = 0
+        r.travel = 0
+        r.resting_n = r.scans = 0
+        r.all_rest = False
         r.dirty_n = r.watched_n = r.found_n = r.line_n = r.line_at = r.heap_n = r.touched_n = 0
         idmap_free(&r.wave_index)
         return True
@@ -883,6 +991,19 @@ cdef class Engine:
         r.ranking_stands = False
         return np.asarray(account), np.asarray(slot), np.asarray(lots), np.asarray(score)
 
+    def looks(self):
+        """How accounts that no one trigger price holds were found so far: how many there are, scans, and entries of the index reached;
+        who rests or is watched now."""
+        cdef run_t* r = &self.r
+        cdef int i
+        return {
+            "scanned": r.scan_n,
+            "scans": r.scans,
+            "reached": sum([r.instruments[i].falls_at + r.instruments[i].rises_at for i in range(r.instruments_n)]),
+            "resting": r.resting_n,
+            "watched": r.watched_n,
+        }
+
     def marks(self):
         """Shadow marks in 1/1024 ticks."""
         return [self.r.instruments[i].shadow for i in range(self.r.instruments_n)]
@@ -989,7 +1110,11 @@ cdef class Engine:
             to.waves_cap = r.waves_n
             to.journal = <journal_t*>twin(r.journal, r.journal_n, r.journal_n, sizeof(journal_t))
             to.journal_cap = r.journal_n
-            to.scanned = <int32_t*>twin(r.scanned, r.scanned_n, r.scanned_n, sizeof(int32_t))
+            made.safe = self.safe
+            to.resting = <resting_t*>twin(r.resting, r.resting_n, r.resting_n, sizeof(resting_t))
+            to.resting_cap = r.resting_n
+            to.scan_done = <uint8_t*>twin(r.scan_done, r.scan_n, r.scan_n, 1)
+            to.growth = <growth_t*>twin(r.growth, n, n, sizeof(growth_t))
             to.watched = <int32_t*>twin(r.watched, r.watched_n, r.watched_n, sizeof(int32_t))
             to.watched_cap = r.watched_n
             to.dirty = <int32_t*>twin(r.dirty, r.dirty_n, r.dirty_n, sizeof(int32_t))
@@ -1032,7 +1157,9 @@ cdef class Engine:
         r.contexts = NULL
         r.waves = NULL
         r.journal = NULL
-        r.scanned = NULL
+        r.resting = NULL
+        r.scan_done = NULL
+        r.growth = NULL
         r.watched = NULL
         r.dirty = NULL
         r.debtors = NULL

@@ -44,6 +44,8 @@ class CoreEngine:
 
     planted_bug = 0
     """Of runs begun from now on; builds other than those for testing know no bug."""
+    look = 0
+    """How runs begun from now on find untouched accounts: LOOK_... of _run.pxd, for tests."""
 
     def __init__(
         self, idle: list[Any], state: State, rules: VenueRules, record: str, audit: str, max_waves: int | None
@@ -59,7 +61,7 @@ class CoreEngine:
             self.engine = _core.Engine()
             self.engine.load(columns_of(state, rules))
         self.engine.cancelled = False
-        self.engine.begin(RECORDS[record], max_waves, self.planted_bug)
+        self.engine.begin(RECORDS[record], max_waves, self.planted_bug, self.look)
 
     def apply(self, ops: np.ndarray) -> None:
         self.engine.apply(ops.view(np.uint8))
@@ -161,6 +163,7 @@ def columns_of(state: State, rules: VenueRules) -> dict[str, Any]:
     return {
         "terms": np.array(terms, np.int64),
         "tiers": np.array(tiers, np.int64),
+        "jumps": np.array([t.jumps for t in state.terms_under(rules)], np.uint8),
         "prices": np.ascontiguousarray(prices, np.int64),
         "mode": aligned(state.account_mode),
         "parent": aligned(state.account_parent),
@@ -254,11 +257,11 @@ def turn_codes(rules: VenueRules, state: State) -> dict[str, int]:
 
 
 def triggers_of(state: State, rules: VenueRules) -> dict[str, Any]:
-    """Who can be found by trigger price, and who must be looked at in every check.
+    """Who can be found by trigger price, and who cannot.
 
     An account with one position is indexed by the mark (1/1024 ticks) at which it can become unhealthy,
     erring on the safe side; accounts with several, and those under maintenance that jumps, or grows with the
-    square of the notional, are scanned; flat accounts with debts are `debtors`.
+    square of the notional, are `scanned`; flat accounts with debts are `debtors`.
     """
     users = np.flatnonzero(state.account_mode != SYSTEM)
     count = np.bincount(state.row_account, minlength=len(state.account_mode))
@@ -322,6 +325,7 @@ def triggers_of(state: State, rules: VenueRules) -> dict[str, Any]:
     flat = flat_rows[state.row_lots[first[flat_rows]] == 0]
     debtors = np.union1d(debtors, flat[state.account_balance[flat] < 0])
     scanned = np.setdiff1d(scanned, flat)
+    scanned = scanned[state.account_flags[scanned] & NEVER_LIQUIDATED == 0]
     return {**lists, "scanned": np.sort(scanned).astype(np.int32), "debtors": debtors.astype(np.int32)}
 
 

@@ -195,10 +195,18 @@ cdef enum:
     STUCK = 2               # every open lot is beyond known depth and nothing changed since: not queued again
     INITIAL = 4             # unhealthy before the shock
     WATCHED = 8             # in run_t.watched: looked at in every check
-    SCANNED = 16            # in run_t.scanned: the same, for the whole run
+    RESTING = 16            # in run_t.resting: not looked at until marks have travelled far enough
     DIRTY = 32              # in run_t.dirty: state bits or case to be reset after the run
     OVER = 64               # its wave would exceed the caller's cap: not queued in this cascade
     COUNTED = 128           # among the liquidated accounts: some of its lots were closed
+
+
+# How accounts that no event touched are found: the choice by counts, or (in tests) one of the ways always.
+cdef enum:
+    LOOK_BY_COUNTS = 0
+    LOOK_BY_INDEX = 1
+    LOOK_BY_SCAN = 2
+    LOOK_BY_REST = 3        # a scan once, then they rest
 
 
 cdef enum:
@@ -247,6 +255,8 @@ ctypedef struct terms_t:
     int64_t slope_num       # 1e-12 that a lot (inverse: a quantum of notional) adds to the maintenance rate
     int64_t slope_den
     int64_t closing_fee     # the taker fee as rules about closing count it: 0 for a rebate
+    double steepest         # the highest rate of a tier
+    bint jumps              # maintenance jumps by more than a quantum somewhere
 
 ctypedef struct tier_t:
     int64_t floor_quanta
@@ -277,6 +287,34 @@ ctypedef struct flat_t:
     int32_t account
     int32_t pad
 
+# An entry of the index of safe moves: smaller relative moves against its positions, in all its instruments together, leave the account healthy.
+ctypedef struct safe_t:
+    float move
+    int32_t account
+
+# What a position loses its account at most by the parts of its notional that go (price of a linear contract down) or come.
+ctypedef struct loss_t:
+    float shrinks
+    float grows
+    uint16_t instrument
+    uint16_t pad
+
+# Accounts of the scan that have `rows` losses each.
+ctypedef struct scan_group_t:
+    int32_t rows
+    int32_t accounts
+
+# By what part an instrument's notionals have shrunk or grown since the start; `beyond` is infinite where bounds of losses do not reach.
+ctypedef struct growth_t:
+    double shrunk
+    double grown
+    double beyond
+
+# An account that need not be looked at until run_t.travel reaches `until`. Stale when its version is not the account's.
+ctypedef struct resting_t:
+    double until
+    int32_t account
+    uint32_t version
 
 # One instrument's changing state.
 ctypedef struct instrument_t:
@@ -312,6 +350,12 @@ ctypedef struct instrument_t:
     const int32_t* short_account
     const single_t* short_single
     int32_t short_n, short_at
+    # Untouched accounts that no one trigger price holds, by the move of the mark from start_mark that they stand, smallest first.
+    const safe_t* falls
+    int32_t falls_n, falls_at
+    const safe_t* rises
+    int32_t rises_n, rises_at
+    int64_t checked_mark    # the mark in force at the latest check
     # Breakers: its rows of run_t.bands, and what holds for the order that is being dealt with.
     int32_t bands_first, bands_n
     int32_t low_by, high_by         # the bands that set the limits
@@ -557,8 +601,7 @@ ctypedef struct run_t:
     journal_t* journal
     int32_t journal_n, journal_cap
     # Who is looked at.
-    int32_t* scanned
-    int32_t scanned_n
+    int look                # LOOK_...
     int32_t* watched
     int32_t watched_n, watched_cap
     int32_t* dirty
@@ -566,6 +609,21 @@ ctypedef struct run_t:
     int32_t initial_n               # accounts unhealthy as loaded
     int32_t* debtors                # flat accounts that owe money as loaded
     int32_t debtors_n
+    double travel           # of marks over all checks: see _rest.pxd
+    resting_t* resting      # a heap by `until`
+    int32_t resting_n, resting_cap
+    # The scan: untouched accounts in groups of equally many rows, their losses one after another in the same order.
+    const scan_group_t* scan_groups
+    int32_t scan_groups_n
+    const float* scan_room          # the loss up to which the account is healthy
+    const int32_t* scan_account
+    const loss_t* scan_losses
+    int32_t scan_n                  # accounts
+    uint8_t* scan_done              # by place in the scan: found elsewhere for the rest of the run
+    growth_t* growth                # by instrument, of the check that goes on
+    int32_t scans                   # in this run
+    int64_t looked_version          # run_t.marks_version at which untouched accounts were last looked for, -1
+    bint all_rest                   # everybody of the scan is resting or watched
     case_t* cases
     int32_t cases_n, cases_cap
     # Accounts that _single.pxd deals with.
@@ -684,11 +742,11 @@ cdef inline void dirty_mark(run_t* r, int32_t a) noexcept nogil:
 
 
 cdef inline void watch(run_t* r, int32_t a) noexcept nogil:
-    """Look at the account in every check from now on."""
-    if r.accounts[a].state & (WATCHED | SCANNED):
+    """Look at the account in every check, until it is flat or may rest."""
+    if r.accounts[a].state & WATCHED:
         return
     dirty_mark(r, a)
     if run_room(r, <void**>&r.watched, &r.watched_cap, r.watched_n + 1, sizeof(int32_t)):
         r.watched[r.watched_n] = a
         r.watched_n += 1
-        r.accounts[a].state |= WATCHED
+        r.accounts[a].state = r.accounts[a].state & ~<uint8_t>RESTING | WATCHED

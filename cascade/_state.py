@@ -75,11 +75,16 @@ class Terms:
         """Whether maintenance nowhere jumps by more than a quantum (it does where a venue has rates without
         amounts), nor is cut off at 0 by an amount that exceeds it."""
         tiers = zip(self.floors, self.rates, self.amounts, strict=True)
-        if any(amount * RATE_ONE - rate * floor > RATE_ONE for floor, rate, amount in tiers):
-            return False
+        return not self.jumps and all(
+            amount * RATE_ONE - rate * floor <= RATE_ONE for floor, rate, amount in tiers
+        )
+
+    @property
+    def jumps(self) -> bool:
+        """Whether maintenance jumps by more than a quantum at the floor of a tier."""
         steps = zip(self.floors[1:], self.rates, self.rates[1:], self.amounts, self.amounts[1:], strict=False)
-        return all(
-            abs((r1 - r0) * floor - (a1 - a0) * RATE_ONE) <= RATE_ONE for floor, r0, r1, a0, a1 in steps
+        return any(
+            abs((r1 - r0) * floor - (a1 - a0) * RATE_ONE) > RATE_ONE for floor, r0, r1, a0, a1 in steps
         )
 
 
@@ -280,13 +285,14 @@ class State:
         `name` gives the name of an account, for the message.
         """
         reach = self.price_reach(ops, rules)
-        for i, (traded, held) in enumerate(self._lots):
-            ordered = ops["quantity"][(ops["part"] == 6) & (ops["instrument"] == i)]
-            wanted = float(np.abs(ordered.astype(np.float64)).sum())
-            depth = float(
-                np.prod(np.maximum(1.0, ops["rate"][(ops["part"] == 3) & (ops["instrument"] == i)] / 1e9))
-            )
-            lots, terms, symbol = traded * depth + wanted + held, self.terms[i], self.instruments[i].symbol
+        orders, depths = ops[ops["part"] == 6], ops[ops["part"] == 3]
+        wanted, depth = np.zeros(len(self.instruments)), np.ones(len(self.instruments))
+        np.add.at(wanted, orders["instrument"], np.abs(orders["quantity"].astype(np.float64)))
+        np.multiply.at(depth, depths["instrument"], np.maximum(1.0, depths["rate"] / 1e9))
+        for i, ((traded, held), more, factor) in enumerate(
+            zip(self._lots, wanted.tolist(), depth.tolist(), strict=True)
+        ):
+            lots, terms, symbol = traded * factor + more + held, self.terms[i], self.instruments[i].symbol
             if lots >= 2**61:
                 raise RangeError(f"market[{symbol!r}]: the lots of book, positions and shock exceed 2**61")
             if terms.contract != LINEAR and lots * terms.coef_num * 1024 >= 2**126:
@@ -394,12 +400,16 @@ class State:
         # Prices derived from the index stay from half to twice it.
         beyond = 2 if isinstance(rules.mark, Mark) and uses_derived(rules.mark) else 1
         lowest = lowest_price(rules)
-        for i, (low, fine, high) in enumerate(self._loaded_reach):
-            factors = 1 + moves["rate"][moves["instrument"] == i] / 1e9
-            fall = float(np.prod(np.minimum(factors, 1.0)))
+        factors = 1 + moves["rate"] / 1e9
+        falls, rises = np.ones(len(self.instruments)), np.ones(len(self.instruments))
+        np.multiply.at(falls, moves["instrument"], np.minimum(factors, 1.0))
+        np.multiply.at(rises, moves["instrument"], np.maximum(factors, 1.0))
+        for i, ((low, fine, high), fall, rise) in enumerate(
+            zip(self._loaded_reach, falls.tolist(), rises.tolist(), strict=True)
+        ):
             # Whole ticks stay whole; an index and what is derived from it can fall below one.
             low = min(max(1.0, low * fall - 1), fine * fall / beyond - 1)
-            high *= float(np.prod(np.maximum(factors, 1.0))) * beyond
+            high *= rise * beyond
             if high + 1 >= PRICE_LIMIT:
                 raise RangeError(
                     f"market[{self.instruments[i].symbol!r}]: "

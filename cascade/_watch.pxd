@@ -1,10 +1,12 @@
 """Who is unhealthy, and since which event: the margin check over those whose health can have changed, and the search for causes.
 
-Accounts with one position wait in an index by trigger price until a mark comes near; what was touched, and what that index cannot hold, is
-looked at in every check. The triggers are conservative: whoever they point at is examined exactly, so the accounts found are those that a
-full check would find.
+Untouched accounts with one position wait in an index by trigger price until a mark comes near. Others wait in an index by the relative moves
+that they stand, or, where marks have moved past many of those, are scanned: bounds of their losses are summed in memory order. Whoever was
+touched is watched: looked at in every check, until a check finds the account healthy and lets it rest. All of this errs on the safe side, and
+whoever it points at is examined exactly, so the accounts found are those that a full check would find.
 """
 
+from libc.math cimport INFINITY
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint16_t
 
 from cascade._margin cimport (
@@ -18,11 +20,16 @@ from cascade._margin cimport (
 )
 from cascade._breakers cimport account_waits
 from cascade._queue cimport SORT_ITEM, queue_push, queue_sort, sorted_t
+from cascade._rest cimport rest, rest_end, rest_over, travel
 from cascade._run cimport (
     DIRTY,
     EVENT_QUEUED,
     INITIAL,
     LEFT_HALTED,
+    LOOK_BY_COUNTS,
+    LOOK_BY_INDEX,
+    LOOK_BY_REST,
+    LOOK_BY_SCAN,
     NEVER_LIQUIDATED,
     NO_INSTRUMENT,
     OVER,
@@ -31,6 +38,7 @@ from cascade._run cimport (
     QUEUE_FILLABLE,
     QUEUE_LARGEST,
     QUEUE_RATIO,
+    RESTING,
     STUCK,
     TAKE_LOSS,
     TAKE_MAINTENANCE,
@@ -42,14 +50,17 @@ from cascade._run cimport (
     context_t,
     dirty_mark,
     emit,
+    growth_t,
     instrument_t,
     journal_t,
+    loss_t,
     mark_change_t,
     prefetch,
     row_t,
     run_room,
     run_t,
     single_t,
+    safe_t,
     waiting_t,
     watch,
 )
@@ -327,37 +338,91 @@ cdef inline void found_add(run_t* r, int32_t a, const standing_t* s, int64_t now
     w.near = <double>w.num / <double>w.den
 
 
-cdef inline bint examine(run_t* r, int32_t a, int64_t now) noexcept nogil:
-    """Look at one account; note it when it must be queued. Whether a later check needs to look again unasked."""
+# What a look at an account came to.
+cdef enum:
+    SEEN_AGAIN = 0          # the next check must look again: unhealthy, or its turn was in this step
+    SEEN_FLAT = 1           # only a change can make it matter again, and a change has it watched again
+    SEEN_HEALTHY = 2
+
+# For how many accounts of the scan the index may point at one: looking at an account by itself costs as much.
+cdef enum:
+    SCAN_FOR_ONE = 16
+
+# Scans in a run after which everybody is looked at once and then rests: about as much work.
+cdef enum:
+    SCANS_MOST = 24
+
+
+cdef inline int examine(run_t* r, int32_t a, int64_t now, standing_t* s) noexcept nogil:
+    """Look at one account; note it when it must be queued. SEEN_..., with its standing where that is SEEN_HEALTHY."""
     cdef account_t* account = &r.accounts[a]
     cdef case_t* case
-    cdef standing_t s
     if account.state & QUEUED:
-        return True
+        return SEEN_AGAIN
     if account.turn_case >= 0 and r.cases[account.turn_case].turn_step == r.step:
-        return True
-    s = standing_of(r, a)
-    if account.flags & NEVER_LIQUIDATED or not standing_unhealthy(r, &s):
+        return SEEN_AGAIN
+    s[0] = standing_of(r, a)
+    if account.flags & NEVER_LIQUIDATED or not standing_unhealthy(r, s):
         if account.turn_case >= 0:
             case = &r.cases[account.turn_case]
             case.open = False
-        return not s.flat
+        return SEEN_FLAT if s.flat or account.flags & NEVER_LIQUIDATED else SEEN_HEALTHY
     if account.turn_case >= 0:
         case = &r.cases[account.turn_case]
         if case.idle_changes == r.changes and case.idle_marks == r.marks_version:
-            return True     # another turn would be the same again
+            return SEEN_AGAIN   # another turn would be the same again
         if case.rest_until > r.time_ns:
-            return True
+            return SEEN_AGAIN
     if not account.state & (STUCK | OVER):
-        found_add(r, a, &s, now)
-    return True
+        found_add(r, a, s, now)
+    return SEEN_AGAIN
+
+
+cdef inline void look_at(run_t* r, int32_t a, int64_t now) noexcept nogil:
+    """Look at an account that is not watched; it will be, or rests."""
+    cdef standing_t s
+    cdef int seen = examine(r, a, now, &s)
+    if seen == SEEN_AGAIN or (seen == SEEN_HEALTHY and not rest(r, a, &s)):
+        watch(r, a)
+
+
+cdef inline void look_at_watched(run_t* r, int64_t now) noexcept nogil:
+    """Look at everybody who is watched; who need not be any more leaves."""
+    cdef standing_t s
+    cdef int32_t k = 0, a
+    cdef int seen
+    while k < r.watched_n:
+        if k + 16 < r.watched_n:
+            prefetch(&r.accounts[r.watched[k + 16]])
+            prefetch(&r.rows[r.accounts[r.watched[k + 8]].first_row])
+        a = r.watched[k]
+        seen = examine(r, a, now, &s)
+        if seen == SEEN_AGAIN or (seen == SEEN_HEALTHY and not rest(r, a, &s)):
+            k += 1
+        else:
+            r.accounts[a].state &= ~<uint8_t>WATCHED
+            r.watched_n -= 1
+            r.watched[k] = r.watched[r.watched_n]
+
+
+cdef inline void look_at_rested(run_t* r, int64_t now) noexcept nogil:
+    """Look at everybody for whom marks have travelled far enough."""
+    cdef int32_t a
+    while rest_over(r):
+        a = rest_end(r)
+        if a >= 0:
+            look_at(r, a, now)
+
+
+cdef inline bint untouched(const run_t* r, int32_t a) noexcept nogil:
+    """Whether the account is still as loaded and nobody's concern but an index's or the scan's."""
+    return not r.accounts[a].state & (DIRTY | RESTING)
 
 
 cdef inline void examine_fresh(run_t* r, int32_t a, int64_t now) noexcept nogil:
-    """Look at an account that leaves the index."""
-    if not r.accounts[a].state & WATCHED:
-        examine(r, a, now)
-        watch(r, a)
+    """Look at an account that leaves the index of triggers; from now on it is watched or rests."""
+    if untouched(r, a):
+        look_at(r, a, now)
 
 
 cdef inline bint examine_single(run_t* r, int i, bint short, int32_t at, int64_t now) noexcept nogil:
@@ -387,7 +452,7 @@ cdef inline bint examine_single(run_t* r, int i, bint short, int32_t at, int64_t
 
 
 cdef inline void examine_index(run_t* r, int i, int64_t now) noexcept nogil:
-    """Look at the untouched accounts whose trigger the mark has reached; from now on they are watched."""
+    """Look at the untouched accounts of one position whose trigger the mark has reached; from now on they are watched or rest."""
     cdef instrument_t* ins = &r.instruments[i]
     cdef int32_t a
     if r.singles:
@@ -414,6 +479,131 @@ cdef inline void examine_index(run_t* r, int i, int64_t now) noexcept nogil:
             prefetch(&r.accounts[ins.short_account[ins.short_at + 16]])
             prefetch(&r.rows[r.accounts[ins.short_account[ins.short_at + 8]].first_row])
         examine_fresh(r, a, now)
+
+
+cdef inline double moved(int64_t start, int64_t change) noexcept nogil:
+    """A change of the mark relative to the mark at the start, rounded up; at least 0, which reaches those for whom nothing is proved."""
+    return <double>change / <double>start * (1 + 1e-12) if change > 0 else 0
+
+
+cdef inline int32_t moves_upto(const safe_t* safe, int32_t first, int32_t last, double move) noexcept nogil:
+    """The end of the entries [first, last) that stand no more than a move."""
+    cdef int32_t mid
+    if first == last or safe[first].move > move:
+        return first
+    while first < last:
+        mid = first + (last - first) // 2
+        if safe[mid].move <= move:
+            first = mid + 1
+        else:
+            last = mid
+    return first
+
+
+cdef inline int64_t moves_waiting(const run_t* r) noexcept nogil:
+    """How many entries of the index of safe moves the marks have reached that nobody has looked at."""
+    cdef const instrument_t* ins
+    cdef int64_t n = 0
+    cdef int i
+    for i in range(r.instruments_n):
+        ins = &r.instruments[i]
+        n += moves_upto(ins.falls, ins.falls_at, ins.falls_n, moved(ins.start_mark, ins.start_mark - ins.mark)) - ins.falls_at
+        n += moves_upto(ins.rises, ins.rises_at, ins.rises_n, moved(ins.start_mark, ins.mark - ins.start_mark)) - ins.rises_at
+    return n
+
+
+cdef inline int32_t examine_moves(
+    run_t* r, const safe_t* safe, int32_t at, int32_t n, double move, int64_t now
+) noexcept nogil:
+    """Look at the untouched accounts of one list that stand no more than a move; from now on they are watched or rest. Its new beginning."""
+    while at < n and safe[at].move <= move:
+        if at + 16 < n:
+            prefetch(&r.accounts[safe[at + 16].account])
+            prefetch(&r.rows[r.accounts[safe[at + 8].account].first_row])
+        if untouched(r, safe[at].account):
+            look_at(r, safe[at].account, now)
+        at += 1
+    return at
+
+
+cdef inline void growth_since(const instrument_t* ins, bint inverse, growth_t* g) noexcept nogil:
+    """By what part notionals of an instrument have changed since the start."""
+    cdef double change = <double>(ins.mark - ins.start_mark) / <double>ins.start_mark
+    if inverse:
+        change = <double>(ins.start_mark - ins.mark) / <double>ins.mark
+    g.shrunk = -change if change < 0 else 0
+    g.grown = change if 0 < change <= 0.5 else 0
+    g.beyond = 0 if change <= 0.5 else INFINITY
+
+
+cdef inline void scan_hit(run_t* r, int32_t k, int64_t now) noexcept nogil:
+    """Look at the account at place k of the scan, unless it is found elsewhere."""
+    cdef int32_t a = r.scan_account[k]
+    cdef standing_t s
+    if not untouched(r, a):
+        r.scan_done[k] = True
+    elif examine(r, a, now, &s) == SEEN_AGAIN:
+        r.scan_done[k] = True
+        watch(r, a)
+
+
+cdef inline void scan(run_t* r, int64_t now) noexcept nogil:
+    """Look at the untouched accounts whose losses since the start can exceed their room; they are watched if unhealthy."""
+    cdef const loss_t* loss = r.scan_losses
+    cdef const growth_t* grown
+    cdef int32_t g, k = 0, end, j, rows
+    cdef double sum
+    cdef int i
+    for i in range(r.instruments_n):
+        growth_since(&r.instruments[i], r.terms[i].contract != 0, &r.growth[i])
+    grown = r.growth
+    for g in range(r.scan_groups_n):
+        rows = r.scan_groups[g].rows
+        end = k + r.scan_groups[g].accounts
+        while k < end:
+            sum = 0
+            for j in range(rows):
+                sum += grown[loss.instrument].beyond
+                sum += loss.shrinks * grown[loss.instrument].shrunk + loss.grows * grown[loss.instrument].grown
+                loss += 1
+            if not sum < r.scan_room[k] and not r.scan_done[k]:
+                scan_hit(r, k, now)
+            k += 1
+    r.scans += 1
+
+
+cdef inline void all_to_rest(run_t* r, int64_t now) noexcept nogil:
+    """Look at everybody who was left to the index or the scan; from now on they are watched or rest."""
+    cdef int32_t k
+    for k in range(r.scan_n):
+        if not r.scan_done[k] and untouched(r, r.scan_account[k]):
+            look_at(r, r.scan_account[k], now)
+    r.all_rest = True
+
+
+cdef inline void look_at_untouched(run_t* r, int64_t now) noexcept nogil:
+    """Find who can be unhealthy among the untouched accounts that no one trigger price holds, by the way that their counts make cheapest."""
+    cdef instrument_t* ins
+    cdef bint many
+    cdef int i
+    if r.all_rest or r.scan_n == 0 or r.looked_version == r.marks_version:
+        return
+    r.looked_version = r.marks_version
+    many = moves_waiting(r) * SCAN_FOR_ONE > r.scan_n if r.look == LOOK_BY_COUNTS else r.look != LOOK_BY_INDEX
+    if many and (r.look == LOOK_BY_SCAN or r.scans < (1 if r.look == LOOK_BY_REST else SCANS_MOST)):
+        scan(r, now)
+        return
+    if many:
+        all_to_rest(r, now)
+        return
+    for i in range(r.instruments_n):
+        ins = &r.instruments[i]
+        ins.falls_at = examine_moves(
+            r, ins.falls, ins.falls_at, ins.falls_n, moved(ins.start_mark, ins.start_mark - ins.mark), now
+        )
+        ins.rises_at = examine_moves(
+            r, ins.rises, ins.rises_at, ins.rises_n, moved(ins.start_mark, ins.mark - ins.start_mark), now
+        )
 
 
 # Why an account is unhealthy.
@@ -534,19 +724,12 @@ cdef inline void check(run_t* r) noexcept nogil:
     cdef const sorted_t* ordered
     cdef case_t* case
     r.found_n = 0
-    for k in range(r.scanned_n):
-        examine(r, r.scanned[k], now)
-    k = 0
-    while k < r.watched_n:
-        a = r.watched[k]
-        if examine(r, a, now):
-            k += 1
-        else:   # flat and owing nothing: only a change can make it matter again, and a change has it watched again
-            r.accounts[a].state &= ~<uint8_t>WATCHED
-            r.watched_n -= 1
-            r.watched[k] = r.watched[r.watched_n]
+    travel(r)
+    look_at_watched(r, now)
+    look_at_rested(r, now)
     for i in range(r.instruments_n):
         examine_index(r, i, now)
+    look_at_untouched(r, now)
     r.check_seq = now
     r.check_step = r.step
     if r.found_n == 0 or not run_room(r, &r.shares, &r.shares_cap, r.found_n, SORT_ITEM):
