@@ -272,7 +272,7 @@ ctypedef struct mark_step_t:
     int flags
 
 
-# An entry of the index of safe moves: smaller relative moves against its positions, in all its instruments together, leave the account healthy.
+# An entry of the index of safe moves: smaller relative moves against an account's positions, all at once, leave it healthy.
 ctypedef struct safe_t:
     float move
     int32_t account
