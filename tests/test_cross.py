@@ -105,7 +105,7 @@ TIERS = {
 
 
 def edges(contract: str, tiers: str, slope: float, side: int, n: int = 240) -> cs.Market:
-    """Accounts with positions of 500 and 1,000 in two instruments, each with a bit more money than the last."""
+    """Accounts with positions of 500 and 1,000 in two instruments, each with more money than the last."""
     names = ["A", "B"]
     multiplier = 1 if contract == "linear" else 100
     market = cs.Market(
