@@ -1,20 +1,20 @@
-"""Cross margin at scale: accounts with positions in several of 50 instruments, against a plain C scan of all of them.
+"""Cross margin at scale: accounts with positions in several of 50 instruments, and a plain C scan of them.
 
 python benchmarks/cross.py [--accounts N] [--rounds N]
 
 Everything that is needed to build the market again:
 
 - Instruments I0 .. I49: tick 0.1, lot 1, last price 1,000 ticks; maintenance 1% of notional, one tier.
-- Draws, in this order, from `numpy.random.default_rng(11)`: positions an account, 1 to 4 (`integers(1, 5, n)`);
-  the first instrument of each (`integers(0, 50, n)`), the others follow at strides of 13; for each position
-  lots (`1 + geometric(0.1)`), a long with probability 0.8 (`random() < 0.8`), entry price in ticks
-  (`integers(990, 1_011)`); for each account the part of its notional that is its balance,
-  `0.03 + 0.27 * random()`, rounded to 0.01, and what its positions have lost already beside it, so that nobody
-  is unhealthy at the start.
-- Books: every tick down to 501 and up to 1,499, the same lots on both sides: a hundredth of the lots held in an
+- Draws, in this order, from `numpy.random.default_rng(11)`: positions an account, 1 to 4
+  (`integers(1, 5, n)`); the first instrument of each (`integers(0, 50, n)`), the others follow at strides of
+  13; for each position lots (`1 + geometric(0.1)`), a long with probability 0.8 (`random() < 0.8`), entry
+  price in ticks (`integers(990, 1_011)`); for each account the part of its notional that is its equity,
+  `0.03 + 0.27 * random()`: its balance is that and what its positions have lost, rounded to 0.01.
+- Books: every tick down to 501 and up to 1,499, the same lots on both sides: a 200th of the lots held in an
   instrument on average.
-- Rules: mark "mid" (which does not depend on the order within a wave), all positions of an account at the market, no fees, no fund.
-- Shocks: the external account sells ONE, ALL and HALF whole levels, in one instrument or in all of them. The
+- Rules: mark "mid" (which does not depend on the order within a wave), all positions of an account at the
+  market, no fees, no fund.
+- Shocks: the external account sells ONE, ALL and HALF whole levels, in one instrument, in all, in all. The
   first two hurt nobody.
 """
 
@@ -37,7 +37,7 @@ INSTRUMENTS = 50
 LAST = 1_000
 RATE = 0.01
 TICK = 0.1
-ONE, ALL, HALF = 40, 10, 240
+ONE, ALL, HALF = 40, 10, 340
 """Levels that the shocks sell in each instrument: one, all, all."""
 RULES = cs.VenueRules(mark="mid", size="all")
 
@@ -61,7 +61,9 @@ class Holdings:
     def market(self) -> cs.Market:
         """The loaded market."""
         names = [f"I{i}" for i in range(INSTRUMENTS)]
-        market = cs.Market([cs.Instrument(x, tick_size="0.1", lot_size=1, tiers=RATE) for x in names], rules=RULES)
+        market = cs.Market(
+            [cs.Instrument(x, tick_size="0.1", lot_size=1, tiers=RATE) for x in names], rules=RULES
+        )
         bids, asks = ladder(self.depth)
         for name in names:
             market.load_book(name, bids, asks)
@@ -102,7 +104,7 @@ def build(n: int) -> Holdings:
     notional = np.add.reduceat(np.abs(lots) * LAST * TICK, first[:-1])
     lost = np.add.reduceat(lots * (entry - LAST) * TICK, first[:-1])
     balance = np.round(part * notional + lost, 2)
-    depth = max(1, int(np.abs(lots).sum()) // INSTRUMENTS // 100)
+    depth = max(1, int(np.abs(lots).sum()) // INSTRUMENTS // 200)
     return Holdings(first, balance, instrument.astype(np.uint16), lots.astype(np.int32), entry, depth)
 
 
@@ -206,7 +208,10 @@ def main() -> None:
     opponent.prepare(HALF)
     gone, waves, looked = opponent.cascade()
     summary = market.run(half, record="summary").summary
-    print(f"C: {gone:,} gone in {waves} waves, {looked:,} looks; cascade: {summary['liquidated_accounts']:,} in {summary['waves']}")
+    print(
+        f"C: {gone:,} gone in {waves} waves, {looked:,} looks; "
+        f"cascade: {summary['liquidated_accounts']:,} in {summary['waves']}"
+    )
     for name, times in taken.items():
         against = "C, half liquidated" if "half" in name else "C, one scan"
         times, base = np.array(times), np.array(taken[against])

@@ -287,7 +287,7 @@ ctypedef struct flat_t:
     int32_t account
     int32_t pad
 
-# An entry of the index of safe moves: smaller relative moves against its positions, in all its instruments together, leave the account healthy.
+# An entry of the index of safe moves: smaller relative moves against an account's positions, all at once, leave it healthy.
 ctypedef struct safe_t:
     float move
     int32_t account

@@ -98,6 +98,7 @@ cdef inline bint step_turn(run_t* r) noexcept nogil:
     if r.line_at + 4 < r.line_n and r.line[r.line_at + 4].single < 0:
         ahead = r.line[r.line_at + 4].account
         prefetch(&r.rows[r.accounts[ahead].first_row])
+        prefetch(&r.rows[r.accounts[ahead].first_row + 2])  # a line of memory holds two
         prefetch(&r.accounts[r.accounts[ahead].parent if r.accounts[ahead].parent >= 0 else ahead])
         prefetch(&r.cases[r.accounts[ahead].turn_case])
     r.accounts[next_one.account].state &= ~<uint8_t>QUEUED

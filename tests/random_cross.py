@@ -1,4 +1,4 @@
-"""Seeded random markets of cross margin: many accounts with several positions each, in several instruments, some of them hedged.
+"""Seeded random markets of cross margin: many accounts with several positions each, some of them hedged.
 
 `make(seed)` gives (market, shock, keyword arguments of `Market.run`), as `random_markets.make` does.
 """
@@ -19,7 +19,7 @@ def make(seed: int) -> tuple[cs.Market, cs.Shock, dict[str, Any]]:
 
 
 def spec(seed: int) -> dict[str, Any]:
-    """A market as plain data, as in `random_markets.spec`: rules and scale are those of that seed's small market."""
+    """A market as plain data, as in `random_markets.spec`; with the rules of that seed's small market."""
     s = small.spec(seed)
     rng = random.Random(f"cross {seed}")
     n = rng.randint(3, 8)
@@ -52,7 +52,8 @@ def spec(seed: int) -> dict[str, Any]:
     return s | {
         "instruments": instruments, "books": [_book(rng, mids[i], lots[i], risk) for i in range(n)],
         "orders": [small._orders(rng, mid, ids, 2) for mid in mids],
-        "prices": [small._prices(rng, mid, risk) for mid in mids], "band_prices": {"reference": {}, "settle": {}},
+        "prices": [small._prices(rng, mid, risk) for mid in mids],
+        "band_prices": {"reference": {}, "settle": {}},
         "accounts": accounts, "positions": positions, "feeds": feeds, "shock": shocks, "quantum": quantum,
     }  # fmt: skip
 

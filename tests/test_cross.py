@@ -1,4 +1,4 @@
-"""Who is looked at under cross margin: whichever way accounts are found, the events are those of the reference's full check.
+"""Who is looked at under cross margin: whichever way accounts are found, the events are the reference's.
 
 CASCADE_SEEDS sets how many markets (default 5,000; a tenth of them are run here).
 """
@@ -33,7 +33,7 @@ def looking(way: int):
 
 
 def check(make, seed: int) -> int:
-    """One market through the reference and through every way of the core; how many accounts were liquidated."""
+    """One market through the reference and every way of the core; how many accounts were liquidated."""
     market, shock, run = make(seed)
     reference = market.run(shock, engine="reference", audit="full", **run)
     for way in WAYS:
@@ -105,13 +105,14 @@ TIERS = {
 
 
 def edges(contract: str, tiers: str, slope: float, side: int, n: int = 240) -> cs.Market:
-    """Accounts with positions of about 500 and 1,000 in two instruments, whose money grows by a thousandth from one to the next."""
+    """Accounts with positions of 500 and 1,000 in two instruments, each with more money than the last."""
     names = ["A", "B"]
     multiplier = 1 if contract == "linear" else 100
     market = cs.Market(
         [
             cs.Instrument(
-                x, tick_size="0.01", lot_size=1, contract=contract, multiplier=multiplier, maintenance_slope=slope, taker_fee=0.001,
+                x, tick_size="0.01", lot_size=1, contract=contract, multiplier=multiplier,
+                maintenance_slope=slope, taker_fee=0.001,
                 tiers=scaled(TIERS[tiers], 1 if contract == "linear" else 0.01),
             )
             for x in names
@@ -127,7 +128,12 @@ def edges(contract: str, tiers: str, slope: float, side: int, n: int = 240) -> c
     unit = 1 if contract == "linear" else 0.01 * multiplier
     sizes = side * np.array([5.0, 10.0]) * (1 if contract == "linear" else 1 / unit)
     market.load_positions(
-        {"account": np.repeat(k, 2), "instrument": names * n, "size": np.tile(sizes, n), "entry_price": np.full(2 * n, 100.0)}
+        {
+            "account": np.repeat(k, 2),
+            "instrument": names * n,
+            "size": np.tile(sizes, n),
+            "entry_price": np.full(2 * n, 100.0),
+        }
     )
     market.set_prices(last=dict.fromkeys(names, 100.0), index=dict.fromkeys(names, 100.0))
     return market
@@ -148,7 +154,9 @@ def test_nobody_at_the_edge_is_overlooked(contract, tiers, slope):
     """Marks move against everybody alike, in several steps: first those go who stand less."""
     for side, maintenance_on in ((1, "mark"), (-1, "mark"), (-1, "entry")):
         market = edges(contract, tiers, slope, side)
-        rules = cs.VenueRules(mark="index", maintenance_on=maintenance_on, maintenance_fee="taker", size="all")
+        rules = cs.VenueRules(
+            mark="index", maintenance_on=maintenance_on, maintenance_fee="taker", size="all"
+        )
         sims = [market.start(rules=rules, engine="reference")]
         for way in WAYS:
             with looking(way):
@@ -166,24 +174,50 @@ def test_nobody_at_the_edge_is_overlooked(contract, tiers, slope):
         assert len(gone) > 2, gone
 
 
+@pytest.mark.fast
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("side", [1, -1])
+def test_a_favourable_move_into_a_jump_of_maintenance_is_seen(way, side):
+    """A long gains a little and needs much more; a short loses a little and needs much more."""
+    tiers = [(0, 1_003, 1, 0.01, 0), (1_003, None, 1, 0.3, 0)]
+    market = cs.Market([cs.Instrument(x, tick_size="0.01", lot_size=1, tiers=tiers) for x in "AB"])
+    for name in "AB":
+        levels = {"quantity": [1e4]}
+        market.load_book(name, {"price": [99.99], **levels}, {"price": [100.01], **levels}, complete=True)
+    market.load_accounts({"account": [1, 2], "balance": [120, 900]})
+    size = [10.0 * side, -10.0 * side] * 2
+    market.load_positions(
+        {"account": [1, 1, 2, 2], "instrument": ["A", "B"] * 2, "size": size, "entry_price": [100.0] * 4}
+    )
+    market.set_prices(last={"A": 100, "B": 100}, index={"A": 100, "B": 100})
+    rules, shock = cs.VenueRules(mark="index", size="all"), cs.Shock(index={"A": 0.005})
+    reference = market.run(shock, rules=rules, engine="reference")
+    assert reference.summary["liquidated_accounts"] == 1
+    with looking(way):
+        assert not difference(reference, market.run(shock, rules=rules))
+
+
 # Which way is taken
 
 
 def spread(n: int = 400, far: float = 10.0) -> cs.Market:
-    """Accounts with a long in each of two of eight instruments, the k-th with a balance of 2% to `far` times that of its notional."""
+    """Accounts with a long in each of two of eight instruments, with 2% to `far` times 2% of its notional."""
     names = [f"I{i}" for i in range(8)]
     market = cs.Market([cs.Instrument(x, tick_size="0.01", lot_size=1, tiers=0.01) for x in names])
     steps = np.arange(1, 6_000)
     for name in names:
         levels = np.full(len(steps), 4.0)
         market.load_book(
-            name, {"price": (10_000 - steps) / 100, "quantity": levels}, {"price": (10_000 + steps) / 100, "quantity": levels}
+            name,
+            {"price": (10_000 - steps) / 100, "quantity": levels},
+            {"price": (10_000 + steps) / 100, "quantity": levels},
         )
     k = np.arange(n)
     market.load_accounts({"account": k, "balance": np.round(200 * np.geomspace(0.02, 0.02 * far, n), 2)})
     market.load_positions(
         {
-            "account": np.repeat(k, 2), "instrument": np.array(names)[np.column_stack([k % 8, (k + 3) % 8]).ravel()],
+            "account": np.repeat(k, 2),
+            "instrument": np.array(names)[np.column_stack([k % 8, (k + 3) % 8]).ravel()],
             "size": np.ones(2 * n), "entry_price": np.full(2 * n, 100.0),
         }
     )  # fmt: skip
@@ -236,6 +270,9 @@ def test_after_scans_without_end_everybody_rests():
     seen = sim._engine.engine.looks()
     assert seen["scans"] == 24
     assert seen["resting"] > 0
-    assert sim.result().digest == market.run(
-        cs.Shock(price=-0.05), engine="reference", rules=cs.VenueRules(clearing="continuous")
-    ).digest
+    assert (
+        sim.result().digest
+        == market.run(
+            cs.Shock(price=-0.05), engine="reference", rules=cs.VenueRules(clearing="continuous")
+        ).digest
+    )
