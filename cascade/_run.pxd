@@ -291,7 +291,9 @@ ctypedef struct instrument_t:
     int64_t low_mark
     int64_t high_mark
     int64_t known_until     # price at which knowledge ended while lots were to be traded, -1: it did not
-    bint book_dirty         # the book differs from the loaded one
+    bint book_dirty         # the book differs from the loaded one by more than
+    bint book_eaten         # trades, which took external orders off a book that holds no others
+    bint book_external      # that is what was loaded
     # The changes of its mark since the check before the latest: [window_first, window_last) of its history.
     int64_t window_check
     int32_t window_first, window_last

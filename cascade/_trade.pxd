@@ -202,7 +202,10 @@ cdef inline int64_t fill(
     charge(r, owner.account, t.maker_fee, value, i, money_cause)
     book_take(&r.books[i], maker, -lots if lots < 0 else lots)
     r.instruments[i].last_ticks = price
-    r.instruments[i].book_dirty = True
+    if r.instruments[i].book_external:
+        r.instruments[i].book_eaten = True
+    else:
+        r.instruments[i].book_dirty = True
     if r.rules.breakers:
         note_trade(r, i, price)
     if not quiet:

@@ -43,6 +43,7 @@ from .reference.engine import Engine
 from .result import Result
 from .rules import Venue, VenueRules, as_rules
 from .shocks import OP_DTYPE, Shock, as_shock
+from ._summary import summary_of
 from .simulation import Simulation
 from .sweep import Sweep, sweep
 from .tables import Table
@@ -647,8 +648,7 @@ class Market:
         names, state = self.snapshot(), self.state()
         started, ops = self._prepare(state, shock, rules, engine, record, audit, max_waves)
         try:
-            started.apply(ops)
-            started.run()
+            started.run(ops)
             data = started.export()
         finally:
             started.release()
@@ -730,18 +730,26 @@ class Market:
         options = {"rules": rules, "engine": engine, "max_waves": max_waves}
         return sweep(self, scenarios, n, workers, progress, rng, keep, out, deadline, options)
 
-    def _scenario(self, shock: Shock, stop: Any, record: str, **options: Any) -> Result:
-        """`run` for a sweep: `stop.running(engine)` is a context in which the run can be stopped."""
-        names, state = self.snapshot(), self.state()
+    def _scenario(
+        self, shock: Shock, stop: Any, record: str, whole: bool, options: dict[str, Any]
+    ) -> tuple[dict[str, Any], Result | None]:
+        """`run` for a sweep: the summary and, if `whole`, the Result. `stop.began(engine)` has the run
+        stopped by other threads."""
+        state = self.state()
         started, ops = self._prepare(state, shock, record=record, audit="delta", **options)
         try:
-            with stop.running(started):
-                started.apply(ops)
-                started.run()
-                data = started.export()
+            try:
+                stop.began(started)
+                started.run(ops)
+            finally:
+                stop.ended(started)
+            if not whole:
+                return summary_of(state, started.export_totals()), None
+            data = started.export()
         finally:
             started.release()
-        return Result(names, state, data, started.rules, shock, record)
+        result = Result(self.snapshot(), state, data, started.rules, shock, record)
+        return result._summary, result
 
     def _prepare(
         self,

@@ -306,6 +306,8 @@ def _amounts(value: Any, what: str) -> dict:
 
 def _by_instrument(values: dict, market: Any, what: str) -> Iterator[tuple[int, Any]]:
     """(instrument index, value) in instrument order; None stands for all that are not named."""
+    if not values:
+        return
     named: dict[int, Any] = {}
     for symbol, value in values.items():
         if symbol is None:

@@ -7,7 +7,8 @@ from typing import Any
 
 from .._badrows import show
 from ..errors import InputError, InputTypeError
-from ..result import SUMMARY_SCALARS, Result
+from .._summary import SUMMARY_SCALARS
+from ..result import Result
 
 
 def price_drop(result: Result) -> float:

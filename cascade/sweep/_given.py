@@ -11,7 +11,7 @@ import numpy as np
 
 from .._badrows import show
 from ..errors import InputError, InputTypeError
-from ..result import SUMMARY_SCALARS
+from .._summary import SUMMARY_SCALARS
 from ..shocks import Shock
 
 TABLES = {

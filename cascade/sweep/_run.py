@@ -30,6 +30,7 @@ class Job:
     """a list of Shocks, a table of moves as {symbol: array}, or a callable"""
     seed: int
     options: dict[str, Any]
+    record: str
     columns: tuple[str, ...] | None
     tables: tuple[str, ...]
     functions: dict[str, Callable[[Any], Any]]
@@ -66,18 +67,16 @@ class Stop:
         self._running: set[Any] = set()
         self._lock = threading.Lock()
 
-    @contextmanager
-    def running(self, engine: Any) -> Iterator[None]:
+    def began(self, engine: Any) -> None:
+        """The engine runs: `now` cancels it. Raises Cancelled if that has been."""
         with self._lock:
             self._running.add(engine)
-            stopped = self.stopped
-        try:
-            if stopped:
-                raise Cancelled("sweep: stopped")
-            yield
-        finally:
-            with self._lock:
-                self._running.discard(engine)
+        if self.stopped:
+            raise Cancelled("sweep: stopped")
+
+    def ended(self, engine: Any) -> None:
+        with self._lock:
+            self._running.discard(engine)
 
     def now(self) -> None:
         with self._lock:
@@ -89,14 +88,15 @@ class Stop:
 def run_part(market: Any, job: Job, first: int, last: int, stop: Stop) -> Rows:
     """Run scenarios first to last - 1 of a job (a part of it that begins with `first`)."""
     rows = Rows(first, tables={name: [] for name in job.tables}, values={name: [] for name in job.functions})
+    whole = bool(job.tables or job.functions)
     for k in range(first, last):
         values: dict[str, Any] = {}
         if stop.stopped or (job.deadline is not None and time.time() >= job.deadline):
             scalars = {"status": "not_run", "error": "past the deadline"}
         else:
             try:
-                result = market._scenario(job.shock(k, first), stop, **job.options)
-                scalars = flat(result._summary)
+                summary, result = market._scenario(job.shock(k, first), stop, job.record, whole, job.options)
+                scalars = flat(summary)
                 tables = {name: kept_table(result, name) for name in job.tables}
                 values = {name: function(result) for name, function in job.functions.items()}
             except Cancelled:
