@@ -50,7 +50,7 @@ from cascade._run cimport (
 from cascade._ledger cimport flats_tell
 from cascade._step cimport advance, count_left, finish
 from cascade._trade cimport mark_now
-from cascade._types cimport ERR_AUDIT, ERR_CROSSES
+from cascade._types cimport ERR_AUDIT, ERR_CROSSES, ERR_MEMORY
 from cascade._uneat cimport book_uneat
 from cascade._wide cimport wide_add, wide_cmp, wide_high, wide_join, wide_low, wide_of, wide_sub, wide_t
 
@@ -119,6 +119,7 @@ cdef class Engine:
     cdef report_t* reports
     cdef int64_t reports_cap
     cdef object columns     # keeps the arrays that run_t points into
+    cdef bint books_stand   # as loaded, or as the run that goes on has made them
     cdef int busy
     cdef readonly int status
     cdef public bint cancelled  # from any thread: the run that goes on raises Cancelled, the next one begins without it
@@ -470,6 +471,7 @@ cdef class Engine:
         memcpy(self.instruments_loaded, r.instruments, r.instruments_n * sizeof(instrument_t))
         memcpy(self.system_loaded, r.system, r.first_user * sizeof(wide_t))
         self.deposits_loaded = r.deposits
+        self.books_stand = True
         return 0
 
     # -- a run -------------------------------------------------------------------------------------------------------
@@ -537,12 +539,15 @@ cdef class Engine:
         cdef const op_t* op
         cdef int64_t k = 0, n = ops.shape[0] // sizeof(op_t)
         cdef bint more = True
-        self.enter()
+        if not cascade_flag_take(&self.busy):
+            raise EngineStateError("engine: another thread is inside; copy the simulation to run it twice")
         try:
             op = <const op_t*>&ops[0] if n else NULL
             while more:
                 with nogil:
-                    while k < n:
+                    if not self.books_stand and self.restore_books() != OK:
+                        r.error = ERR_MEMORY
+                    while k < n and r.error == 0:
                         apply_op(r, &op[k])
                         k += 1
                     more = advance(r, SLICE, False)
@@ -694,6 +699,9 @@ cdef class Engine:
     cdef int enter(self) except -1:
         if not cascade_flag_take(&self.busy):
             raise EngineStateError("engine: another thread is inside; copy the simulation to run it twice")
+        if not self.books_stand and self.restore_books() != OK:
+            self.leave()
+            raise CapacityError("engine: out of memory")
         return 0
 
     cdef void leave(self) noexcept:
@@ -709,6 +717,20 @@ cdef class Engine:
         if r.error == ERR_RANGE:
             raise RangeError(f"event {r.seq}: a balance or position exceeds 64 bits")
         raise CapacityError(f"event {r.seq}: out of memory")
+
+    cdef int restore_books(self) noexcept nogil:
+        """Books as loaded again, where the run before changed them."""
+        cdef run_t* r = &self.r
+        cdef instrument_t* ins
+        cdef int i
+        for i in range(r.instruments_n):
+            ins = &r.instruments[i]
+            if ins.book_dirty or (ins.book_eaten and not book_uneat(&r.books[i], &self.books_loaded[i])):
+                if book_copy(&r.books[i], &self.books_loaded[i]) != OK:
+                    return ERR_MEMORY
+            ins.book_dirty = ins.book_eaten = False
+        self.books_stand = True
+        return OK
 
     # -- after a run -------------------------------------------------------------------------------------------------
     def reset(self):
@@ -731,9 +753,10 @@ cdef class Engine:
                 r.rows[j].basis = basis[j]
         r.rows_n = r.rows_loaded
         for i in range(r.instruments_n):
-            if r.instruments[i].book_dirty or (r.instruments[i].book_eaten and not book_uneat(&r.books[i], &self.books_loaded[i])):
-                if book_copy(&r.books[i], &self.books_loaded[i]) != OK:
-                    return False
+            # The next run puts the books back, when it has left the GIL.
+            self.instruments_loaded[i].book_dirty = r.instruments[i].book_dirty
+            self.instruments_loaded[i].book_eaten = r.instruments[i].book_eaten
+            self.books_stand = self.books_stand and not (r.instruments[i].book_dirty or r.instruments[i].book_eaten)
             r.history_n[i] = 0
             r.instants_n[i] = 0
             r.rankings[2 * i].n = r.rankings[2 * i + 1].n = 0
@@ -993,6 +1016,7 @@ cdef class Engine:
             flats_tell(r)
             made.columns = self.columns
             made.status = self.status
+            made.books_stand = True
             made.deposits_loaded = self.deposits_loaded
             # Everything that is a number; the pointers are replaced before anything can fail.
             to[0] = r[0]

@@ -65,24 +65,20 @@ class Stop:
     def __init__(self) -> None:
         self.stopped = False
         self._running: set[Any] = set()
-        self._lock = threading.Lock()
 
     def began(self, engine: Any) -> None:
         """The engine runs: `now` cancels it. Raises Cancelled if that has been."""
-        with self._lock:
-            self._running.add(engine)
-        if self.stopped:
+        self._running.add(engine)
+        if self.stopped:  # looked at after it was added: `now` does these two the other way round
             raise Cancelled("sweep: stopped")
 
     def ended(self, engine: Any) -> None:
-        with self._lock:
-            self._running.discard(engine)
+        self._running.discard(engine)
 
     def now(self) -> None:
-        with self._lock:
-            self.stopped = True
-            for engine in self._running:
-                engine.cancel()
+        self.stopped = True
+        for engine in list(self._running):
+            engine.cancel()
 
 
 def run_part(market: Any, job: Job, first: int, last: int, stop: Stop) -> Rows:
