@@ -280,7 +280,8 @@ class State:
         prices below PRICE_LIMIT.
         `name` gives the name of an account, for the message.
         """
-        rows = list(zip(*(ops[name].tolist() for name in ("part", "instrument", "rate", "quantity")), strict=True))
+        columns = (ops[name].tolist() for name in ("part", "instrument", "rate", "quantity"))
+        rows = list(zip(*columns, strict=True))
         ordered: dict[int, float] = {}
         deepened: dict[int, float] = {}
         deposits, paid = 0.0, 1.0

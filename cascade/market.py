@@ -32,6 +32,7 @@ from ._state import (
     pick_quantum,
     terms_of,
 )
+from ._summary import summary_of
 from .breakers import check_symbols
 from .criticality import Criticality, criticality_of
 from .errors import InputError, InputTypeError, RangeError
@@ -43,7 +44,6 @@ from .reference.engine import Engine
 from .result import Result
 from .rules import Venue, VenueRules, as_rules
 from .shocks import OP_DTYPE, Shock, as_shock
-from ._summary import summary_of
 from .simulation import Simulation
 from .sweep import Sweep, sweep
 from .tables import Table
@@ -102,6 +102,8 @@ class Market:
             raise InputError(f"market.cash_quantum = {show(cash_quantum)}: must be > 0")
         self._terms = tuple(terms_of(i, self.quantum) for i in self.instruments)
         self._index = {instrument.symbol: k for k, instrument in enumerate(self.instruments)}
+        self.followers = tuple(k for k, i in enumerate(self.instruments) if i.index_follows is not None)
+        """Places of the instruments whose index follows another one's."""
         n = len(self.instruments)
         self._fund = self._reserve(fund, "market.fund", FUND_LIMIT)
         self._vault = self._reserve(vault, "market.vault", ACCOUNT_LIMIT)
@@ -538,16 +540,22 @@ class Market:
             else:
                 # Knowledge reaches as far as the external levels; where only accounts' orders were loaded, as
                 # far as these.
-                seen = orders.owner == EXTERNAL if self._complete[i] is not None else np.ones(
-                    len(orders.price), bool
+                seen = (
+                    orders.owner == EXTERNAL
+                    if self._complete[i] is not None
+                    else np.ones(len(orders.price), bool)
                 )
                 known_bid[i] = orders.price[seen & (orders.side == 1)].min(initial=PRICE_LIMIT)
                 known_ask[i] = orders.price[seen & (orders.side == -1)].max(initial=0)
             owners += [(int(a), i, 0, 0, 0) for a in np.unique(orders.owner[orders.owner != EXTERNAL])]
         rows = self._rows
-        held = set(
-            zip(rows["account"].tolist(), rows["instrument"].tolist(), rows["slot"].tolist(), strict=True)
-        ) if owners else ()
+        held = (
+            set(
+                zip(rows["account"].tolist(), rows["instrument"].tolist(), rows["slot"].tolist(), strict=True)
+            )
+            if owners
+            else ()
+        )
         # An owner of orders gets a row for what they may trade.
         flat = [row for row in owners if row[:3] not in held]
         if flat:
@@ -1040,7 +1048,27 @@ def _as_instruments(instruments: Any) -> tuple[Instrument, ...]:
             raise InputError(f"market.instruments[{k}] = {instrument.symbol!r}: must not stand twice")
     if not 1 <= len(found) < 2**15:
         raise InputError(f"market.instruments: {len(found)} given, must be 1 to {2**15 - 1}")
+    _check_follows(found)
     return found
+
+
+def _check_follows(instruments: tuple[Instrument, ...]) -> None:
+    """Refuse indices that follow nobody of the market, or one another in a circle."""
+    follows = {i.symbol: i.index_follows[0] for i in instruments if i.index_follows is not None}
+    symbols = {i.symbol for i in instruments}
+    for k, instrument in enumerate(instruments):
+        what, path = f"market.instruments[{k}].index_follows", [instrument.symbol]
+        while path[-1] in follows:
+            following = follows[path[-1]]
+            if following not in symbols:
+                listing = ", ".join(i.symbol for i in instruments[:8])
+                rule = (
+                    f"unknown instrument; the market has {listing}{', ...' if len(instruments) > 8 else ''}"
+                )
+                raise InputError(f"{what}[0] = {show(following)}: {rule}")
+            if following in path:
+                raise InputError(f"{what}: {' follows '.join([*path, following])}: must not be a circle")
+            path.append(following)
 
 
 def _positive_price(price: Any, what: str) -> Fraction:

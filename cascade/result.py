@@ -21,6 +21,7 @@ from .margin import MARK_ONE, fixed_part, liquidation_price, moving_terms, price
 from .records import EventKind, LiquidationStatus, Why
 from .tables import Table
 
+
 @dataclass(frozen=True, eq=False)
 class Result:
     """The outcome of one run. Frozen; tables are made when first asked for.

@@ -1,4 +1,4 @@
-"""A run leaves the engine as it found it: what trades took off a book is put back, whatever the run before did."""
+"""A run leaves the engine as it found it: what trades took off a book is put back."""
 
 import numpy as np
 import pytest
@@ -27,8 +27,8 @@ def market(rng, owned=False, doubled=False, complete=True):
     size = rng.integers(1, 30, 12) * rng.choice([-1, 1], 12)
     m.load_positions(
         {
-            "account": [f"a{k}" for k in range(12)], "instrument": ["X"] * 12, "size": size, "entry_price": [10_000.0] * 12,
-            "margin": np.abs(size) * rng.integers(102, 400, 12),
+            "account": [f"a{k}" for k in range(12)], "instrument": ["X"] * 12, "size": size,
+            "entry_price": [10_000.0] * 12, "margin": np.abs(size) * rng.integers(102, 400, 12),
         }
     )  # fmt: skip
     return m
@@ -38,7 +38,8 @@ def shocks(rng):
     """Sales and purchases from one lot to more than there is, cut depth, gaps."""
     sizes = [1, 2, 5, 15, 40, 80, 150, 400, 2_000]
     made = [cs.Shock(orders={"X": int(way * size)}) for size in sizes for way in (-1, 1)]
-    made += [cs.Shock(price=-0.01), cs.Shock(depth=0.5), cs.Shock(orders={"X": -30}) + cs.Shock(orders={"X": 20})]
+    made += [cs.Shock(price=-0.01), cs.Shock(depth=0.5)]
+    made += [cs.Shock(orders={"X": -30}) + cs.Shock(orders={"X": 20})]
     return [made[k] for k in rng.permutation(len(made))]
 
 

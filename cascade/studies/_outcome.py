@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from .._badrows import show
-from ..errors import InputError, InputTypeError
 from .._summary import SUMMARY_SCALARS
+from ..errors import InputError, InputTypeError
 from ..result import Result
 
 

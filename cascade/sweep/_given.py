@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from .._badrows import show
-from ..errors import InputError, InputTypeError
 from .._summary import SUMMARY_SCALARS
+from ..errors import InputError, InputTypeError
 from ..shocks import Shock
 
 TABLES = {
