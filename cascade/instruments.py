@@ -197,8 +197,8 @@ class Instrument:
 
     __slots__ = (
         "contract", "funding_interval", "index_follows", "initial_slope", "liquidation_fee", "lot_size",
-        "maintenance_slope", "maker_fee", "multiplier", "open_interest_cap", "open_interest_floor", "symbol", "taker_fee",
-        "tick_size", "tiers",
+        "maintenance_slope", "maker_fee", "multiplier", "open_interest_cap", "open_interest_floor",
+        "symbol", "taker_fee", "tick_size", "tiers",
     )  # fmt: skip
 
     symbol: str
