@@ -610,6 +610,14 @@ ctypedef struct run_t:
     int planted_bug                 # test builds only: 0 is none
 
 
+cdef inline void book_traded(instrument_t* ins) noexcept nogil:
+    """A trade has taken from the front of the best level of its book."""
+    if ins.book_external:
+        ins.book_eaten = True
+    else:
+        ins.book_dirty = True
+
+
 cdef inline bint run_room(run_t* r, void** items, int32_t* cap, int64_t want, size_t size) noexcept nogil:
     """Room for `want` items; without it the run is void."""
     if array_fit(items, cap, want, size) != OK:

@@ -66,7 +66,7 @@ def test_criticality_is_the_matrix_and_the_radius_by_hand(radius):
 @pytest.mark.parametrize("clearing", ["wave", "continuous"])
 @pytest.mark.parametrize("radius", [0.2, 0.6, 0.9])
 def test_below_one_it_dies_out_near_the_first_order_times_one_over_one_less_the_radius(radius, clearing):
-    """All three are sold alike, which is the eigenvector of the radius: each wave is the one before times it."""
+    """All three are sold alike, the eigenvector of the radius: each wave is the one before times it."""
     fall = 60
     accounts = round(1.1 * fall / (1 - radius) * DEPTH * radius / (P + Q))
     market = coupled(radius, accounts)

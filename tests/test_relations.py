@@ -1,8 +1,8 @@
 """Relations between two runs: change the input in a way whose outcome is known, and compare.
 
-Markets are drawn here, plainly, so that each relation can leave out what would break it; those that hold in any
-market (nothing happens without a cause, names, flat accounts, idle instruments, larger sales, split orders)
-are tried on the random markets of test_reference_invariants.py.
+Markets are drawn here, plainly, so that each relation can leave out what would break it; those that hold in
+any market (nothing happens without a cause, names, flat accounts, idle instruments, larger sales, split
+orders) are tried on the random markets of test_reference_invariants.py.
 """
 
 import numpy as np
@@ -36,7 +36,8 @@ def draw(seed, **changes):
         "surplus": ("account", "fund")[rng.integers(2)],
     }
     s = {
-        "size": size, "entry": entry, "margin": margin, **sides, "rules": choice, "fund": int(rng.integers(0, 300)),
+        "size": size, "entry": entry, "margin": margin, **sides, "rules": choice,
+        "fund": int(rng.integers(0, 300)),
         "tick": 1, "lot": 1, "multiplier": 1, "tiers": 0.02, "fees": (0, 0, 0), "complete": True,
         "names": [f"a{k}" for k in range(n)], "sold": int(rng.integers(40, 250)),
         "prices": PRICE, "isolated": bool(rng.random() < 0.5),
@@ -56,7 +57,8 @@ def build(s):
     market.load_book("X", *tables, complete=s["complete"])
     market.set_prices(last={"X": s["prices"]}, index={"X": s["prices"]})
     positions = {
-        "account": s["names"], "instrument": ["X"] * len(s["names"]), "size": s["size"], "entry_price": s["entry"],
+        "account": s["names"], "instrument": ["X"] * len(s["names"]), "size": s["size"],
+        "entry_price": s["entry"],
     }  # fmt: skip
     if s["isolated"]:
         positions["margin"] = s["margin"]
