@@ -13,8 +13,9 @@ from cascade._margin cimport standing_of, standing_t, standing_unhealthy
 from cascade._closing cimport wave_row
 from cascade._marks cimport mark_value_of
 from cascade._outside cimport apply_op, inputs_changed, op_t, pass_time, set_levels, submit_one
-from cascade._pool cimport idmap_free, idmap_init, idmap_put, idmap_reserve, large_pages
+from cascade._pool cimport idmap_clear, idmap_free, idmap_init, idmap_put, idmap_reserve, large_pages
 from cascade._run cimport (
+    DEFICIT,
     EXTERNAL,
     FUND,
     INITIAL,
@@ -56,7 +57,8 @@ from cascade._ledger cimport flats_tell
 from cascade._safe cimport ROOM32, exposure_of, exposure_t, loss_of, room_of, safe_move
 from cascade._step cimport advance, count_left, finish
 from cascade._trade cimport mark_now
-from cascade._types cimport ERR_AUDIT, ERR_CROSSES
+from cascade._types cimport ERR_AUDIT, ERR_CROSSES, ERR_MEMORY
+from cascade._uneat cimport book_uneat
 from cascade._wide cimport wide_add, wide_cmp, wide_high, wide_join, wide_low, wide_of, wide_sub, wide_t
 
 from cascade.errors import AuditError
@@ -70,6 +72,8 @@ cdef enum:
 
 cdef object wide_int(wide_t x):
     """A wide integer as a Python int."""
+    if wide_high(x) == (-1 if <int64_t>wide_low(x) < 0 else 0):
+        return <int64_t>wide_low(x)
     return (int(wide_high(x)) << 64) | <uint64_t>wide_low(x)
 
 
@@ -124,6 +128,7 @@ cdef class Engine:
     cdef int64_t reports_cap
     cdef object columns     # keeps the arrays that run_t points into
     cdef object safe        # the same of the index of safe moves and the scan, which copies share
+    cdef bint books_stand   # as loaded, or as the run that goes on has made them
     cdef int busy
     cdef readonly int status
     cdef public bint cancelled  # from any thread: the run that goes on raises Cancelled, the next one begins without it
@@ -394,6 +399,7 @@ cdef class Engine:
         for j in range(owned.shape[0]):
             book_owner_append(book, <uint32_t>handle[owned[j]])
         raise_status(book_copy(&self.r.books[i], book))
+        self.r.instruments[i].book_external = owned.shape[0] == 0
         return 0
 
     cdef int load_program(self) except -1:
@@ -474,6 +480,7 @@ cdef class Engine:
         memcpy(self.instruments_loaded, r.instruments, r.instruments_n * sizeof(instrument_t))
         memcpy(self.system_loaded, r.system, r.first_user * sizeof(wide_t))
         self.deposits_loaded = r.deposits
+        self.books_stand = True
         return 0
 
     cdef int load_safe(self) except -1:
@@ -627,6 +634,35 @@ cdef class Engine:
         finally:
             self.leave()
 
+    def run(self, const uint8_t[::1] ops not None, bint recount):
+        """`apply`, `advance` to the end and `finish`: one stay outside the GIL where the run is short."""
+        cdef run_t* r = &self.r
+        cdef const op_t* op
+        cdef int64_t k = 0, n = ops.shape[0] // sizeof(op_t)
+        cdef bint more = True
+        if not cascade_flag_take(&self.busy):
+            raise EngineStateError("engine: another thread is inside; copy the simulation to run it twice")
+        try:
+            op = <const op_t*>&ops[0] if n else NULL
+            while more:
+                with nogil:
+                    if not self.books_stand and self.restore_books() != OK:
+                        r.error = ERR_MEMORY
+                    while k < n and r.error == 0:
+                        apply_op(r, &op[k])
+                        k += 1
+                    more = advance(r, SLICE, False)
+                    if not more and not recount and r.error == 0:
+                        self.status = finish(r)
+                self.check_error()
+                PyErr_CheckSignals()
+                if self.cancelled:
+                    raise Cancelled("run: cancelled")
+        finally:
+            self.leave()
+        if recount:
+            self.finish(True)
+
     def finish(self, bint recount):
         """Name the end and record it; with `recount` check every total from scratch."""
         self.enter()
@@ -764,6 +800,9 @@ cdef class Engine:
     cdef int enter(self) except -1:
         if not cascade_flag_take(&self.busy):
             raise EngineStateError("engine: another thread is inside; copy the simulation to run it twice")
+        if not self.books_stand and self.restore_books() != OK:
+            self.leave()
+            raise CapacityError("engine: out of memory")
         return 0
 
     cdef void leave(self) noexcept:
@@ -779,6 +818,20 @@ cdef class Engine:
         if r.error == ERR_RANGE:
             raise RangeError(f"event {r.seq}: a balance or position exceeds 64 bits")
         raise CapacityError(f"event {r.seq}: out of memory")
+
+    cdef int restore_books(self) noexcept nogil:
+        """Books as loaded again, where the run before changed them."""
+        cdef run_t* r = &self.r
+        cdef instrument_t* ins
+        cdef int i
+        for i in range(r.instruments_n):
+            ins = &r.instruments[i]
+            if ins.book_dirty or (ins.book_eaten and not book_uneat(&r.books[i], &self.books_loaded[i])):
+                if book_copy(&r.books[i], &self.books_loaded[i]) != OK:
+                    return ERR_MEMORY
+            ins.book_dirty = ins.book_eaten = False
+        self.books_stand = True
+        return OK
 
     # -- after a run -------------------------------------------------------------------------------------------------
     def reset(self):
@@ -805,8 +858,10 @@ cdef class Engine:
         if r.scans > 0:
             memset(r.scan_done, 0, r.scan_n)
         for i in range(r.instruments_n):
-            if r.instruments[i].book_dirty and book_copy(&r.books[i], &self.books_loaded[i]) != OK:
-                return False
+            # The next run puts the books back, when it has left the GIL.
+            self.instruments_loaded[i].book_dirty = r.instruments[i].book_dirty
+            self.instruments_loaded[i].book_eaten = r.instruments[i].book_eaten
+            self.books_stand = self.books_stand and not (r.instruments[i].book_dirty or r.instruments[i].book_eaten)
             r.history_n[i] = 0
             r.instants_n[i] = 0
             r.rankings[2 * i].n = r.rankings[2 * i + 1].n = 0
@@ -836,8 +891,40 @@ cdef class Engine:
         r.resting_n = r.scans = 0
         r.all_rest = False
         r.dirty_n = r.watched_n = r.found_n = r.line_n = r.line_at = r.heap_n = r.touched_n = 0
-        idmap_free(&r.wave_index)
+        if r.wave_index.cap > 1024:
+            idmap_free(&r.wave_index)
+        else:
+            idmap_clear(&r.wave_index)
         return True
+
+    def export_totals(self):
+        """What the scalars of a run are made from, as the fields of `RunTotals`."""
+        cdef run_t* r = &self.r
+        cdef int i
+        cdef int32_t k, last_wave = 0
+        cdef wide_t shocked = wide_of(0)
+        for k in range(r.waves_n):
+            if r.waves[k].wave == 0:
+                shocked = wide_add(shocked, r.waves[k].notional)
+            elif r.waves[k].wave > last_wave:
+                last_wave = r.waves[k].wave
+        return {
+            "status": self.status,
+            "steps": r.step,
+            "seq": r.seq + 1,
+            "last_wave": last_wave,
+            "shock_notional": wide_int(shocked),
+            "start_marks": [r.instruments[i].start_mark for i in range(r.instruments_n)],
+            "low_marks": [r.instruments[i].low_mark for i in range(r.instruments_n)],
+            "high_marks": [r.instruments[i].high_mark for i in range(r.instruments_n)],
+            "final_marks": self.marks(),
+            "known_until": {
+                i: r.instruments[i].known_until for i in range(r.instruments_n) if r.instruments[i].known_until >= 0
+            },
+            "fund": wide_int(r.system[FUND]),
+            "deficit": wide_int(r.system[DEFICIT]),
+            "totals": self.totals(),
+        }
 
     def export(self):
         """What happened, as the fields of `RunData`."""
@@ -849,11 +936,9 @@ cdef class Engine:
         for k in range(r.waves_n):
             waves[k] = (r.waves[k].wave, r.waves[k].instrument, r.waves[k].accounts, r.waves[k].lots, r.waves[k].mark)
             notional.append(wide_int(r.waves[k].notional))
-        order = np.lexsort((waves["instrument"], waves["wave"]))
+        order = np.lexsort((waves["instrument"], waves["wave"])) if r.waves_n > 1 else np.zeros(r.waves_n, np.int64)
         return {
-            "status": self.status,
-            "steps": r.step,
-            "seq": r.seq + 1,
+            **self.export_totals(),
             "time_ns": r.time_ns,
             "events": table_of(r.events, r.events_n, sizeof(event_t), EVENT_DTYPE) if r.record == 2 else None,
             "liquidations": None
@@ -862,15 +947,8 @@ cdef class Engine:
             "mark_changes": self.mark_changes() if r.record else None,
             "waves": waves[order],
             "wave_notional": [notional[k] for k in order.tolist()],
-            "start_marks": [r.instruments[i].start_mark for i in range(r.instruments_n)],
-            "low_marks": [r.instruments[i].low_mark for i in range(r.instruments_n)],
-            "high_marks": [r.instruments[i].high_mark for i in range(r.instruments_n)],
-            "final_marks": self.marks(),
             "last": [r.instruments[i].last_ticks for i in range(r.instruments_n)],
             "index_1024": [r.instruments[i].index_1024 for i in range(r.instruments_n)],
-            "known_until": {
-                i: r.instruments[i].known_until for i in range(r.instruments_n) if r.instruments[i].known_until >= 0
-            },
             "system_balances": [wide_int(r.system[k]) for k in range(r.first_user)],
             "external": [
                 (wide_int(r.instruments[i].external_lots), wide_int(r.instruments[i].external_basis))
@@ -878,7 +956,6 @@ cdef class Engine:
             ],
             "settlement": [wide_int(r.instruments[i].settlement_basis) for i in range(r.instruments_n)],
             "deposits": wide_int(r.deposits),
-            "totals": self.totals(),
             **self.touched(),
             "flats": table_of(r.flats, r.flats_n, sizeof(flat_t), FLAT_DTYPE),
         }
@@ -1060,6 +1137,7 @@ cdef class Engine:
             flats_tell(r)
             made.columns = self.columns
             made.status = self.status
+            made.books_stand = True
             made.deposits_loaded = self.deposits_loaded
             # Everything that is a number; the pointers are replaced before anything can fail.
             to[0] = r[0]

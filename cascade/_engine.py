@@ -10,7 +10,7 @@ import numpy as np
 
 from . import _core
 from ._marks import Clock, Program, inputs_of, samples_of
-from ._rundata import RunData
+from ._rundata import RunData, RunTotals
 from ._state import EXTERNAL, ISOLATED, NEVER_LIQUIDATED, SYSTEM, State
 from .breakers import band_terms, level_terms
 from .instruments import RATE_ONE
@@ -73,12 +73,14 @@ class CoreEngine:
     def step(self) -> bool:
         return self.engine.advance(True)
 
-    def run(self) -> None:
-        self.engine.advance(False)
-        self.finish()
+    def run(self, ops: np.ndarray) -> None:
+        self.engine.run(ops.view(np.uint8), self.audit == "full")
 
     def finish(self) -> None:
         self.engine.finish(self.audit == "full")
+
+    def export_totals(self) -> RunTotals:
+        return RunTotals(**self.engine.export_totals())
 
     def export(self) -> RunData:
         return RunData(**self.engine.export())

@@ -329,7 +329,9 @@ ctypedef struct instrument_t:
     int64_t low_mark
     int64_t high_mark
     int64_t known_until     # price at which knowledge ended while lots were to be traded, -1: it did not
-    bint book_dirty         # the book differs from the loaded one
+    bint book_dirty         # the book differs from the loaded one by more than
+    bint book_eaten         # trades, which took external orders off a book that holds no others
+    bint book_external      # that is what was loaded
     # The changes of its mark since the check before the latest: [window_first, window_last) of its history.
     int64_t window_check
     int32_t window_first, window_last
@@ -664,6 +666,14 @@ ctypedef struct run_t:
     void* shares            # shares of a loss, matched counterparties, or levels being moved
     int32_t shares_cap
     int planted_bug                 # test builds only: 0 is none
+
+
+cdef inline void book_traded(instrument_t* ins) noexcept nogil:
+    """A trade has taken from the front of the best level of its book."""
+    if ins.book_external:
+        ins.book_eaten = True
+    else:
+        ins.book_dirty = True
 
 
 cdef inline bint run_room(run_t* r, void** items, int32_t* cap, int64_t want, size_t size) noexcept nogil:

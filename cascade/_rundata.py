@@ -42,13 +42,31 @@ WAVE_DTYPE = np.dtype(
 
 
 @dataclass
-class RunData:
-    """What an engine hands over at the end of a run: integers and integer arrays only."""
+class RunTotals:
+    """What the scalars of a run are made from."""
 
     status: int
     steps: int
     seq: int
     """number of events"""
+    last_wave: int
+    shock_notional: int
+    """quanta traded in wave 0"""
+    start_marks: list[int]
+    low_marks: list[int]
+    high_marks: list[int]
+    final_marks: list[int]
+    known_until: dict[int, int]
+    fund: int
+    deficit: int
+    """balances at the end, quanta"""
+    totals: dict[str, int]
+
+
+@dataclass
+class RunData(RunTotals):
+    """What an engine hands over at the end of a run: integers and integer arrays only."""
+
     time_ns: int
     events: np.ndarray | None
     liquidations: np.ndarray | None
@@ -56,20 +74,14 @@ class RunData:
     waves: np.ndarray
     wave_notional: list[int]
     """quanta, one a row of `waves`"""
-    start_marks: list[int]
-    low_marks: list[int]
-    high_marks: list[int]
-    final_marks: list[int]
     last: list[int]
     index_1024: list[int]
-    known_until: dict[int, int]
     system_balances: list[int]
     external: list[tuple[int, int]]
     """(lots, basis) of the external account per instrument"""
     settlement: list[int]
     """basis of each settlement account (its balance is in system_balances)"""
     deposits: int
-    totals: dict[str, int]
     touched_accounts: np.ndarray
     """int32 indices of accounts whose balance changed"""
     touched_balances: np.ndarray

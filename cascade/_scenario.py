@@ -44,7 +44,7 @@ TOP = (
 INSTRUMENT = (
     "symbol", "tick_size", "lot_size", "contract", "multiplier", "tiers", "taker_fee", "maker_fee",
     "liquidation_fee", "funding_interval", "initial_slope", "maintenance_slope", "open_interest_floor",
-    "open_interest_cap",
+    "open_interest_cap", "index_follows",
     "book", "orders",
 )  # fmt: skip
 BOOK = ("bids", "asks", "file", "complete", "columns")

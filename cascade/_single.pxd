@@ -28,6 +28,7 @@ from cascade._run cimport (
     SIZE_ALL,
     SIZE_WHOLE,
     TO_ACCOUNT,
+    book_traded,
     context_begin,
     instrument_t,
     liquidation_t,
@@ -165,7 +166,7 @@ cdef inline int64_t going_fill(run_t* r, int i, going_t* g, int64_t lots, int64_
             going_pays(r, g, FEES, fee)
             r.taker_fees = wide_add(r.taker_fees, wide_of(fee))
     ins.last_ticks = price
-    ins.book_dirty = True
+    book_traded(ins)
     return value
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
@@ -15,6 +15,7 @@ from ._badrows import show
 from .errors import InputError, RangeError
 from .instruments import PRICE_LIMIT, RATE_ONE, Instrument, decimal_text
 from .marks import Mark, uses_derived
+from .records import ShockPart
 
 LINEAR, INVERSE = 0, 1
 EXTERNAL, FUND, FEES, DUST, DEFICIT, VAULT = range(6)
@@ -284,22 +285,26 @@ class State:
         prices below PRICE_LIMIT.
         `name` gives the name of an account, for the message.
         """
-        reach = self.price_reach(ops, rules)
-        orders, depths = ops[ops["part"] == 6], ops[ops["part"] == 3]
-        wanted, depth = np.zeros(len(self.instruments)), np.ones(len(self.instruments))
-        np.add.at(wanted, orders["instrument"], np.abs(orders["quantity"].astype(np.float64)))
-        np.multiply.at(depth, depths["instrument"], np.maximum(1.0, depths["rate"] / 1e9))
-        for i, ((traded, held), more, factor) in enumerate(
-            zip(self._lots, wanted.tolist(), depth.tolist(), strict=True)
-        ):
-            lots, terms, symbol = traded * factor + more + held, self.terms[i], self.instruments[i].symbol
-            if lots >= 2**61:
-                raise RangeError(f"market[{symbol!r}]: the lots of book, positions and shock exceed 2**61")
-            if terms.contract != LINEAR and lots * terms.coef_num * 1024 >= 2**126:
-                raise RangeError(
-                    f"market[{symbol!r}]: {lots:.3g} lots of an inverse contract exceed 128 bits; "
-                    "use larger lots"
-                )
+        columns = (ops[name].tolist() for name in ("part", "instrument", "rate", "quantity"))
+        rows = list(zip(*columns, strict=True))
+        ordered: dict[int, float] = {}
+        deepened: dict[int, float] = {}
+        deposits, paid = 0.0, 1.0
+        for part, i, rate, quantity in rows:
+            if part == ShockPart.ORDERS:
+                ordered[i] = ordered.get(i, 0.0) + abs(quantity)
+            elif part == ShockPart.DEPTH:
+                deepened[i] = deepened.get(i, 1.0) * max(1.0, rate / 1e9)
+            elif part == ShockPart.CASH:
+                deposits += abs(quantity)
+            elif part == ShockPart.FUNDING:
+                # A payment of funding is at most this part of what a position can be worth.
+                paid += abs(rate) / RATE_ONE
+        moved = self._moved(rows)
+        reach = self._reach(moved, rules)
+        assert self._loaded_lots_fit
+        for i in {**ordered, **deepened}:
+            self._lots_fit(i, deepened.get(i, 1.0), ordered.get(i, 0.0))
         if self.fund >= 2**120 or self.vault >= ACCOUNT_LIMIT:
             raise RangeError("market: fund or vault does not fit")
         if rules.bankruptcy_fee == "taker":
@@ -311,23 +316,19 @@ class State:
                         f"must be <= {decimal_text(MOST_CLOSING_FEE)} under bankruptcy_fee='taker'"
                     )
         limit = self.account_limit(rules)
-        cash = ops[ops["part"] == 5]
-        deposits = np.abs(cash["quantity"].astype(np.float64))
-        # A payment of funding is at most this part of what a position can be worth.
-        paid = 1 + float(np.abs(ops["rate"][ops["part"] == 9].astype(np.float64)).sum()) / RATE_ONE
         # It may end up with every position.
         with_vault = "vault" in rules.residual or rules.vault_below is not None
         # Nearly always there is room to spare, known without looking at every account again.
         largest, whole, wide = self._spare_exposure
-        inside = all(
-            low >= wide_low and high <= wide_high
-            for (low, high), (wide_low, wide_high) in zip(reach, wide, strict=True)
+        inside = self._outside_reach(rules).issubset(moved) and all(
+            reach[i][0] >= wide[i][0] and reach[i][1] <= wide[i][1] for i in moved
         )
-        room = paid * (whole if with_vault else largest) + self.vault + deposits.sum()
+        room = paid * (whole if with_vault else largest) + self.vault + deposits
         if inside and room < limit:
             return
         exposure = paid * self._exposure(reach)
-        np.add.at(exposure, cash["account"], deposits)
+        cash = ops[ops["part"] == ShockPart.CASH]
+        np.add.at(exposure, cash["account"], np.abs(cash["quantity"].astype(np.float64)))
         if with_vault:
             exposure[VAULT] += exposure.sum() + self.vault
         worst = int(np.argmax(exposure))
@@ -395,28 +396,86 @@ class State:
 
     def price_reach(self, ops: np.ndarray, rules: Any) -> list[tuple[float, float]]:
         """Per instrument the lowest and highest price, in ticks, that anything can be valued or traded at."""
-        reach = []
-        moves = ops[(ops["part"] == 1) | (ops["part"] == 2)]
+        columns = (ops[name].tolist() for name in ("part", "instrument", "rate", "quantity"))
+        return self._reach(self._moved(zip(*columns, strict=True)), rules)
+
+    @staticmethod
+    def _moved(rows: Iterable[tuple[int, int, int, int]]) -> dict[int, tuple[float, float]]:
+        """{instrument: the factors by which prices can fall and rise} of (part, instrument, rate,
+        quantity)."""
+        moved: dict[int, tuple[float, float]] = {}
+        for part, i, rate, _ in rows:
+            if part in (ShockPart.GAP, ShockPart.INDEX):
+                fall, rise = moved.get(i, (1.0, 1.0))
+                factor = 1 + rate / 1e9
+                moved[i] = fall * min(factor, 1.0), rise * max(factor, 1.0)
+        return moved
+
+    def _reach(self, moved: dict[int, tuple[float, float]], rules: Any) -> list[tuple[float, float]]:
+        """`price_reach` from the instruments that move."""
+        still = self._still_reach(rules)
+        if not moved:
+            return still
+        reach = list(still)
+        for i, factors in moved.items():
+            reach[i] = self._reach_of(i, rules, *factors)
+        return reach
+
+    def _reach_of(self, i: int, rules: Any, fall: float = 1.0, rise: float = 1.0) -> tuple[float, float]:
         # Prices derived from the index stay from half to twice it.
         beyond = 2 if isinstance(rules.mark, Mark) and uses_derived(rules.mark) else 1
-        lowest = lowest_price(rules)
-        factors = 1 + moves["rate"] / 1e9
-        falls, rises = np.ones(len(self.instruments)), np.ones(len(self.instruments))
-        np.multiply.at(falls, moves["instrument"], np.minimum(factors, 1.0))
-        np.multiply.at(rises, moves["instrument"], np.maximum(factors, 1.0))
-        for i, ((low, fine, high), fall, rise) in enumerate(
-            zip(self._loaded_reach, falls.tolist(), rises.tolist(), strict=True)
-        ):
-            # Whole ticks stay whole; an index and what is derived from it can fall below one.
-            low = min(max(1.0, low * fall - 1), fine * fall / beyond - 1)
-            high *= rise * beyond
-            if high + 1 >= PRICE_LIMIT:
-                raise RangeError(
-                    f"market[{self.instruments[i].symbol!r}]: "
-                    f"prices, with the shock, reach {high:.3g} ticks: must stay below 2**53"
-                )
-            reach.append((max(lowest, low), high + 1))
-        return reach
+        low, fine, high = self._loaded_reach[i]
+        # Whole ticks stay whole; an index and what is derived from it can fall below one.
+        low = min(max(1.0, low * fall - 1), fine * fall / beyond - 1)
+        high *= rise * beyond
+        if high + 1 >= PRICE_LIMIT:
+            raise RangeError(
+                f"market[{self.instruments[i].symbol!r}]: "
+                f"prices, with the shock, reach {high:.3g} ticks: must stay below 2**53"
+            )
+        return max(lowest_price(rules), low), high + 1
+
+    @cached_property
+    def _still(self) -> dict[Any, list[tuple[float, float]]]:
+        """`price_reach` without a shock, by the mark that the rules have; filled as it is asked for."""
+        return {}
+
+    def _still_reach(self, rules: Any) -> list[tuple[float, float]]:
+        if rules.mark not in self._still:
+            self._still[rules.mark] = [self._reach_of(i, rules) for i in range(len(self.instruments))]
+        return self._still[rules.mark]
+
+    @cached_property
+    def _outside(self) -> dict[Any, frozenset[int]]:
+        """Instruments whose prices are, without a shock, beyond the range of `_spare_exposure`; as
+        `_still`."""
+        return {}
+
+    def _outside_reach(self, rules: Any) -> frozenset[int]:
+        if rules.mark not in self._outside:
+            pairs = enumerate(zip(self._still_reach(rules), self._spare_exposure[2], strict=True))
+            self._outside[rules.mark] = frozenset(
+                i for i, ((low, high), wide) in pairs if low < wide[0] or high > wide[1]
+            )
+        return self._outside[rules.mark]
+
+    def _lots_fit(self, i: int, depth: float = 1.0, wanted: float = 0.0) -> None:
+        """Refuse sums of lots that could overflow."""
+        traded, held = self._lots[i]
+        lots, terms, symbol = traded * depth + wanted + held, self.terms[i], self.instruments[i].symbol
+        if lots >= 2**61:
+            raise RangeError(f"market[{symbol!r}]: the lots of book, positions and shock exceed 2**61")
+        if terms.contract != LINEAR and lots * terms.coef_num * 1024 >= 2**126:
+            raise RangeError(
+                f"market[{symbol!r}]: {lots:.3g} lots of an inverse contract exceed 128 bits; use larger lots"
+            )
+
+    @cached_property
+    def _loaded_lots_fit(self) -> bool:
+        """True; refuses what `_lots_fit` does."""
+        for i in range(len(self.instruments)):
+            self._lots_fit(i)
+        return True
 
     def worst_value_of_a_lot(self, i: int, reach: tuple[float, float]) -> float:
         """The most that one lot can be worth in quanta within a range of prices (marks may be looked at up to

@@ -33,6 +33,7 @@ from cascade._run cimport (
     MARK_MID,
     MARK_TREE,
     MODE_ISOLATED,
+    book_traded,
     emit,
     instrument_t,
     mark_change_t,
@@ -202,7 +203,7 @@ cdef inline int64_t fill(
     charge(r, owner.account, t.maker_fee, value, i, money_cause)
     book_take(&r.books[i], maker, -lots if lots < 0 else lots)
     r.instruments[i].last_ticks = price
-    r.instruments[i].book_dirty = True
+    book_traded(&r.instruments[i])
     if r.rules.breakers:
         note_trade(r, i, price)
     if not quiet:

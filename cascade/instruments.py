@@ -3,7 +3,7 @@ after."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Context, Decimal
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -177,6 +177,10 @@ class Instrument:
         Initial margin that grows with open interest (dYdX): between these two amounts of open interest (at
         the mark, in the settlement currency) the initial rate rises from the tier's to 1, in whole parts per
         million, rounded down. Both or neither. Maintenance does not change.
+    index_follows : (symbol, beta), optional
+        Another instrument of the market whose index this one's follows: where a shock moves that index, by a
+        gap or alone, by a relative move g, it moves this one's by beta * g, unless it names this instrument
+        itself (docs/model.md, section 8). Beta is in [-100, 100], in 1e-12, not 0.
 
     Raises
     ------
@@ -192,9 +196,9 @@ class Instrument:
     """
 
     __slots__ = (
-        "contract", "funding_interval", "initial_slope", "liquidation_fee", "lot_size", "maintenance_slope",
-        "maker_fee", "multiplier", "open_interest_cap", "open_interest_floor", "symbol", "taker_fee",
-        "tick_size", "tiers",
+        "contract", "funding_interval", "index_follows", "initial_slope", "liquidation_fee", "lot_size",
+        "maintenance_slope", "maker_fee", "multiplier", "open_interest_cap", "open_interest_floor",
+        "symbol", "taker_fee", "tick_size", "tiers",
     )  # fmt: skip
 
     symbol: str
@@ -211,6 +215,7 @@ class Instrument:
     maintenance_slope: Fraction
     open_interest_floor: Fraction | None
     open_interest_cap: Fraction | None
+    index_follows: tuple[str, Fraction] | None
 
     def __init__(
         self, symbol: str, *, tick_size: Any, lot_size: Any, contract: str = "linear", multiplier: Any = 1,
@@ -218,6 +223,7 @@ class Instrument:
         taker_fee: Any = 0, maker_fee: Any = 0, liquidation_fee: Any = 0, funding_interval: Any = 8,
         initial_slope: Any = 0, maintenance_slope: Any = 0,
         open_interest_floor: Any = None, open_interest_cap: Any = None,
+        index_follows: Any = None,
     ) -> None:  # fmt: skip
         if not isinstance(symbol, str):
             raise InputTypeError(f"instrument.symbol = {symbol!r}: must be a string")
@@ -242,6 +248,7 @@ class Instrument:
             "initial_slope": _slope(initial_slope, f"{name}.initial_slope"),
             "maintenance_slope": _slope(maintenance_slope, f"{name}.maintenance_slope"),
             **_open_interest(open_interest_floor, open_interest_cap, name),
+            "index_follows": _follows(index_follows, symbol, f"{name}.index_follows"),
         }
         for field, value in fields.items():
             object.__setattr__(self, field, value)
@@ -277,6 +284,8 @@ class Instrument:
                 parts.append(f"{field}={decimal_text(getattr(self, field))}")
         if self.funding_interval != 8:
             parts.append(f"funding_interval={decimal_text(self.funding_interval)}")
+        if self.index_follows is not None:
+            parts.append(f"index_follows=({self.index_follows[0]!r}, {decimal_text(self.index_follows[1])})")
         return f"Instrument({', '.join(parts)})"
 
     # -- units -----------------------------------------------------------------------------------------------
@@ -348,6 +357,25 @@ def _open_interest(floor: Any, cap: Any, name: str) -> dict[str, Fraction | None
     if high <= low:
         raise InputError(f"{name}.open_interest_cap = {show(cap)}: must exceed open_interest_floor")
     return {"open_interest_floor": low, "open_interest_cap": high}
+
+
+def _follows(value: Any, symbol: str, what: str) -> tuple[str, Fraction] | None:
+    """Whose index an instrument's follows, and the beta."""
+    if value is None:
+        return None
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+        raise InputTypeError(f"{what} = {show(value)}: must be (symbol, beta)")
+    if len(value) != 2:
+        raise InputError(f"{what} = {show(value)}: must be (symbol, beta)")
+    followed, beta = value
+    if not isinstance(followed, str):
+        raise InputTypeError(f"{what}[0] = {show(followed)}: must be a symbol")
+    if followed == symbol:
+        raise InputError(f"{what}[0] = {followed!r}: must be another instrument")
+    number = rate(beta, f"{what}[1]", -100, 100)
+    if not number:
+        raise InputError(f"{what}[1] = {show(beta)}: must not be 0")
+    return followed, number
 
 
 def _rebuild(fields: dict[str, Any]) -> Instrument:

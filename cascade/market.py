@@ -32,6 +32,7 @@ from ._state import (
     pick_quantum,
     terms_of,
 )
+from ._summary import summary_of
 from .breakers import check_symbols
 from .criticality import Criticality, criticality_of
 from .errors import InputError, InputTypeError, RangeError
@@ -101,6 +102,8 @@ class Market:
             raise InputError(f"market.cash_quantum = {show(cash_quantum)}: must be > 0")
         self._terms = tuple(terms_of(i, self.quantum) for i in self.instruments)
         self._index = {instrument.symbol: k for k, instrument in enumerate(self.instruments)}
+        self.followers = tuple(k for k, i in enumerate(self.instruments) if i.index_follows is not None)
+        """Places of the instruments whose index follows another one's."""
         n = len(self.instruments)
         self._fund = self._reserve(fund, "market.fund", FUND_LIMIT)
         self._vault = self._reserve(vault, "market.vault", ACCOUNT_LIMIT)
@@ -537,16 +540,22 @@ class Market:
             else:
                 # Knowledge reaches as far as the external levels; where only accounts' orders were loaded, as
                 # far as these.
-                seen = orders.owner == EXTERNAL if self._complete[i] is not None else np.ones(
-                    len(orders.price), bool
+                seen = (
+                    orders.owner == EXTERNAL
+                    if self._complete[i] is not None
+                    else np.ones(len(orders.price), bool)
                 )
                 known_bid[i] = orders.price[seen & (orders.side == 1)].min(initial=PRICE_LIMIT)
                 known_ask[i] = orders.price[seen & (orders.side == -1)].max(initial=0)
             owners += [(int(a), i, 0, 0, 0) for a in np.unique(orders.owner[orders.owner != EXTERNAL])]
         rows = self._rows
-        held = set(
-            zip(rows["account"].tolist(), rows["instrument"].tolist(), rows["slot"].tolist(), strict=True)
-        ) if owners else ()
+        held = (
+            set(
+                zip(rows["account"].tolist(), rows["instrument"].tolist(), rows["slot"].tolist(), strict=True)
+            )
+            if owners
+            else ()
+        )
         # An owner of orders gets a row for what they may trade.
         flat = [row for row in owners if row[:3] not in held]
         if flat:
@@ -647,8 +656,7 @@ class Market:
         names, state = self.snapshot(), self.state()
         started, ops = self._prepare(state, shock, rules, engine, record, audit, max_waves)
         try:
-            started.apply(ops)
-            started.run()
+            started.run(ops)
             data = started.export()
         finally:
             started.release()
@@ -730,18 +738,26 @@ class Market:
         options = {"rules": rules, "engine": engine, "max_waves": max_waves}
         return sweep(self, scenarios, n, workers, progress, rng, keep, out, deadline, options)
 
-    def _scenario(self, shock: Shock, stop: Any, record: str, **options: Any) -> Result:
-        """`run` for a sweep: `stop.running(engine)` is a context in which the run can be stopped."""
-        names, state = self.snapshot(), self.state()
+    def _scenario(
+        self, shock: Shock, stop: Any, record: str, whole: bool, options: dict[str, Any]
+    ) -> tuple[dict[str, Any], Result | None]:
+        """`run` for a sweep: the summary and, if `whole`, the Result. `stop.began(engine)` has the run
+        stopped by other threads."""
+        state = self.state()
         started, ops = self._prepare(state, shock, record=record, audit="delta", **options)
         try:
-            with stop.running(started):
-                started.apply(ops)
-                started.run()
-                data = started.export()
+            try:
+                stop.began(started)
+                started.run(ops)
+            finally:
+                stop.ended(started)
+            if not whole:
+                return summary_of(state, started.export_totals()), None
+            data = started.export()
         finally:
             started.release()
-        return Result(names, state, data, started.rules, shock, record)
+        result = Result(self.snapshot(), state, data, started.rules, shock, record)
+        return result._summary, result
 
     def _prepare(
         self,
@@ -1032,7 +1048,27 @@ def _as_instruments(instruments: Any) -> tuple[Instrument, ...]:
             raise InputError(f"market.instruments[{k}] = {instrument.symbol!r}: must not stand twice")
     if not 1 <= len(found) < 2**15:
         raise InputError(f"market.instruments: {len(found)} given, must be 1 to {2**15 - 1}")
+    _check_follows(found)
     return found
+
+
+def _check_follows(instruments: tuple[Instrument, ...]) -> None:
+    """Refuse indices that follow nobody of the market, or one another in a circle."""
+    follows = {i.symbol: i.index_follows[0] for i in instruments if i.index_follows is not None}
+    symbols = {i.symbol for i in instruments}
+    for k, instrument in enumerate(instruments):
+        what, path = f"market.instruments[{k}].index_follows", [instrument.symbol]
+        while path[-1] in follows:
+            following = follows[path[-1]]
+            if following not in symbols:
+                listing = ", ".join(i.symbol for i in instruments[:8])
+                rule = (
+                    f"unknown instrument; the market has {listing}{', ...' if len(instruments) > 8 else ''}"
+                )
+                raise InputError(f"{what}[0] = {show(following)}: {rule}")
+            if following in path:
+                raise InputError(f"{what}: {' follows '.join([*path, following])}: must not be a circle")
+            path.append(following)
 
 
 def _positive_price(price: Any, what: str) -> Fraction:

@@ -13,20 +13,13 @@ import numpy as np
 
 from ._rundata import ROW_DTYPE, RunData
 from ._standing import MODE_NAMES, accounts_table, per_instrument, positions_table, slot_names
-from ._state import DEFICIT, FUND, ISOLATED, SETTLEMENT, State
+from ._state import ISOLATED, SETTLEMENT, State
+from ._summary import STATUS_NAMES, known_until_of, summary_of
 from .causes import branching_ratio, contagion_table, network_table
 from .errors import EngineStateError
 from .margin import MARK_ONE, fixed_part, liquidation_price, moving_terms, price_of_closing
-from .records import EventKind, LiquidationStatus, Status, Why
+from .records import EventKind, LiquidationStatus, Why
 from .tables import Table
-
-SUMMARY_SCALARS = (
-    "status", "waves", "steps", "events", "liquidated_accounts", "recovered_accounts", "liquidated_notional",
-    "first_order_notional", "higher_order_notional", "initially_unhealthy_notional", "shock_notional",
-    "amplification", "price", "fund_start", "fund_end", "adl_notional", "takeover_notional", "socialised",
-    "deficit", "initially_unhealthy", "unfilled_accounts", "dropped_levels", "known_until",
-)  # fmt: skip
-"""The keys of `Result.summary`; price and known_until hold a value an instrument."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,16 +43,12 @@ class Result:
     # -- scalars ---------------------------------------------------------------------------------------------
     @property
     def status(self) -> str:
-        return Status(self._data.status).name.lower()
+        return STATUS_NAMES[self._data.status]
 
     @property
     def known_until(self) -> dict[str, float]:
         """{symbol: price} at which the knowledge of a book ended while lots were still to be traded."""
-        return {
-            self._state.instruments[i].symbol: self._state.instruments[i].to_price(ticks)
-            if 0 < ticks < 2**53 else float("nan")
-            for i, ticks in self._data.known_until.items()
-        }  # fmt: skip
+        return known_until_of(self._state, self._data)
 
     def _money(self, quanta: Any) -> Any:
         """Quanta to the settlement currency, float64."""
@@ -68,55 +57,15 @@ class Result:
             return int(quanta) * q.numerator / q.denominator  # rounded once
         return np.asarray(quanta, np.float64) * q.numerator / q.denominator
 
-    def _price(self, i: int, mark_1024: int) -> float:
-        tick = self._state.instruments[i].tick_size
-        return int(mark_1024) * tick.numerator / (tick.denominator * MARK_ONE)
-
     @property
     def summary(self) -> dict[str, Any]:
         """Scalars of the run: see `docs/model.md`, section 7, for first and higher order and
         amplification."""
-        return copy.deepcopy(self._summary)  # the caller's own: a result is frozen
+        return summary_of(self._state, self._data)  # the caller's own: a result is frozen
 
     @cached_property
     def _summary(self) -> dict[str, Any]:
-        data, totals, symbols = self._data, self._data.totals, [i.symbol for i in self._state.instruments]
-        shocked = sum(n for w, n in zip(data.waves["wave"], data.wave_notional, strict=True) if w == 0)
-        caused = totals["first"] + totals["higher"]
-        base, whole = (shocked, shocked + caused) if totals["shock_has_order"] else (totals["first"], caused)
-        return {
-            "status": self.status,
-            "waves": int(data.waves["wave"].max(initial=0)),
-            "steps": data.steps,
-            "events": data.seq,
-            "liquidated_accounts": totals["accounts"],
-            "recovered_accounts": totals["recovered"],
-            "liquidated_notional": self._money(totals["notional"]),
-            "first_order_notional": self._money(totals["first"]),
-            "higher_order_notional": self._money(totals["higher"]),
-            "initially_unhealthy_notional": self._money(totals["initial"]),
-            "shock_notional": self._money(shocked),
-            "amplification": whole / base if base else float("nan"),
-            "price": {
-                symbol: {
-                    "start": self._price(i, data.start_marks[i]),
-                    "low": self._price(i, data.low_marks[i]),
-                    "high": self._price(i, data.high_marks[i]),
-                    "final": self._price(i, data.final_marks[i]),
-                }
-                for i, symbol in enumerate(symbols)
-            },
-            "fund_start": self._money(self._state.fund),
-            "fund_end": self._money(data.system_balances[FUND]),
-            "adl_notional": self._money(totals["adl"]),
-            "takeover_notional": self._money(totals["takeover"]),
-            "socialised": self._money(totals["socialised"]),
-            "deficit": self._money(-data.system_balances[DEFICIT]),
-            "initially_unhealthy": totals["initially_unhealthy"],
-            "unfilled_accounts": totals["left_accounts"],
-            "dropped_levels": totals["dropped_levels"],
-            "known_until": self.known_until,
-        }
+        return summary_of(self._state, self._data)
 
     @property
     def audit(self) -> dict[str, Any]:

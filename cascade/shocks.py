@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,8 @@ class Shock:
         down to a tick, asks up), as if market makers had re-quoted everywhere. A plain number moves every
         instrument.
     index : number or {symbol: number}
-        Relative move of the index alone.
+        Relative move of the index alone. The index of an instrument that neither this nor `price` names
+        follows the one that its `Instrument(index_follows=)` names.
     depth : number or {symbol: number or rows}
         External orders keep floor(lots * factor). Rows (side, low, high, factor) restrict a factor to a side
         ("bid", "ask", "both") and to distances from the mid in [low, high), relative to it; high may be None.
@@ -168,21 +170,24 @@ class Shock:
         return "; then ".join(text for text in texts if text) or "none"
 
     def compile(self, market: Any) -> np.ndarray:
-        """The shock as OP_DTYPE rows for a market (its `instrument_index`, `instruments`, `owner` and
-        `to_quanta`)."""
+        """The shock as OP_DTYPE rows for a market (its `instrument_index`, `instruments`, `followers`,
+        `owner`, `to_quanta` and, for followers, `state`)."""
         ops: list[tuple] = []
         for part in self._parts:
             for name, kind in (("price", ShockPart.GAP), ("index", ShockPart.INDEX)):
-                for i, g in _by_instrument(part[name], market, f"shock.{name}"):
-                    if g:
-                        ops.append((kind, i, -1, 0, g, 0, 0, 0))
+                if not part[name]:
+                    continue
+                moves = dict(_by_instrument(part[name], market, f"shock.{name}"))
+                ops += [(kind, i, -1, 0, g, 0, 0, 0) for i, g in moves.items() if g]
+                for i, g in _following(moves, market, f"shock.{name}"):
+                    ops.append((ShockPart.INDEX, i, -1, 0, g, 0, 0, 0))
             for i, rows in _by_instrument(part["depth"], market, "shock.depth"):
                 for k, (side, low, high, factor) in enumerate(rows):
                     # k > 0: the mid of the first row
                     ops.append((ShockPart.DEPTH, i, -1, side, factor, low, high, k))
             cash = sorted(
                 ((market.owner(account), amount) for account, amount in part["cash"].items()),
-                key=lambda pair: pair[0]
+                key=lambda pair: pair[0],
             )
             for owner, amount in cash:
                 quanta = market.to_quanta(amount, f"shock.cash[{market.account_name(owner)!r}]")
@@ -306,6 +311,8 @@ def _amounts(value: Any, what: str) -> dict:
 
 def _by_instrument(values: dict, market: Any, what: str) -> Iterator[tuple[int, Any]]:
     """(instrument index, value) in instrument order; None stands for all that are not named."""
+    if not values:
+        return
     named: dict[int, Any] = {}
     for symbol, value in values.items():
         if symbol is None:
@@ -319,6 +326,28 @@ def _by_instrument(values: dict, market: Any, what: str) -> Iterator[tuple[int, 
             yield i, named[i]
         elif None in values:
             yield i, values[None]
+
+
+def _following(moves: dict[int, int], market: Any, what: str) -> Iterator[tuple[int, int]]:
+    """(instrument index, relative move of 1e-9) of the indices that follow those of a shock's moves, in
+    instrument order."""
+    instruments = market.instruments
+    for i in market.followers:
+        if i in moves:
+            continue
+        beta, k = Fraction(1), i
+        while k not in moves and instruments[k].index_follows is not None:
+            followed, factor = instruments[k].index_follows
+            beta, k = beta * factor, market.instrument_index(followed)
+        g = round(beta * moves.get(k, 0))
+        if g <= -RATE_ONE or g > LARGEST_FACTOR * RATE_ONE:
+            raise InputError(
+                f"{what}[{instruments[k].symbol!r}] = {moves[k] / RATE_ONE:g}: moves the index of "
+                f"{instruments[i].symbol!r}, which follows it, by {g / RATE_ONE:g}: "
+                f"must be > -1 and <= {LARGEST_FACTOR}"
+            )
+        if g and market.state().index_1024[i] > 0:
+            yield i, g
 
 
 def _readable(name: str, values: dict) -> str:
@@ -335,7 +364,9 @@ def _readable(name: str, values: dict) -> str:
             words = {code: word for word, code in _SIDES.items()}
             return [
                 (
-                    words[side], low / RATE_ONE, None if high == _EVERYWHERE else high / RATE_ONE,
+                    words[side],
+                    low / RATE_ONE,
+                    None if high == _EVERYWHERE else high / RATE_ONE,
                     factor / RATE_ONE,
                 )
                 for side, low, high, factor in value

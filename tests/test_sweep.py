@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import cascade as cs
-from cascade.result import SUMMARY_SCALARS
+from cascade._summary import SUMMARY_SCALARS
 from cascade.sweep import _elsewhere
 from cascade.sweep._given import read_seed
 

@@ -9,12 +9,12 @@ import numpy as np
 
 from .. import _bookdump
 from .._core import OrderBook
-from .._rundata import ROW_DTYPE, RunData
+from .._rundata import ROW_DTYPE, RunData, RunTotals
 from .._state import EXTERNAL
 from ..matching import as_matching
 from ..records import REPORT_DTYPE
 from .engine import Engine
-from .export import export
+from .export import export, export_totals
 
 
 class ReferenceEngine:
@@ -37,11 +37,15 @@ class ReferenceEngine:
     def step(self) -> bool:
         return self.engine.step()
 
-    def run(self) -> None:
+    def run(self, ops: np.ndarray) -> None:
+        self.engine.apply(ops)
         self.engine.run()
 
     def finish(self) -> None:
         self.engine.finish()
+
+    def export_totals(self) -> RunTotals:
+        return export_totals(self.engine)
 
     def export(self) -> RunData:
         return export(self.engine, self.record)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._rundata import FLAT_DTYPE, LIQUIDATION_DTYPE, MARK_DTYPE, ROW_DTYPE, WAVE_DTYPE, RunData
-from .._state import SETTLEMENT, SYSTEM, VAULT
+from .._rundata import FLAT_DTYPE, LIQUIDATION_DTYPE, MARK_DTYPE, ROW_DTYPE, WAVE_DTYPE, RunData, RunTotals
+from .._state import DEFICIT, FUND, SETTLEMENT, SYSTEM, VAULT
 from ..records import EVENT_DTYPE
 from .engine import Engine
 
@@ -38,6 +38,10 @@ def export(engine: Engine, record: str) -> RunData:
         status=int(engine.status),
         steps=engine.step_number,
         seq=engine.seq + 1,
+        last_wave=max((w for (w, _), _ in waves), default=0),
+        shock_notional=sum(row[2] for (w, _), row in waves if w == 0),
+        fund=engine.accounts[FUND].balance,
+        deficit=engine.accounts[DEFICIT].balance,
         time_ns=engine.time_ns,
         events=np.array(engine.events, EVENT_DTYPE) if record == "all" else None,
         liquidations=liquidations if record != "summary" else None,
@@ -83,3 +87,8 @@ def mark_changes(engine: Engine) -> list[tuple[int, ...]]:
         marks[i] = mark
         rows.append((seq, time_ns, mark, wave, i, engine.context_of(seq)[1], rises[i]))
     return rows
+
+
+def export_totals(engine: Engine) -> RunTotals:
+    """What the scalars of a run are made from."""
+    return export(engine, "summary")

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from .._badrows import show
+from .._summary import SUMMARY_SCALARS
 from ..errors import InputError, InputTypeError
-from ..result import SUMMARY_SCALARS, Result
+from ..result import Result
 
 
 def price_drop(result: Result) -> float:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from .._badrows import show
+from .._summary import SUMMARY_SCALARS
 from ..errors import InputError, InputTypeError
-from ..result import SUMMARY_SCALARS
 from ..shocks import Shock
 
 TABLES = {

@@ -30,6 +30,7 @@ class Job:
     """a list of Shocks, a table of moves as {symbol: array}, or a callable"""
     seed: int
     options: dict[str, Any]
+    record: str
     columns: tuple[str, ...] | None
     tables: tuple[str, ...]
     functions: dict[str, Callable[[Any], Any]]
@@ -64,39 +65,34 @@ class Stop:
     def __init__(self) -> None:
         self.stopped = False
         self._running: set[Any] = set()
-        self._lock = threading.Lock()
 
-    @contextmanager
-    def running(self, engine: Any) -> Iterator[None]:
-        with self._lock:
-            self._running.add(engine)
-            stopped = self.stopped
-        try:
-            if stopped:
-                raise Cancelled("sweep: stopped")
-            yield
-        finally:
-            with self._lock:
-                self._running.discard(engine)
+    def began(self, engine: Any) -> None:
+        """The engine runs: `now` cancels it. Raises Cancelled if that has been."""
+        self._running.add(engine)
+        if self.stopped:  # looked at after it was added: `now` does these two the other way round
+            raise Cancelled("sweep: stopped")
+
+    def ended(self, engine: Any) -> None:
+        self._running.discard(engine)
 
     def now(self) -> None:
-        with self._lock:
-            self.stopped = True
-            for engine in self._running:
-                engine.cancel()
+        self.stopped = True
+        for engine in list(self._running):
+            engine.cancel()
 
 
 def run_part(market: Any, job: Job, first: int, last: int, stop: Stop) -> Rows:
     """Run scenarios first to last - 1 of a job (a part of it that begins with `first`)."""
     rows = Rows(first, tables={name: [] for name in job.tables}, values={name: [] for name in job.functions})
+    whole = bool(job.tables or job.functions)
     for k in range(first, last):
         values: dict[str, Any] = {}
         if stop.stopped or (job.deadline is not None and time.time() >= job.deadline):
             scalars = {"status": "not_run", "error": "past the deadline"}
         else:
             try:
-                result = market._scenario(job.shock(k, first), stop, **job.options)
-                scalars = flat(result._summary)
+                summary, result = market._scenario(job.shock(k, first), stop, job.record, whole, job.options)
+                scalars = flat(summary)
                 tables = {name: kept_table(result, name) for name in job.tables}
                 values = {name: function(result) for name, function in job.functions.items()}
             except Cancelled:

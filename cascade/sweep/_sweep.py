@@ -90,7 +90,7 @@ def sweep(
     columns, tables, functions, record = read_keep(market, keep)
     names = ("status", *(name for name in (columns or scalar_names(market)) if name != "status"))
     ends = None if deadline is None else time.time() + read_deadline(deadline)
-    job = Job(given, read_seed(rng), {**options, "record": record}, columns, tables, functions, ends)
+    job = Job(given, read_seed(rng), options, record, columns, tables, functions, ends)
     collector = Collector(names, tables, directory(out))
     run_map, threads = read_workers(workers)
     market.state()
