@@ -16,7 +16,6 @@ from cascade._run cimport (
 from cascade._wide cimport (
     RATE_ONE,
     money_concession,
-    money_part_up,
     money_rate_up,
     money_share_floor,
     wide_low,
@@ -77,12 +76,12 @@ cdef inline int64_t lots_below(const run_t* r, const row_t* row, int64_t floor) 
 
 
 cdef inline int64_t fraction_of_lots(const run_t* r, int i, int64_t lots) noexcept nogil:
-    """size_fraction of the lots, but lots for size_minimum; all of them up to a notional of size_above."""
+    """At most size_fraction of the lots, but lots for size_minimum, and one; all of them up to a notional of size_above."""
     cdef int64_t held = magnitude(lots), part, least
     if notional_of(r, i, lots) <= r.rules.size_above:
         return held
     least = lots_reaching(r, i, lots, r.rules.size_minimum)
-    part = money_part_up(r.rules.size_fraction, held, RATE_ONE)
+    part = money_share_floor(r.rules.size_fraction, held, RATE_ONE)
     return part if part > least else least
 
 

@@ -184,7 +184,7 @@ class VenueRules:
         At a turn that finds equity < adl_below * maintenance all positions are deleveraged at once, without
         an order. Hyperliquid: 0.
     size_fraction : number
-        size="fraction": the part of a position that one order is for.
+        size="fraction": the part of a position that one order is for, rounded down to lots.
     size_above : number
         size="fraction": positions of at most this notional are ordered whole; in the settlement currency.
     size_minimum : number

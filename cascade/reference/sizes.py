@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ..instruments import RATE_ONE
 from .ledger import Account, Ledger
-from .money import ceil_div, fee, maintenance, sign, tier_of, value_at_mark
+from .money import fee, maintenance, sign, tier_of, value_at_mark
 
 
 def first(holds: Callable[[int], bool], lo: int, hi: int) -> int:
@@ -40,13 +40,13 @@ class Sizes(Ledger):
         return abs(value_at_mark(self.terms[i], lots, self.marks[i]))
 
     def fraction_of(self, i: int, lots: int) -> int:
-        """size_fraction of the lots, but lots for size_minimum; all of them up to a notional of
-        size_above."""
+        """At most size_fraction of the lots, but lots for size_minimum, and one; all of them up to a notional
+        of size_above."""
         held, side = abs(lots), sign(lots)
         if self.notional(i, lots) <= self.numbers["size_above"]:
             return held
         least = first(lambda n: self.notional(i, side * n) >= self.numbers["size_minimum"], 0, held)
-        return max(ceil_div(self.numbers["size_fraction"] * held, RATE_ONE), least)
+        return max(self.numbers["size_fraction"] * held // RATE_ONE, least)
 
     def notional_asked_on(self, account: Account, row: tuple[int, int], n: int) -> int:
         """The notional that maintenance is asked on, if n lots of a position were left: at the mark, or their
