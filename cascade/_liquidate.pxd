@@ -216,7 +216,7 @@ cdef inline void residual_stages(run_t* r, closing_t* c) noexcept nogil:
                 fund_walk(r, c)
         elif r.rules.residual[stage] == STAGE_VAULT:
             vault_takes(r, c)
-        else:
+        elif not r.rules.adl_negative_only or c.record.equity < 0:
             deleverage(r, c)
 
 

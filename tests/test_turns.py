@@ -297,6 +297,25 @@ TIERS = [(0, 1000, 1, 0.1), (1000, 2000, 1, 0.15), (2000, 3000, 1, 0.2), (3000, 
 
 @pytest.mark.fast
 @pytest.mark.parametrize(
+    ("equity", "trigger", "first"),
+    [(399, "lt", 40), (400, "lt", 11), (400, "le", 40), (401, "le", 11), (699, "lt", 11)],
+)
+def test_who_fails_in_the_first_tier_too_is_ordered_whole(engine, equity, trigger, first):
+    """4,000 need 700 where they are and 400 at the first tier's rate."""
+    chosen = rules(size="step_down", first_tier_whole=True, trigger=trigger)
+    result = run(long_of(40, equity, tiers=TIERS, rules=chosen), engine)
+    assert orders(result)[0][0] == -first
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("venue", ["okx", "dydx"])
+def test_presets_that_ask_before_they_take_all(venue):
+    chosen = getattr(cs.venues, venue).rules
+    assert (chosen.first_tier_whole, chosen.adl_negative_only) == (venue == "okx", venue == "dydx")
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
     ("steps", "expected"),
     [
         (1, [-11, -10, -10, -9]),  # from 4000 below 3000, 2000, 1000, then the rest
@@ -848,6 +867,15 @@ def test_dydx_deleveraging(engine, liquidated, offsetting, after):
         assert moved.tolist() == [after]
     if after is None:
         assert len(run(delev(liquidated, offsetting, adl_overlap=False), engine).adl) == 1
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(("liquidated", "closed"), [(54_999, 0), (50_000, 0), (49_999, 1)])
+def test_only_who_owes_is_deleveraged(engine, liquidated, closed):
+    """The chain deleverages where net collateral is below 0; above, an order without takers waits."""
+    result = run(delev(liquidated, 60_000, adl_negative_only=True), engine)
+    assert len(result.adl) == closed
+    assert result.liquidations["status"].tolist() == (["closed"] if closed else ["stranded"])
 
 
 @pytest.mark.fast

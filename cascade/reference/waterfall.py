@@ -352,7 +352,7 @@ class Waterfall(Breakers, Sizes, Deleveraging, Funds):
                     left, stop = self.fund_walk(account, row, left, closing, record)
             elif stage == "vault":
                 left = self.vault_takes(account, row, left, closing, record)
-            else:
+            elif not self.rules.adl_negative_only or record["equity"] < 0:
                 left = self.deleverage(account, row, left, closing, record)
         record["left"] = left
         if not left:
