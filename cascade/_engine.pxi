@@ -306,6 +306,8 @@ cdef class Engine:
         to.socialise_by_profit = rules["socialise_by_profit"]
         to.then_whole = rules["then_whole"]
         to.adl_overlap = rules["adl_overlap"]
+        to.adl_negative_only = rules["adl_negative_only"]
+        to.first_tier_whole = rules["first_tier_whole"]
         to.offset_hedges = rules["offset_hedges"]
         to.vault_below_num = rules["vault_below_num"]
         to.vault_below_den = rules["vault_below_den"]

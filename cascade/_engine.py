@@ -254,6 +254,8 @@ def turn_codes(rules: VenueRules, state: State) -> dict[str, int]:
         "socialise_by_profit": rules.socialise_by == "profit",
         "then_whole": rules.then_whole,
         "adl_overlap": rules.adl_overlap,
+        "adl_negative_only": rules.adl_negative_only,
+        "first_tier_whole": rules.first_tier_whole,
         "offset_hedges": rules.offset_hedges,
     }
 

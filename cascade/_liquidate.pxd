@@ -71,6 +71,7 @@ from cascade._trade cimport (
     walk,
     walked_t,
     what_stops,
+    what_would_stop,
     widest_limit,
 )
 from cascade._types cimport (
@@ -215,7 +216,7 @@ cdef inline void residual_stages(run_t* r, closing_t* c) noexcept nogil:
                 fund_walk(r, c)
         elif r.rules.residual[stage] == STAGE_VAULT:
             vault_takes(r, c)
-        else:
+        elif not r.rules.adl_negative_only or c.record.equity < 0:
             deleverage(r, c)
 
 
@@ -253,6 +254,7 @@ cdef inline void close_position(run_t* r, int32_t a, int32_t k, int64_t lots, bi
     context_begin(r, order, r.wave, r.records_n - 1)
     if fok and not fillable_whole(r, c.instrument, a, c.side, limit, lots):
         reason = REASON_FOK_UNFILLABLE
+        c.stop = what_would_stop(r, c.instrument, c.side, limit)
     elif not fok and backed_by_fund(r):
         backed_walk(r, &c, limit, order, LIQUIDATION_ORDER)
     else:
@@ -354,6 +356,14 @@ cdef inline void served_add(served_t* out, int status) noexcept nogil:
     out.all_beyond = out.all_beyond and status == LEFT_BEYOND_DATA
 
 
+cdef inline void cut_add(served_t* out, int64_t lots) noexcept nogil:
+    """An order that the step's limit cut to these lots: the rest waits for the next step, but for what stopped the order itself."""
+    if lots > 0 and out.record.left > 0:
+        served_add(out, out.record.status)
+    else:
+        out.all_beyond = False
+
+
 cdef inline void take_position(
     run_t* r, int32_t a, int32_t k, int64_t turn, const case_t* case, const standing_t* now, served_t* out
 ) noexcept nogil:
@@ -373,7 +383,7 @@ cdef inline void take_position(
         if n > 0:
             order_lots(r, a, k, n, follows and n == wanted, turn, case, &s, out)
         if n < wanted:      # the rest of what this step may close is for the next one
-            out.all_beyond = False
+            cut_add(out, n)
             return
         if follows:
             s = standing_of(r, a)
@@ -393,7 +403,7 @@ cdef inline void take_position(
             if n > 0:
                 order_lots(r, a, k, n, False, turn, case, &s, out)
             if n < held:
-                out.all_beyond = False
+                cut_add(out, n)
                 return
         if out.record.left > 0:
             served_add(out, out.record.status)

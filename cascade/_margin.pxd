@@ -43,13 +43,9 @@ cdef inline int64_t magnitude(int64_t x) noexcept nogil:
     return -x if x < 0 else x
 
 
-cdef inline int64_t maintenance_of(const run_t* r, const terms_t* t, int64_t notional, int64_t lots) noexcept nogil:
-    """Maintenance of a position of this notional: the highest tier whose floor it reaches, rounded up, never negative."""
-    cdef const tier_t* tier = &r.tiers[t.tier_first]
-    cdef const tier_t* last = tier + t.tiers_n - 1
+cdef inline int64_t maintenance_in(const terms_t* t, const tier_t* tier, int64_t notional, int64_t lots) noexcept nogil:
+    """Maintenance of a position of this notional, as if a tier held for it: rounded up, never negative."""
     cdef int64_t needed, rate
-    while tier < last and tier[1].floor_quanta <= notional:
-        tier += 1
     if t.slope_num != 0:
         rate = tier.rate * (<int64_t>1000000000000 // tier.one)
         rate += money_size_rate(magnitude(lots) if t.contract == 0 else notional, t.slope_num, t.slope_den)
@@ -59,6 +55,15 @@ cdef inline int64_t maintenance_of(const run_t* r, const terms_t* t, int64_t not
     else:
         needed = money_part_up(tier.rate, notional, tier.one) - tier.amount_quanta
     return needed if needed > 0 else 0
+
+
+cdef inline int64_t maintenance_of(const run_t* r, const terms_t* t, int64_t notional, int64_t lots) noexcept nogil:
+    """Maintenance of a position of this notional: in the highest tier whose floor it reaches."""
+    cdef const tier_t* tier = &r.tiers[t.tier_first]
+    cdef const tier_t* last = tier + t.tiers_n - 1
+    while tier < last and tier[1].floor_quanta <= notional:
+        tier += 1
+    return maintenance_in(t, tier, notional, lots)
 
 
 cdef inline int64_t closing_value(const run_t* r, const terms_t* t, int64_t value) noexcept nogil:

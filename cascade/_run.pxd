@@ -230,6 +230,7 @@ ctypedef struct rules_t:
     # Turns: rates in 1e-12, money in quanta, -1 for None.
     int size, order_price, surplus, fee_to
     bint order_fok, fee_on_improvement, socialise_by_profit, then_whole, adl_overlap, offset_hedges
+    bint adl_negative_only, first_tier_whole
     int64_t vault_below_num, vault_below_den    # part of maintenance; denominator 0 for None
     int64_t adl_below_num, adl_below_den
     int64_t size_fraction, size_above, size_minimum, size_steps, size_buffer

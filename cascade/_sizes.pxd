@@ -3,7 +3,7 @@ tier - and what a limit of the fillable price concedes. The reference's twin is 
 
 from libc.stdint cimport int32_t, int64_t
 
-from cascade._margin cimport magnitude, maintenance_of, mark_value, row_maintenance, standing_of, standing_t
+from cascade._margin cimport magnitude, maintenance_in, maintenance_of, mark_value, row_maintenance, standing_of, standing_t
 from cascade._run cimport (
     SIZE_FRACTION,
     SIZE_RESTORE,
@@ -16,7 +16,6 @@ from cascade._run cimport (
 from cascade._wide cimport (
     RATE_ONE,
     money_concession,
-    money_part_up,
     money_rate_up,
     money_share_floor,
     wide_low,
@@ -77,20 +76,29 @@ cdef inline int64_t lots_below(const run_t* r, const row_t* row, int64_t floor) 
 
 
 cdef inline int64_t fraction_of_lots(const run_t* r, int i, int64_t lots) noexcept nogil:
-    """size_fraction of the lots, but lots for size_minimum; all of them up to a notional of size_above."""
+    """At most size_fraction of the lots, but lots for size_minimum, and one; all of them up to a notional of size_above."""
     cdef int64_t held = magnitude(lots), part, least
     if notional_of(r, i, lots) <= r.rules.size_above:
         return held
     least = lots_reaching(r, i, lots, r.rules.size_minimum)
-    part = money_part_up(r.rules.size_fraction, held, RATE_ONE)
+    part = money_share_floor(r.rules.size_fraction, held, RATE_ONE)
     return part if part > least else least
 
 
+cdef inline bint fails_in_first_tier(const run_t* r, const row_t* row) noexcept nogil:
+    """Whether the account would be liquidatable with this position's maintenance at the first tier's rate."""
+    cdef const terms_t* t = &r.terms[row.instrument]
+    cdef standing_t s = standing_of(r, row.account)
+    cdef int64_t asked = notional_asked_on(r, row, magnitude(row.lots)), saved
+    saved = maintenance_of(r, t, asked, row.lots) - maintenance_in(t, &r.tiers[t.tier_first], asked, row.lots)
+    return s.equity + saved <= s.maintenance if r.rules.trigger_le else s.equity + saved < s.maintenance
+
+
 cdef inline int64_t lots_to_lower_tier(const run_t* r, const row_t* row) noexcept nogil:
-    """Into the tier `size_steps` below, or all of a position that has not so many tiers below it."""
+    """Into the tier `size_steps` below, or all of a position that has not so many tiers below it, or that the first would not save."""
     cdef int i = row.instrument
     cdef int32_t tier = tier_of(r, i, notional_asked_on(r, row, magnitude(row.lots)))
-    if tier < r.rules.size_steps:
+    if tier < r.rules.size_steps or (r.rules.first_tier_whole and fails_in_first_tier(r, row)):
         return magnitude(row.lots)
     return lots_below(r, row, floor_of(r, i, tier - <int32_t>r.rules.size_steps + 1))
 

@@ -333,11 +333,23 @@ class State:
             exposure[VAULT] += exposure.sum() + self.vault
         worst = int(np.argmax(exposure))
         if exposure[worst] >= limit:
+            every = " (the rules may leave it every position)" if with_vault and worst == VAULT else ""
             raise RangeError(
-                f"market: account {name(worst)!r} could reach {exposure[worst]:.3g} cash quanta of "
+                f"market: account {name(worst)!r}{every} could reach {exposure[worst]:.3g} cash quanta of "
                 f"{decimal_text(self.quantum)}, "
-                f"more than {limit:.3g}; use a coarser cash_quantum or larger ticks and lots"
+                f"more than {limit:.3g}; {self._room_for(exposure[worst] / limit)}"
             )
+
+    def _room_for(self, factor: float) -> str:
+        """What makes room for this many times as many quanta: a coarser quantum, where the ticks are whole
+        numbers of it."""
+        quantum = self.quantum
+        while quantum < self.quantum * Fraction(factor):
+            quantum *= 10
+        steps = [terms.coef_num * self.quantum for terms in self.terms if terms.contract == LINEAR]
+        if any((step / quantum).denominator != 1 for step in steps):
+            return "use larger ticks and lots, and with them a coarser cash_quantum"
+        return f"use Market(cash_quantum={decimal_text(quantum)}) or a coarser one"
 
     def account_limit(self, rules: Any) -> float:
         """How many quanta an account may be able to reach: where every position's maintenance holds a fee on

@@ -167,28 +167,45 @@ cdef inline bint meets_the_unknown(run_t* r, int i, int side, int64_t limit) noe
     return True
 
 
-cdef inline int what_stops(run_t* r, int i, int side, int64_t limit) noexcept nogil:
-    """Why a taker with lots left goes no further: a halt, a band or the end of knowledge; REASON_NONE for its own limit and for a
-    complete book without makers."""
+cdef inline int what_stops_at(run_t* r, int i, int side, int64_t limit, int64_t price) noexcept nogil:
+    """Why a taker with lots left goes no further than to makers at a price (0: to the end of the book): a halt, a band or the end of
+    knowledge; REASON_NONE for its own limit and for a complete book without makers."""
     cdef instrument_t* ins = &r.instruments[i]
-    cdef const book_t* book = &r.books[i]
-    cdef int far = BID if side < 0 else ASK
-    cdef int64_t best, bound
+    cdef int64_t bound
     if r.error != 0:        # the walk ended because the run is void: no limit need have stopped it
         return REASON_NONE
     if ins.halted_until != 0:
         return REASON_HALTED
     if r.rules.breakers:
-        if book_has(book, far):
-            best = book_best(book, far)
+        if price != 0:
             bound = walk_bound(r, i, side, limit)
-            if (best >= bound) if side < 0 else (best <= bound):
-                r.stopped_side = -1 if best < ins.low_fence else 1
+            if (price >= bound) if side < 0 else (price <= bound):
+                r.stopped_side = -1 if price < ins.low_fence else 1
                 return REASON_BANDED
         if (limit < ins.known_bid < ins.low_fence) if side < 0 else (limit > ins.known_ask > ins.high_fence):
             r.stopped_side = side
             return REASON_BANDED
     return REASON_BEYOND_DATA if meets_the_unknown(r, i, side, limit) else REASON_NONE
+
+
+cdef inline int what_stops(run_t* r, int i, int side, int64_t limit) noexcept nogil:
+    """Why a taker that has lots left after its walk goes no further."""
+    cdef const book_t* book = &r.books[i]
+    cdef int far = BID if side < 0 else ASK
+    return what_stops_at(r, i, side, limit, book_best(book, far) if book_has(book, far) else 0)
+
+
+cdef inline int what_would_stop(run_t* r, int i, int side, int64_t limit) noexcept nogil:
+    """Why a taker whose limits are set would go no further than its walk, with lots left."""
+    cdef const book_t* book = &r.books[i]
+    cdef int64_t bound = walk_bound(r, i, side, limit), price
+    cdef uint32_t level = book_best_level(book, ASK if side > 0 else BID)
+    while level != 0:
+        price = book.ladder.levels[level].price_ticks
+        if ((price > bound) if side > 0 else (price < bound)) or not fence_allows(r, i, price):
+            return what_stops_at(r, i, side, limit, price)
+        level = book_next_level(book, level)
+    return what_stops_at(r, i, side, limit, 0)
 
 
 cdef inline int64_t fill(

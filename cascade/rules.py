@@ -92,7 +92,9 @@ NUMBERS: dict[str, Number] = {
 """The fields that are numbers. Engines take them exactly: whole ones as they are, money in quanta
 (half-even), others as integers of 1e-12."""
 
-FLAGS: tuple[str, ...] = ("cancel_orders", "then_whole", "adl_overlap", "offset_hedges")
+FLAGS: tuple[str, ...] = (
+    "cancel_orders", "first_tier_whole", "then_whole", "adl_overlap", "adl_negative_only", "offset_hedges",
+)  # fmt: skip
 """The fields that are True or False."""
 
 
@@ -184,7 +186,7 @@ class VenueRules:
         At a turn that finds equity < adl_below * maintenance all positions are deleveraged at once, without
         an order. Hyperliquid: 0.
     size_fraction : number
-        size="fraction": the part of a position that one order is for.
+        size="fraction": the part of a position that one order is for, rounded down to lots.
     size_above : number
         size="fraction": positions of at most this notional are ordered whole; in the settlement currency.
     size_minimum : number
@@ -192,6 +194,9 @@ class VenueRules:
     size_steps : int
         size="step_down": tiers that one order goes down; a position in a tier below this number is ordered
         whole. BitMEX, Bybit: 1. OKX: 2.
+    first_tier_whole : bool
+        size="step_down": order all of a position if its account would have to be liquidated even with the
+        position's maintenance at the first tier's rate (OKX).
     size_buffer : number
         size="restore": what maintenance rates are raised by when the order is sized. Drift: 0.02.
     then_whole : bool
@@ -239,6 +244,9 @@ class VenueRules:
         Bybit: 0.05.
     adl_overlap : bool
         Deleverage nobody who would be left with negative equity by the trade (dYdX).
+    adl_negative_only : bool
+        Residual lots are deleveraged only if the account's equity was negative when their order was sent;
+        else they wait (dYdX).
     offset_hedges : bool
         First close long against short slots of one instrument at the mark (Bybit, OKX).
     breakers : sequence of PriceBand, VelocityLogic, MarketHalt
@@ -284,6 +292,7 @@ class VenueRules:
     size_above: Any = 0
     size_minimum: Any = 0
     size_steps: int = 1
+    first_tier_whole: bool = False
     size_buffer: Any = 0
     then_whole: bool = False
     cooldown_ns: int = 0
@@ -302,6 +311,7 @@ class VenueRules:
     vault_cap: Any = None
     adl_price_band: Any = None
     adl_overlap: bool = False
+    adl_negative_only: bool = False
     offset_hedges: bool = False
     breakers: tuple[_breakers.Breaker, ...] = ()
 

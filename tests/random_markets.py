@@ -97,6 +97,10 @@ def spec(seed: int, turns: bool = True, breakers: bool = True) -> dict[str, Any]
         rules |= turn_rules(more, max(worth))
         if rules.get("offset_hedges"):
             positions += _hedges(more, positions, mids)
+        if rules.get("size") == "step_down" and more.random() < 0.3:
+            rules["first_tier_whole"] = True
+        if rules.get("adl_overlap") and more.random() < 0.3:
+            rules["adl_negative_only"] = True
     # Breakers come from a generator of their own, so that markets without them stay what they were.
     own = random.Random(f"{seed} breakers")
     if breakers and own.random() < 0.3:

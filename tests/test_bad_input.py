@@ -284,6 +284,37 @@ def test_sums_that_are_too_big_are_found_before_the_run():
 
 
 @pytest.mark.parametrize(
+    ("contract", "size", "quantum", "said"),
+    [
+        ("inverse", 10**11, None, r"use Market\(cash_quantum=(0\.0+1)\)"),
+        ("linear", 2 * 10**8, "0.0000005", r"use Market\(cash_quantum=(0\.0+5)\)"),
+        ("linear", 4 * 10**10, "0.0005", "use larger ticks and lots, and with them a coarser cash_quantum()$"),
+    ],
+)
+def test_what_a_vault_could_take_is_too_big_and_what_to_change(contract, size, quantum, said):
+    """Each account fits; the vault could get all of them. Where a coarser quantum helps, the one named does."""
+    lot = 1 if contract == "inverse" else "0.001"
+    instrument = cs.Instrument("X", tick_size="0.5", lot_size=lot, contract=contract)
+    rules = cs.VenueRules(mark="index", residual=("vault",))
+
+    def market(quantum):
+        made = cs.Market(instrument, rules=rules, vault=1, cash_quantum=quantum)
+        made.set_prices(index={"X": 1000}, last={"X": 1000})
+        made.load_accounts({"account": [*range(8)], "balance": [0] * 8})
+        made.load_positions(
+            {"account": [*range(8)], "instrument": ["X"] * 8, "size": [size, -size] * 4, "entry_price": [1000] * 8}
+        )
+        return made
+
+    with pytest.raises(cs.RangeError, match=r"'vault' \(the rules may leave it every position\) could") as error:
+        market(quantum).run()
+    found = re.search(said, str(error.value))
+    assert found, error.value
+    if found[1]:
+        market(found[1]).run()
+
+
+@pytest.mark.parametrize(
     ("shock", "match"),
     [
         (cs.Shock(cash={"alice": 1e13}), r"shock.cash\['alice'\] = 10000000000000.0: must be below 2\*\*60"),

@@ -133,6 +133,64 @@ def test_a_band_around_the_end_of_knowledge(engine):
 
 
 @pytest.mark.fast
+@pytest.mark.parametrize(
+    ("width", "complete", "status"),
+    [(0.02, True, "banded"), (0.05, False, "beyond_data"), (0.05, True, "closed")],
+)
+def test_a_part_that_is_killed_waits_for_what_stopped_it(engine, width, complete, status):
+    """Half of 30 lots, fill or kill, with 10 at 99: a band or the end of knowledge hides the rest, which is
+    then not residual; where the book is complete it is."""
+    rules = MARK_LAST.replace(
+        size="fraction", size_fraction=0.5, order_tif="fok", breakers=[cs.PriceBand("fixed", width)]
+    )
+    bids = [(99, 10), (96, 10)] if width == 0.02 else [(99, 10)]
+    market = build(
+        bids, ASKS, {"a": 250, "b": 10_000}, [("a", "X", 30, 108), ("b", "X", -30, 100)], complete=complete
+    )
+    result = market.run(rules=rules, engine=engine, audit="full")
+    first = rows(result)[0]
+    cancelled = events(result, EventKind.CANCEL)[0][11]
+    assert first[1] == 0.0
+    assert first[3] == status
+    assert bool(events(result, EventKind.ADL)) == (status == "closed")
+    if status == "banded":
+        assert (result.status, cancelled, result.known_until) == ("halted", Reason.BANDED, {})
+    elif status == "beyond_data":
+        assert (result.status, cancelled) == ("out_of_data", Reason.BEYOND_DATA)
+        assert result.known_until == {"X": 99.0}
+    else:
+        assert cancelled == Reason.FOK_UNFILLABLE
+
+
+@pytest.mark.fast
+def test_a_killed_part_halts_as_any_order_that_a_band_stops(engine):
+    rules = MARK_LAST.replace(
+        size="fraction", size_fraction=0.5, order_tif="fok",
+        breakers=[cs.PriceBand("fixed", 0.02, halt_ns=5)],
+    )  # fmt: skip
+    market = build([(99, 10), (96, 10)], ASKS, {"a": 250}, [("a", "X", 30, 108)])
+    result = market.run(rules=rules, engine=engine, audit="full")
+    assert [e[4] // 1024 for e in events(result, EventKind.HALT)] == [98]
+    assert not fills(result)
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("size", ["whole", "step_down"])
+def test_an_order_that_the_step_cut_waits_for_the_band_that_stopped_it(engine, size):
+    """20 of 30 lots may be closed in the step, none lie within the band."""
+    rules = MARK_LAST.replace(size=size, notional_per_step=2_000, breakers=[cs.PriceBand("fixed", 0.02)])
+    market = build([(96, 50)], ASKS, {"a": 250}, [("a", "X", 30, 108)])
+    sim = market.start(rules=rules, engine=engine, audit="full")
+    sim.settle()
+    result = sim.result()
+    assert rows(result)[0][1:] == (0.0, 20.0, "banded")
+    assert result.status == "halted"
+    sim.set_levels("X", BUY, 98, 50)
+    sim.settle()
+    assert sim.result().status == "settled"
+
+
+@pytest.mark.fast
 def test_a_bankruptcy_order_stopped_by_its_own_limit_is_not_stopped_by_the_band(engine):
     """Limit 99, band to 95: the vault takes what the limit leaves, as without a band."""
     rules = cs.VenueRules(

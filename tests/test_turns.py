@@ -189,7 +189,7 @@ HYPERLIQUID = {
 
 
 @pytest.mark.fast
-@pytest.mark.parametrize(("lots", "ordered"), [(1000, 1000), (1001, 201), (5000, 1000), (999, 999)])
+@pytest.mark.parametrize(("lots", "ordered"), [(1000, 1000), (1001, 200), (5000, 1000), (999, 999)])
 def test_a_fifth_of_a_large_position_is_ordered(engine, lots, ordered):
     result = run(long_of(lots, 1, rules=rules(**HYPERLIQUID)), engine)
     assert orders(result) == [(-ordered, 0)]
@@ -232,7 +232,7 @@ def test_a_cascade_goes_on_after_a_rest(engine):
 @pytest.mark.fast
 def test_fractions_follow_each_other_without_a_cooldown(engine):
     result = run(long_of(100, 1, rules=rules(size="fraction", size_fraction=0.5, size_minimum=700)), engine)
-    assert orders(result) == [(-50, 0), (-25, 0), (-13, 0), (-7, 0), (-5, 0)]
+    assert orders(result) == [(-50, 0), (-25, 0), (-12, 0), (-7, 0), (-6, 0)]
     assert result.liquidations["step"].tolist() == [1, 2, 3, 4, 5]
     whole = rules(size="fraction", size_fraction=0.5, then_whole=True)
     assert orders(run(long_of(100, 1, rules=whole), engine)) == [(-50, 0), (-50, 0)]
@@ -242,7 +242,7 @@ def test_fractions_follow_each_other_without_a_cooldown(engine):
 def test_a_fraction_stops_when_the_account_is_healthy(engine):
     """Maintenance is a tenth: 910 covers 91 of 100 lots."""
     result = run(long_of(100, 910, rules=rules(size="fraction", size_fraction=0.03)), engine)
-    assert orders(result) == [(-3, 0)] * 3
+    assert orders(result) == [(-3, 0)] + [(-2, 0)] * 3
     assert result.status == "settled"
 
 
@@ -252,6 +252,8 @@ def test_a_fraction_stops_when_the_account_is_healthy(engine):
     [
         (50_000_000_000, 100, "0.5", 100, 25_000_000_000),  # dydx-size-2
         (5_000_000, 10_000_000, "1", 5_000_000, 5_000_000),  # dydx-size-3
+        (5_000_009, 7, "0.1", 7, 500_000),  # the chain rounds parts down
+        (5_000_009, 0, "0.0000001", 1, 1),  # but never to nothing
     ],
 )
 def test_dydx_sizes(engine, notional, minimum, portion, least, most):
@@ -291,6 +293,25 @@ def test_okx_goes_down_to_the_first_tier(engine):
 
 
 TIERS = [(0, 1000, 1, 0.1), (1000, 2000, 1, 0.15), (2000, 3000, 1, 0.2), (3000, None, 1, 0.25)]
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("equity", "trigger", "first"),
+    [(399, "lt", 40), (400, "lt", 11), (400, "le", 40), (401, "le", 11), (699, "lt", 11)],
+)
+def test_who_fails_in_the_first_tier_too_is_ordered_whole(engine, equity, trigger, first):
+    """4,000 need 700 where they are and 400 at the first tier's rate."""
+    chosen = rules(size="step_down", first_tier_whole=True, trigger=trigger)
+    result = run(long_of(40, equity, tiers=TIERS, rules=chosen), engine)
+    assert orders(result)[0][0] == -first
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("venue", ["okx", "dydx"])
+def test_presets_that_ask_before_they_take_all(venue):
+    chosen = getattr(cs.venues, venue).rules
+    assert (chosen.first_tier_whole, chosen.adl_negative_only) == (venue == "okx", venue == "dydx")
 
 
 @pytest.mark.fast
@@ -846,6 +867,15 @@ def test_dydx_deleveraging(engine, liquidated, offsetting, after):
         assert moved.tolist() == [after]
     if after is None:
         assert len(run(delev(liquidated, offsetting, adl_overlap=False), engine).adl) == 1
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(("liquidated", "closed"), [(54_999, 0), (50_000, 0), (49_999, 1)])
+def test_only_who_owes_is_deleveraged(engine, liquidated, closed):
+    """The chain deleverages where net collateral is below 0; above, an order without takers waits."""
+    result = run(delev(liquidated, 60_000, adl_negative_only=True), engine)
+    assert len(result.adl) == closed
+    assert result.liquidations["status"].tolist() == (["closed"] if closed else ["stranded"])
 
 
 @pytest.mark.fast

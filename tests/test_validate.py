@@ -394,3 +394,170 @@ def test_ranks_are_the_engines():
     ]
     expected = {"scores": ["5", "6.4"], "order": ["b", "a"]}
     assert verdict("adl_hl", {"positions": rows, "literal": True}, expected).verdict == "passed"
+
+
+# -- numbers of other magnitudes than the file's
+BRACKETS = {
+    "floors": ["0", "50000", "250000", "1000000", "10000000", "300000000"],
+    "rates": ["0.004", "0.005", "0.01", "0.025", "0.05", "0.5"],
+}
+
+
+@pytest.mark.parametrize("notional", ["0.5", "1000.01", "49999.99", "50000", "250000.5", "300000000", "1e9"])
+def test_small_positions_in_tables_that_go_far(notional):
+    """Floors of 3e8 beside a position of half a coin."""
+    floors, rates = ([Fraction(x) for x in BRACKETS[name]] for name in ("floors", "rates"))
+    needed, pairs = Fraction(0), zip(floors, [*floors[1:], None], rates, strict=True)
+    for low, high, rate in pairs:  # bracket by bracket: another way than amounts
+        top = Fraction(notional) if high is None else min(Fraction(notional), high)
+        needed += max(Fraction(0), top - low) * rate
+    said = verdict("tier_mm", {"notional": notional, **BRACKETS}, {"maintenance_margin": f"{needed}"})
+    assert said.verdict == "passed", said
+
+
+@pytest.mark.parametrize(
+    ("notional", "threshold", "again", "ordered"),
+    [
+        ("80000", "100000", True, "80000"),
+        ("6010.3", "100000", True, "6010.3"),
+        ("160000", "100000", True, "160000"),
+        ("100000.01", "100000", False, "20000.002"),
+        ("100000", "100000", False, "100000"),
+    ],
+)
+def test_what_is_left_of_a_large_position_is_ordered_whole(notional, threshold, again, ordered):
+    given = {"notional": notional, "threshold": threshold, "fraction": "0.2", "already_partial": again}
+    said = verdict("hl_partial", given, {"order_notional": ordered})
+    assert said.verdict == "passed", said
+
+
+@pytest.mark.parametrize(
+    ("notional", "least", "part", "most"),
+    [(117074026018, 100, 100000, 11707402601), (7, 3, 500000, 3), (5, 100, 10, 5)],
+)
+def test_parts_of_a_dydx_position_are_whole_quantums(notional, least, part, most):
+    given = {"notional": notional, "min_notional": least, "max_portion_ppm": part}
+    wanted = {"min_liquidatable": min(notional, least), "max_liquidatable": most}
+    said = verdict("dydx_size", given, wanted)
+    assert said.verdict == "passed", said
+
+
+def test_everybody_is_deleveraged_in_order_whatever_the_size():
+    rows = [
+        {
+            "id": "a",
+            "side": -1,
+            "mark": "8000",
+            "entry": "4560",
+            "notional": "504571",
+            "account_value": "912371",
+        },
+        {
+            "id": "b",
+            "side": -1,
+            "mark": "8000",
+            "entry": "7680",
+            "notional": "597787",
+            "account_value": "581431",
+        },
+        {
+            "id": "c",
+            "side": -1,
+            "mark": "8000",
+            "entry": "6000",
+            "notional": "986824",
+            "account_value": "529337",
+        },
+    ]
+    for literal, order in ((True, ["c", "b", "a"]), (False, ["c", "b", "a"])):
+        scores = [
+            (Fraction(8000) / Fraction(row["entry"])) ** (1 if literal else -1)
+            * Fraction(row["notional"]) / Fraction(row["account_value"])
+            for row in rows
+        ]  # fmt: skip
+        said = verdict(
+            "adl_hl",
+            {"positions": rows, "literal": literal},
+            {"scores": [f"{x}" for x in scores], "order": order},
+        )
+        assert said.verdict == "passed", said
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_binance_ranks(side):
+    told = [
+        ("a", 100, 1000, 50),
+        ("b", 500, 1000, 10),
+        ("c", -20, 300, 30),
+        ("d", 900, 2000, 100),
+        ("e", 30, 50, 3),
+    ]
+    scores = [
+        Fraction(max(0, profit) * needed, wallet * (wallet + profit)) for _, profit, wallet, needed in told
+    ]
+    rows = [
+        {"id": name, "side": side, "upnl": str(profit), "wb": str(wallet), "mm": str(needed)}
+        for name, profit, wallet, needed in told
+    ]
+    wanted = {
+        "scores": [f"{x}" for x in scores],
+        "order": ["e", "d", "a", "b", "c"],
+        "quantiles": ["3/5", "4/5", "1", "2/5", "1/5"],
+    }
+    said = verdict("adl_binance", {"positions": rows}, wanted)
+    assert said.verdict == "passed", said
+    rows[0]["mm"] = "0"
+    assert verdict("adl_binance", {"positions": rows}, wanted).verdict == "unknown"
+
+
+def test_contracts_of_very_different_prices_share_an_account():
+    rows = [
+        {"sym": "A", "side": 1, "size": "1", "entry": "12.7", "mark": "14.605", "mmr": "0.1"},
+        {"sym": "B", "side": -1, "size": "276.4", "entry": "0.000254", "mark": "0.00020574", "mmr": "0.005"},
+        {
+            "sym": "C",
+            "side": -1,
+            "size": "7.52903",
+            "entry": "84866.35518",
+            "mark": "89109.672939",
+            "mmr": "0.01",
+        },
+        {
+            "sym": "D",
+            "side": -1,
+            "size": "3142.611",
+            "entry": "2250.443215",
+            "mark": "2160.4254864",
+            "mmr": "0.01",
+        },
+    ]
+    number = [{name: Fraction(row[name]) for name in ("size", "entry", "mark", "mmr")} for row in rows]
+    for target, row in enumerate(number):
+        left, s = Fraction(447941), rows[target]["side"]
+        for k, other in enumerate(number):
+            if k != target:
+                left += rows[k]["side"] * other["size"] * (other["mark"] - other["entry"])
+                left -= other["size"] * other["mark"] * other["mmr"]
+        price = (left - s * row["size"] * row["entry"]) / (row["size"] * (row["mmr"] - s))
+        given = {"wb": "447941", "target": target, "positions": rows}
+        said = verdict("binance_cross", given, {"liquidation_price": f"{price}" if price > 0 else None})
+        assert said.verdict == "passed", said
+
+
+def test_an_inverse_short_that_owns_its_value_has_no_price():
+    given = {"side": -1, "contracts": "18236", "multiplier": "100", "entry": "4489.34", "mmr": "0.025"}
+    for margin, price in (("406.20670299", None), ("100", "-18236*100*0.975/(100-18236*100/4489.34)")):
+        said = verdict("inverse_iso_mark_mm", given | {"margin_coin": margin}, {"liquidation_price": price})
+        assert said.verdict == "passed", said
+
+
+def test_hedged_legs_of_nearly_one_size_keep_their_tiers():
+    """The boundary between the tiers is where the maintenance of the table jumps: no price lies in it."""
+    legs = [
+        {"side": 1, "size": "15.8406", "entry": "3081.16", "mmr": "0.005", "cum": "0"},
+        {"side": -1, "size": "16.82906", "entry": "3266.0296", "mmr": "0.01", "cum": "50"},
+    ]
+    price = "(20754.33+50-15.8406*3081.16+16.82906*3266.0296)/(15.8406*0.005+16.82906*0.01-15.8406+16.82906)"
+    given = {"wb": "20754.33", "tmm": "0", "upnl": "0", "legs": legs}
+    said = verdict("binance_hedge", given, {"liquidation_price": price})
+    assert said.verdict == "passed", said

@@ -138,12 +138,16 @@ class Breakers(Ledger):
         return not self.rules.breakers or self.low[i] <= price <= self.high[i]
 
     def what_stops(self, i: int, side: int, limit: int) -> Reason:
-        """Why a taker with lots left goes no further: a halt, a band or the end of knowledge; NONE for its
-        own limit and for a complete book without makers."""
+        """Why a taker that has lots left after its walk goes no further."""
+        return self.what_stops_at(i, side, limit, self.books[i].front(-side))
+
+    def what_stops_at(self, i: int, side: int, limit: int, maker: Any) -> Reason:
+        """Why a taker with lots left goes no further than to this maker (None: to the end of the book): a
+        halt, a band or the end of knowledge; NONE for its own limit and for a complete book without
+        makers."""
         if self.halted_until[i]:
             return Reason.HALTED
         if self.rules.breakers:
-            maker = self.books[i].front(-side)
             if maker is not None and side * (self.bound(i, side, limit) - maker.price) >= 0:
                 self.stopped_side = -1 if maker.price < self.low[i] else 1
                 return Reason.BANDED

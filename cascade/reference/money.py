@@ -44,9 +44,13 @@ def value_at_mark(terms: Terms, lots: int, mark: int) -> int:
 def maintenance(terms: Terms, notional: int, lots: int = 0) -> int:
     """Maintenance margin of a position of this notional: the highest tier whose floor it reaches, rounded up,
     never negative."""
-    t = tier_of(terms, notional)
-    rate = terms.rates[t] + size_rate(terms, terms.slope, notional, lots)
-    return max(0, ceil_div(rate * notional, RATE_ONE) - terms.amounts[t])
+    return maintenance_in(terms, tier_of(terms, notional), notional, lots)
+
+
+def maintenance_in(terms: Terms, tier: int, notional: int, lots: int) -> int:
+    """Maintenance margin of a position of this notional, as if a tier held for it."""
+    rate = terms.rates[tier] + size_rate(terms, terms.slope, notional, lots)
+    return max(0, ceil_div(rate * notional, RATE_ONE) - terms.amounts[tier])
 
 
 def initial(terms: Terms, notional: int, lots: int = 0, open_interest: int = 0) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ..instruments import RATE_ONE
 from .ledger import Account, Ledger
-from .money import ceil_div, fee, maintenance, sign, tier_of, value_at_mark
+from .money import fee, maintenance, maintenance_in, sign, tier_of, value_at_mark
 
 
 def first(holds: Callable[[int], bool], lo: int, hi: int) -> int:
@@ -40,13 +40,13 @@ class Sizes(Ledger):
         return abs(value_at_mark(self.terms[i], lots, self.marks[i]))
 
     def fraction_of(self, i: int, lots: int) -> int:
-        """size_fraction of the lots, but lots for size_minimum; all of them up to a notional of
-        size_above."""
+        """At most size_fraction of the lots, but lots for size_minimum, and one; all of them up to a notional
+        of size_above."""
         held, side = abs(lots), sign(lots)
         if self.notional(i, lots) <= self.numbers["size_above"]:
             return held
         least = first(lambda n: self.notional(i, side * n) >= self.numbers["size_minimum"], 0, held)
-        return max(ceil_div(self.numbers["size_fraction"] * held, RATE_ONE), least)
+        return max(self.numbers["size_fraction"] * held // RATE_ONE, least)
 
     def notional_asked_on(self, account: Account, row: tuple[int, int], n: int) -> int:
         """The notional that maintenance is asked on, if n lots of a position were left: at the mark, or their
@@ -62,12 +62,23 @@ class Sizes(Ledger):
         return first(lambda n: self.notional_asked_on(account, row, held - n) < floor, 0, held)
 
     def lots_to_lower_tier(self, account: Account, row: tuple[int, int]) -> int:
-        """Into the tier `size_steps` below, or all of a position that has not so many tiers below it."""
+        """Into the tier `size_steps` below, or all of a position that has not so many tiers below it, or
+        that the first of them would not save."""
         terms, held, steps = self.terms[row[0]], abs(account.positions[row].lots), self.rules.size_steps
         tier = tier_of(terms, self.notional_asked_on(account, row, held))
-        if tier < steps:
+        if tier < steps or (self.rules.first_tier_whole and self.fails_in_first_tier(account, row)):
             return held
         return self.lots_below(account, row, terms.floors[tier - steps + 1])
+
+    def fails_in_first_tier(self, account: Account, row: tuple[int, int]) -> bool:
+        """Whether the account would be liquidatable with this position's maintenance at the first tier's
+        rate."""
+        terms, lots = self.terms[row[0]], account.positions[row].lots
+        asked = self.notional_asked_on(account, row, abs(lots))
+        needed = self.account_maintenance(account, self.marks)
+        needed += maintenance_in(terms, 0, asked, lots) - maintenance(terms, asked, lots)
+        equity = self.equity(account, self.marks)
+        return equity <= needed if self.rules.trigger == "le" else equity < needed
 
     def lots_to_health(self, account: Account, row: tuple[int, int]) -> int:
         """The fewest lots whose closing at the mark makes the account healthy with rates raised by

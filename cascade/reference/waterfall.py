@@ -95,16 +95,22 @@ class Waterfall(Breakers, Sizes, Deleveraging, Funds):
             left -= k
         return left, total, self.what_stops(i, side, limit) if left else Reason.NONE
 
-    def fillable_whole(self, i: int, account: Account, side: int, limit: int, lots: int) -> bool:
-        """Whether a taker could trade this many lots within its limit and within what is known, its owner's
-        own orders left out."""
+    def fillable_whole(
+        self, i: int, account: Account, side: int, limit: int, lots: int
+    ) -> tuple[bool, Reason]:
+        """Whether a taker could trade this many lots within its limit, what is known and the bands, its
+        owner's own orders left out; and what would stop it if not its limit or a lack of makers."""
         owner, bound = self.owner_of(account), self.bound(i, side, limit)
         self.begin_order(i)
+        beyond = None
         for order in self.books[i].side_orders(-side):
             if lots <= 0 or side * (bound - order.price) < 0 or not self.allows(i, order.price):
+                beyond = order
                 break
             lots -= order.lots if order.owner != owner else 0
-        return lots <= 0
+        if lots <= 0:
+            return True, Reason.NONE
+        return False, self.what_stops_at(i, side, limit, beyond)
 
     def owner_of(self, account: Account) -> int:
         """The account that a liquidated one's resting orders belong to."""
@@ -251,7 +257,7 @@ class Waterfall(Breakers, Sizes, Deleveraging, Funds):
             follows = wanted < held and self.rules.size != "fraction"
             record = self.close(account, row, turn, n, follows=follows and n == wanted)
             if n < wanted:
-                statuses.append(LiquidationStatus.PART)
+                statuses.append(self.status_of_cut(record))
                 return False
             if follows:
                 if not self.liquidatable(account, self.marks):
@@ -269,13 +275,19 @@ class Waterfall(Breakers, Sizes, Deleveraging, Funds):
                 if n:
                     record = self.close(account, row, turn, n)
                 if n < held:
-                    statuses.append(LiquidationStatus.PART)
+                    statuses.append(self.status_of_cut(record) if n else LiquidationStatus.PART)
                     return False
             if record["left"]:
                 statuses.append(LiquidationStatus(record["status"]))
             elif n < held:
                 statuses.append(LiquidationStatus.PART)
             return n < held
+
+    @staticmethod
+    def status_of_cut(record: dict) -> LiquidationStatus:
+        """What becomes of a position whose order the step's limit cut: the rest waits for the next step, but
+        for what stopped the order itself."""
+        return LiquidationStatus(record["status"]) if record["left"] else LiquidationStatus.PART
 
     def new_record(self, account: Account, turn: int, row: tuple[int, int] | None) -> dict:
         """The row of `result.liquidations` for one position of a turn (or for a turn that finds none)."""
@@ -319,8 +331,10 @@ class Waterfall(Breakers, Sizes, Deleveraging, Funds):
         record["order_seq"] = order
         fees_before, stop, reason = self.taker_fees, Reason.NONE, Reason.NONE
         widest = PRICE_LIMIT - 1 if side > 0 else 1
-        fok = self.rules.order_tif == "fok" and n < closing.lots
-        if fok and not self.fillable_whole(i, account, side, limit or widest, n):
+        fok, fits = self.rules.order_tif == "fok" and n < closing.lots, True
+        if fok:
+            fits, stop = self.fillable_whole(i, account, side, limit or widest, n)
+        if not fits:
             left, reason = n, Reason.FOK_UNFILLABLE
         elif self.rules.order_price == "fillable" and "fund_walk" in self.rules.residual and not fok:
             left, stop = self.backed_walk(account, row, n, limit, closing, record, order, LIQUIDATION_ORDER)
@@ -338,7 +352,7 @@ class Waterfall(Breakers, Sizes, Deleveraging, Funds):
                     left, stop = self.fund_walk(account, row, left, closing, record)
             elif stage == "vault":
                 left = self.vault_takes(account, row, left, closing, record)
-            else:
+            elif not self.rules.adl_negative_only or record["equity"] < 0:
                 left = self.deleverage(account, row, left, closing, record)
         record["left"] = left
         if not left:
@@ -404,7 +418,7 @@ class Waterfall(Breakers, Sizes, Deleveraging, Funds):
     ) -> None:
         """Record that the unfilled rest of a liquidation order is taken off."""
         if left:
-            reason = reason or stop or Reason.IOC
+            reason = stop or reason or Reason.IOC
             self.emit(
                 EventKind.CANCEL, instrument=i, a=account.index, quantity=sign(signed) * left, cause=order,
                 flags=reason

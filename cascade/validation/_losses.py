@@ -51,7 +51,11 @@ def fund_sign(inputs: Inputs, expected: Mapping[str, Any]) -> dict[str, Any]:
     made = market(
         [contract],
         rules=venues.bybit.rules.replace(
-            order_price="market", residual=(), size="whole", maintenance_on="mark", fund_stop=None,
+            order_price="market",
+            residual=(),
+            size="whole",
+            maintenance_on="mark",
+            fund_stop=None,
             fund_resume=None,
         ),
         fund=fund,
@@ -91,7 +95,7 @@ def clawback(inputs: Inputs, expected: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def ranks(
-    rows: list[dict[str, Any]], rules: VenueRules, *, inverse: bool, mark: Fraction
+    rows: list[dict[str, Any]], rules: VenueRules, *, inverse: bool, mark: Fraction, tiers: Any = None
 ) -> tuple[list[Fraction], list[Any]]:
     """The engine's rank of each position, and the order in which one bankrupt account meets them all.
 
@@ -115,7 +119,7 @@ def ranks(
     total = sum(row["size"] for row in rows)
     contract = Contract(
         "X",
-        None,
+        tiers,
         price=mark,
         sizes=[row["size"] for row in rows],
         prices=[row["entry"] for row in rows],
@@ -179,13 +183,45 @@ def adl_hyperliquid(inputs: Inputs, expected: Mapping[str, Any]) -> dict[str, An
     if mark is None:
         raise Unknown("no positions")
     rules = venues.hyperliquid.variants["no_backstop"].replace(
-        mark="index", adl_rank=rank, residual=("adl",), adl_below=None
+        mark="index", adl_rank=rank, residual=("adl",), adl_below=None, size="whole"
     )
     scores, order = ranks(rows, rules, inverse=False, mark=mark)
     return {"scores": [float(x) for x in scores], "order": order}
 
 
+def adl_binance(inputs: Inputs, expected: Mapping[str, Any]) -> dict[str, Any]:
+    """Binance: max(0, profit) / max(1, wallet) x maintenance / (wallet + profit), and each one's place among
+    all.
+
+    Positions stand at a mark of 1: the size gives the maintenance, the entry price the profit.
+    """
+    told = [
+        (row.raw("id"), row.side("side", 1), row.number("upnl"), row.number("wb"), row.number("mm"))
+        for row in inputs.rows("positions")
+    ]
+    if not told or any(needed <= 0 for *_, needed in told):
+        raise Unknown("a position that needs no maintenance has no size")
+    rate = Fraction(1, 10)
+    while any(2 * abs(profit) * rate > needed for _, _, profit, _, needed in told):
+        rate /= 10
+    rows = [
+        {
+            "id": name,
+            "side": side,
+            "size": needed / rate,
+            "entry": 1 - side * profit * rate / needed,
+            "balance": wallet,
+        }
+        for name, side, profit, wallet, needed in told
+    ]
+    rules = venues.binance_usdm.rules.replace(mark="index", residual=("adl",), shortfall=(), size="whole")
+    scores, order = ranks(rows, rules, inverse=False, mark=Fraction(1), tiers=rate)
+    places = [Fraction(order.index(row["id"]) + 1, len(rows)) for row in rows]
+    return {"scores": [float(x) for x in scores], "order": order, "quantiles": places}
+
+
 MODELS = {
+    "adl_binance": adl_binance,
     "pct": liquidation_fee,
     "if_sign": fund_sign,
     "clawback": clawback,

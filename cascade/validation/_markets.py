@@ -21,6 +21,9 @@ MANY = 2**32
 """Ticks in a price, if its own grid is finer."""
 FINEST = 2**30
 LARGEST_COEFFICIENT = 2**60
+ROOM = 2**56
+"""Quanta that all amounts of a market may be together; floors of tiers may be `MOST`."""
+MOST = 2**59
 
 
 def grid(numbers: Iterable[Fraction]) -> Fraction:
@@ -93,9 +96,8 @@ class Contract:
         """Whether one lot's value at one tick is a number of quanta that a market can hold."""
         made = self.instrument
         lot = made.lot_size * made.multiplier
-        return (
-            lot * self.tick if made.contract == "linear" else lot / self.tick
-        ) / quantum < LARGEST_COEFFICIENT
+        value = (lot * self.tick if made.contract == "linear" else lot / self.tick) / quantum
+        return max(value.numerator, value.denominator) < LARGEST_COEFFICIENT
 
     @property
     def step(self) -> Fraction | None:
@@ -103,6 +105,31 @@ class Contract:
         if self.instrument.contract == "linear":
             return self.tick * self.instrument.lot_size * self.instrument.multiplier
         return None
+
+
+def quantum_of(contracts: Sequence[Contract], amounts: Sequence[Fraction]) -> Fraction:
+    """The cash quantum of a market: where the engines have room, one of which all that is given is a whole
+    number; else one that goes with the contracts' ticks; else a decimal one, and ticks that go with it."""
+    steps = [c.step for c in contracts if c.step is not None]
+    borders = [abs(x) for c in contracts for tier in c.instrument.tiers for x in (tier.floor, tier.amount)]
+    finest = max(max(amounts) / FINE, max(borders, default=Fraction(0)) / MOST)
+    coarsest = max(sum(amounts) / ROOM, max(borders, default=Fraction(0)) / MOST)
+    own = grid(steps) if steps else max(c.notional for c in contracts)
+    while not steps and own < coarsest:
+        own *= 10
+    for quantum in (grid([*steps, *amounts, *borders]), own):
+        if quantum >= coarsest and all(c.fits(quantum) for c in contracts):
+            while quantum / 10 >= finest and all(c.fits(quantum / 10) for c in contracts):
+                quantum /= 10
+            return quantum
+    quantum = Fraction(1)
+    while quantum < finest:
+        quantum *= 10
+    while quantum / 10 >= finest:
+        quantum /= 10
+    for contract in contracts:
+        contract.coarsen(quantum)
+    return quantum
 
 
 def market(
@@ -127,18 +154,7 @@ def market(
     """
     given = dict(balances or {})
     amounts = [abs(x) for x in (*money, fund, vault, *given.values(), *(c.notional for c in contracts))]
-    steps = [c.step for c in contracts if c.step is not None]
-    quantum = grid(steps) if steps else max(amounts)
-    if not all(c.fits(quantum) for c in contracts):
-        quantum = Fraction(1, 10**6)
-        while max(amounts) / quantum > FINE:
-            quantum *= 10
-        while max(amounts) / quantum < FINE:
-            quantum /= 10
-        for contract in contracts:
-            contract.coarsen(quantum)
-    while max(amounts) / quantum < FINE and all(c.fits(quantum / 10) for c in contracts):
-        quantum /= 10
+    quantum = quantum_of(contracts, amounts)
     made = Market(
         [c.instrument for c in contracts], rules=rules, fund=fund, vault=vault, cash_quantum=quantum
     )

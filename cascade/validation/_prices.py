@@ -13,7 +13,7 @@ from ._inputs import Inputs, Unknown
 from ._markets import Contract, market
 
 AT_MARK = VenueRules(mark="index")
-TRIES = 40
+TRIES = 400
 
 
 def one_tier(rate: Fraction, amount: Fraction = Fraction(0)) -> list[list[Any]]:
@@ -107,8 +107,9 @@ def binance_cross(inputs: Inputs, expected: Mapping[str, Any]) -> dict[str, Any]
 def binance_hedge(inputs: Inputs, expected: Mapping[str, Any]) -> dict[str, Any]:
     """Long and short of one contract under cross margin, each in its own tier: they share the price.
 
-    The legs' tiers come from one table, whose boundary lies between the legs' notionals at the answer; it is
-    moved until it does.
+    The legs' tiers come from one table, whose boundary lies between the legs' notionals at the answer. No
+    mark is given: mark and boundary are moved until they are next to it, so that no leg changes its tier on
+    the way.
     """
     legs = sorted(inputs.rows("legs"), key=lambda leg: leg.number("size"))
     if not 1 <= len(legs) <= 2:
@@ -132,7 +133,7 @@ def binance_hedge(inputs: Inputs, expected: Mapping[str, Any]) -> dict[str, Any]
         for leg, size, entry in zip(legs, sizes, entries, strict=True)
     ]
     held = [{**row, "position_side": "both"} for row in held]
-    price = sum(entries) / len(entries)
+    price = entries[0]
     for _ in range(TRIES):
         tiers = one_tier(rates[0], amounts[0])
         if not same:
@@ -141,7 +142,7 @@ def binance_hedge(inputs: Inputs, expected: Mapping[str, Any]) -> dict[str, Any]
                 [0, floor, rates[0], rates[0], amounts[0]],
                 [floor, None, rates[1], rates[1], amounts[1]],
             ]
-        contract = Contract("X", tiers, price=entries[0], sizes=sizes, prices=entries[1:])
+        contract = Contract("X", tiers, price=price, sizes=sizes, prices=entries)
         made = market(
             [contract, *others],
             rules=AT_MARK,
@@ -152,9 +153,10 @@ def binance_hedge(inputs: Inputs, expected: Mapping[str, Any]) -> dict[str, Any]
         found = answer["liquidation_price"]
         if same or found != found:
             return answer
-        if sizes[0] * Fraction(found) < floor <= sizes[-1] * Fraction(found):
+        # The boundary is half of the legs' difference away from either.
+        if 8 * abs(Fraction(found) - price) < price * (1 - sizes[0] / sizes[-1]):
             return answer
-        price = Fraction(found).limit_denominator(10**6)
+        price = Fraction(f"{found:.9g}")
     raise Unknown("no boundary between the legs' notionals holds at the answer")
 
 

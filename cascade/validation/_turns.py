@@ -10,6 +10,7 @@ from .. import venues
 from ..market import Market
 from ..records import EventKind
 from ..rules import VenueRules
+from ..shocks import Shock
 from ._inputs import Inputs, Unknown
 from ._losses import BOOK
 from ._margins import PPM, dydx_account
@@ -20,18 +21,25 @@ LOT = Fraction(1, 1000)
 
 
 def long_at_one(
-    size: Fraction, equity: Fraction, tiers: Any, rules: VenueRules, *, vault: Fraction = Fraction(0)
+    size: Fraction,
+    equity: Fraction,
+    tiers: Any,
+    rules: VenueRules,
+    *,
+    vault: Fraction = Fraction(0),
+    lot: Fraction = LOT,
+    price: Fraction = Fraction(1),
 ) -> Market:
-    """A long of this size at price 1 on lots of 1/1000, another account short as much, and bids for it."""
-    contract = Contract("X", tiers, price=Fraction(1), sizes=[size, LOT])
+    """A long of this size at a price, another account short as much, and bids for it at 1."""
+    contract = Contract("X", tiers, price=price, prices=[Fraction(1)], sizes=[size, lot])
     made = market(
         [contract],
         rules=rules,
         vault=vault,
-        balances={"a": equity, "other": 100 * size},
+        balances={"a": equity, "other": 100 * size * price},
         positions=[
-            {"account": "a", "instrument": "X", "size": size, "entry_price": 1},
-            {"account": "other", "instrument": "X", "size": -size, "entry_price": 1},
+            {"account": "a", "instrument": "X", "size": size, "entry_price": price},
+            {"account": "other", "instrument": "X", "size": -size, "entry_price": price},
         ],
     )
     made.load_book("X", {"price": [1], "quantity": [size]}, BOOK)
@@ -75,20 +83,25 @@ def hl_partial(inputs: Inputs, expected: Mapping[str, Any]) -> dict[str, Any]:
     )
     if not inputs.raw("already_partial", False):
         return {"order_notional": ordered(long_at_one(notional, notional / 100, Fraction(1, 2), rules))}
-    before = notional / (1 - fraction)
-    if before <= inputs.number("threshold"):
-        raise Unknown("no larger position of which a part was ordered first")
-    made = long_at_one(before, before / 100, Fraction(1, 2), rules)
+    if fraction >= 1 or notional <= 0:
+        raise Unknown("nothing is left after the part")
+    before, price = notional / (1 - fraction), Fraction(1)
+    while before * price <= inputs.number("threshold"):  # it was larger when the part was ordered
+        price *= 2
+    made = long_at_one(before, before / 100, Fraction(1, 2), rules, price=price)
     simulation = made.start()
     simulation.settle()
+    if price > 1:
+        simulation.apply(Shock(index={"X": 1 / price - 1}))
     simulation.advance_ns(rules.cooldown_ns)
     simulation.settle()
     return {"order_notional": orders_of(simulation.result().events, made)[1]}
 
 
 def dydx_size(inputs: Inputs, expected: Mapping[str, Any]) -> dict[str, Any]:
-    """The least and the most notional that one liquidation order of a position is for."""
-    notional, least = inputs.number("notional"), inputs.number("min_notional")
+    """The least and the most notional that one liquidation order of a position is for, in whole quote
+    quantums."""
+    notional, least = Fraction(inputs.whole("notional")), inputs.number("min_notional")
     orders = [
         ordered(
             long_at_one(
@@ -96,6 +109,7 @@ def dydx_size(inputs: Inputs, expected: Mapping[str, Any]) -> dict[str, Any]:
                 notional / 100,
                 Fraction(1, 2),
                 AT_MARK.replace(size="fraction", size_fraction=fraction, size_minimum=least),
+                lot=Fraction(1),
             )
         )
         for fraction in (0, inputs.number("max_portion_ppm") * PPM)

@@ -24,6 +24,7 @@ RULES = VenueRules(
     adl_rank="none",
     adl_price="bankruptcy",
     adl_overlap=True,
+    adl_negative_only=True,
     funding=Funding(interest=0, clamp=0, margin_cap=6, interval=1, divisor=1, price="index"),
 )
 
@@ -39,7 +40,8 @@ dydx = Venue(
         "Date: when the code was read. Only the oracle's price counts, here the index. Liquidatable if "
         "maintenance > net collateral. Orders are at the fillable price, the fund paying fills worse than "
         "the bankruptcy price while it can and taking up to the instrument's liquidation fee (0.5%) of what "
-        "they are better; accounts go by how far that price is from the oracle's. The chain takes positions "
+        "they are better; lots without takers are deleveraged if net collateral is below 0 and wait if "
+        "not; accounts go by how far that price is from the oracle's. The chain takes positions "
         "and counterparties from random places on; here by index. Maintenance is rounded up once, on the "
         "chain twice (initial margin first). Mainnet's governance values (spread, parts of positions, "
         "limits a block) are not in the code: size_fraction, size_minimum, notional_per_step, fund_per_step "

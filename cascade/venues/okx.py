@@ -54,6 +54,7 @@ RULES = VenueRules(
     maintenance_fee="taker",
     size="step_down",
     size_steps=2,
+    first_tier_whole=True,
     cooldown_ns=60 * 10**9,
     order_price="bankruptcy",
     cancel_orders=True,
@@ -81,8 +82,9 @@ okx = Venue(
     notes=(
         "Date: when the pages were collected; they carry none. Mark: 'index' stands for the venue's mark. "
         "Liquidation at a margin ratio of 100% or less, the fee of closing in the ratio's denominator. From "
-        "tier 3 on an order reduces two tiers, and the account rests a minute; below, whole positions at "
-        "the bankruptcy price (the old rule went to tier 1 at once). The fund stops paying when it has "
+        "tier 3 on an order reduces two tiers, and the account rests a minute; below, and where the first "
+        "tier's rate would not save the account either, whole positions at the bankruptcy price (the "
+        "old rule went to tier 1 at once). The fund stops paying when it has "
         "fallen by the larger of 30% and 50,000 of the settlement currency from its start - on the venue "
         "from its 8 h average. Rank and execution price of deleveraging are from secondary sources: at the "
         "mark in the newer text, at the bankruptcy price in the older one (variant adl_at_bankruptcy). The "
