@@ -100,16 +100,17 @@ ctypedef struct cell_t:
     int64_t lots            # that show, 1..2**62
 
 
-# A run of a level's queue, one cache line. Invariant: a chunk in a queue has live cells; cells are used from the first
-# on, older orders first. A free chunk has no live cell and is linked by `next`.
+# A run of a level's queue, two cache lines. Invariant: a chunk in a queue has live cells; cells are used from the first
+# on, older orders first, and the next chunk is taken when all have been: which is next, the level knows. A free chunk has no
+# live cell and is linked by `next`.
 ctypedef struct chunk_t:
     uint32_t level
     uint32_t next           # younger chunk, 0 at the end
     uint32_t prev           # older one, 0 at the front
     uint8_t live            # bit mask of the cells that hold an order
-    uint8_t used            # cells ever used since the chunk was taken
     uint8_t rare            # bit mask: the order has a rare_t
     uint8_t anon            # bit mask: the order is external
+    uint8_t pad
     cell_t cells[CELLS]
 
 
@@ -236,7 +237,6 @@ cdef inline int book_init(book_t* b) noexcept nogil:
         return ERR_MEMORY
     b.chunks = <chunk_t*>b.chunks_mem.items
     memset(&b.chunks[0], 0, sizeof(chunk_t))
-    b.chunks[0].used = CELLS
     b.chunks_used = 1
     b.owners_used = 1
     b.peaks_used = 1
@@ -699,8 +699,8 @@ cdef inline int64_t position_room(const owner_t* own, int side) noexcept nogil:
 
 
 cdef inline uint32_t book_new_chunk(book_t* b, uint32_t level, level_t* v) noexcept nogil:
-    """A chunk at the end of a level's queue."""
-    cdef uint32_t chunk = b.chunks_free
+    """A chunk at the end of a level's queue: its first cell, for an order to follow at once."""
+    cdef uint32_t chunk = b.chunks_free, last = v.tail >> SLOT_BITS
     cdef chunk_t* c
     if chunk != 0:
         c = &b.chunks[chunk]
@@ -712,37 +712,34 @@ cdef inline uint32_t book_new_chunk(book_t* b, uint32_t level, level_t* v) noexc
         b.chunks_used += 1
     c.level = level
     c.next = 0
-    c.prev = v.tail
+    c.prev = last
     c.live = 0
-    c.used = 0
     c.rare = 0
     c.anon = 0
-    if v.tail != 0:
-        b.chunks[v.tail].next = chunk
+    if last != 0:
+        b.chunks[last].next = chunk
     else:
         v.head = chunk
-    v.tail = chunk
-    return chunk
+    return chunk << SLOT_BITS
 
 
 cdef inline uint32_t book_append(book_t* b, uint32_t level, uint64_t id, int64_t lots) noexcept nogil:
     """Append a plain order at the end of a level's queue: its handle. The caller counts it in the side, gives the hint
     and has made sure of the room and of the sum."""
     cdef level_t* v = &b.ladder.levels[level]
-    cdef uint32_t chunk = v.tail, slot
-    cdef chunk_t* c = &b.chunks[chunk]
-    # Chunk 0, at the end of an empty queue, is full.
-    if c.used == CELLS:
-        chunk = book_new_chunk(b, level, v)
-        c = &b.chunks[chunk]
-    slot = c.used
-    c.used = <uint8_t>(slot + 1)
-    c.live |= <uint8_t>(1 << slot)
-    c.cells[slot].id = id
-    c.cells[slot].lots = lots
+    cdef uint32_t h = v.tail
+    cdef chunk_t* c
+    # The level says whether its last chunk is full: that one itself need not be at hand yet.
+    if h & SLOTS == CELLS:
+        h = book_new_chunk(b, level, v)
+    c = &b.chunks[h >> SLOT_BITS]
+    c.live |= <uint8_t>(1 << (h & SLOTS))
+    c.cells[h & SLOTS].id = id
+    c.cells[h & SLOTS].lots = lots
+    v.tail = h + 1
     v.count += 1
     v.quantity_lots += lots
-    return (chunk << SLOT_BITS) | slot
+    return h
 
 
 cdef inline uint32_t book_rest(book_t* b, int side, int64_t price, uint64_t id, int64_t lots) noexcept nogil:
@@ -789,7 +786,7 @@ cdef inline void chunk_release(book_t* b, uint32_t chunk) noexcept nogil:
     if c.next != 0:
         b.chunks[c.next].prev = c.prev
     else:
-        v.tail = c.prev
+        v.tail = (c.prev << SLOT_BITS) | CELLS
     c.next = b.chunks_free
     b.chunks_free = chunk
 

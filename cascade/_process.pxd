@@ -19,7 +19,7 @@ from cascade._book cimport (
     chunk_t,
 )
 from cascade._ids cimport ids_dense, ids_far, ids_fetch, ids_first, ids_forget, ids_put_paged, ids_put_vacant, ids_slot
-from cascade._ladder cimport ladder_enter, ladder_look, level_t, likely, price_rank, unlikely
+from cascade._ladder cimport ladder_enter, ladder_look, ladder_near, level_t, likely, price_rank, unlikely
 from cascade._match cimport match_commit, match_lots_valid, match_prepare, match_reports, plan_t
 from cascade._sink cimport SINK_FIXED, match_side_code, report_codes, report_put, sink_more, sink_t
 from cascade._take cimport match_finish, match_hinders, match_walk_fifo, taker_t
@@ -62,12 +62,15 @@ cdef inline bint plain_new(book_t* b, const order_msg_t* m, int64_t row, report_
     cdef int sign = m.side
     cdef int side = sign < 0    # sides come at random: no branch depends on them
     cdef uint64_t rank = price_rank(side, price)
+    # Bits that a plain order has not: an owner, a display, a side that is neither 1 nor -1, lots below 1 or above 2**62.
+    cdef uint64_t odd = <uint64_t>(m.owner | m.display) | <uint64_t>((sign + 1) & ~2) | (<uint64_t>(lots - 1) >> 62)
+    cdef level_t* v
     cdef uint32_t h, level
     cdef uint32_t* slot
     cdef int64_t vacant = 0
     if unlikely(rank >= b.ladder.crossing[side]):
         return False
-    if unlikely(m.owner | m.display or sign != 1 - 2 * side or b.room <= 0 or b.rule.has_top or not match_lots_valid(lots)):
+    if unlikely(odd or b.room <= 0 or b.rule.has_top):
         return False
     slot = ids_slot(&b.ids, id)
     if slot == NULL or b.ids.used > 0:
@@ -75,8 +78,11 @@ cdef inline bint plain_new(book_t* b, const order_msg_t* m, int64_t row, report_
             return False
     if slot != NULL and slot[0] != 0 and book_find(b, id) != 0:
         return False
-    level = ladder_enter(&b.ladder, side, rank, price)
-    if unlikely(b.ladder.levels[level].hides or lots > INT64_MAX - b.ladder.levels[level].quantity_lots):
+    level = ladder_near(&b.ladder, side, rank)
+    if unlikely(level == 0):
+        level = ladder_enter(&b.ladder, side, rank, price)
+    v = &b.ladder.levels[level]
+    if unlikely(v.hides or lots > INT64_MAX - v.quantity_lots):
         return False        # of a level that was there: a new one has no flags and room for any order
     h = book_append(b, level, id, lots)
     if likely(slot != NULL):
