@@ -122,15 +122,22 @@ cdef inline bint plain_cancel(book_t* b, const order_msg_t* m, int64_t row, repo
     return True
 
 
-cdef inline bint message_plain(book_t* b, const order_msg_t* m, int64_t row, report_t* r) noexcept nogil:
+# What message_plain has dealt with.
+cdef enum:
+    PLAIN_NOTHING = 0
+    PLAIN_NEW = 1
+    PLAIN_CANCEL = 2
+
+
+cdef inline int message_plain(book_t* b, const order_msg_t* m, int64_t row, report_t* r) noexcept nogil:
     """Deal with the most frequent messages, which have one report each: a plain limit order that only rests, and the
-    cancellation of one. False, with nothing changed, leaves any other, and every refusal, to prepare and commit."""
+    cancellation of one. PLAIN_NOTHING, with nothing changed, leaves any other, and every refusal, to prepare and commit."""
     cdef uint64_t header = message_header(m)
     if header & PLAIN == 0:
-        return plain_new(b, m, row, r)
+        return PLAIN_NEW if plain_new(b, m, row, r) else PLAIN_NOTHING
     if header & 0xFF == ACTION_CANCEL:
-        return plain_cancel(b, m, row, r)
-    return False
+        return PLAIN_CANCEL if plain_cancel(b, m, row, r) else PLAIN_NOTHING
+    return PLAIN_NOTHING
 
 
 cdef inline bint plain_take(book_t* b, const order_msg_t* m, int64_t row, sink_t* sink) noexcept nogil:
@@ -172,6 +179,8 @@ cdef inline bint plain_take(book_t* b, const order_msg_t* m, int64_t row, sink_t
 
 
 cdef enum:
+    LATER = 6               # messages from a cancellation on to the one whose order is asked for meanwhile
+    LIKELY = 64             # messages after a cancellation among which another one is likely
     WIDE = 1024             # nodes from which a book's prices lie so far apart that searching them is worth preparing
 
 
@@ -219,21 +228,32 @@ cdef inline int64_t book_process(
     the number of reports of the message that did not fit, 0 if there was none, negative without the memory to count them."""
     cdef order_msg_t m
     cdef plan_t p
-    cdef int64_t i, room
+    cdef int64_t i, room, ahead = 0
+    cdef uint32_t h
+    cdef int plain = PLAIN_NOTHING
     cdef bint wide = b.ladder.nodes_used > WIDE
     needed[0] = 0
     for i in range(n):
         __builtin_prefetch(&messages[i + 16])
         if wide and i + 12 < n:
             message_ahead(b, messages + i)
+        if i < ahead and i + LATER < n:
+            # Of a cancellation the order; of a new order chunk 0, for want of a branch that could be mispredicted.
+            h = ids_dense(&b.ids, messages[i + LATER].order_id) & ~<uint32_t>STOP_BIT
+            __builtin_prefetch(&b.chunks[h >> SLOT_BITS])
+            __builtin_prefetch(&b.chunks[h >> SLOT_BITS].cells[h & SLOTS])
         if b.ids.used > 0 and i + 8 < n:
             # Hashed ids lie anywhere: first the hint is asked for, then the chunk that it leads to.
             ids_fetch(&b.ids, messages[i + 8].order_id)
             if messages[i + 4].action != ACTION_NEW:
                 __builtin_prefetch(&b.chunks[(ids_first(&b.ids, messages[i + 4].order_id) & ~<uint32_t>STOP_BIT) >> SLOT_BITS])
-        if likely(sink.n < sink.cap) and message_plain(b, &messages[i], first_row + i, &sink.reports[sink.n]):
-            sink.n += 1
-            continue
+        if likely(sink.n < sink.cap):
+            plain = message_plain(b, &messages[i], first_row + i, &sink.reports[sink.n])
+            if plain == PLAIN_CANCEL:
+                ahead = i + LIKELY
+            if plain != PLAIN_NOTHING:
+                sink.n += 1
+                continue
         m = messages[i]     # read once: the caller's array might change meanwhile
         if not (likely(sink.n < sink.cap) and plain_take(b, &m, first_row + i, sink)):
             match_prepare(b, &m, first_row + i, &p)
