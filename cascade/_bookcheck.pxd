@@ -79,7 +79,7 @@ cdef inline bint book_check_level(book_t* b, uint32_t level, int32_t* owned, int
                 n += 1
         before = chunk
         chunk = c.next
-    if open_lots != shown and not v.hides:
+    if open_lots != shown + (b.hidden[level] if v.hides else 0):
         return False
     return n > 0 and n == v.count and shown == v.quantity_lots and v.tail >> SLOT_BITS == before
 

@@ -51,7 +51,7 @@ cdef extern from *:
         int32_t count
         uint32_t parent         # 30 bits: the node that it hangs from, 0 if it is alone
         uint32_t side           # 1 bit: BID or ASK
-        uint32_t hides          # 1 bit: an iceberg has rested here since the level began
+        uint32_t hides          # 1 bit: an iceberg has rested here since the level began; the book knows the sum that it hides
 
 
 # A node of a tree: the ranks below it agree in all bits from shift + 4 up and part at `shift`. Invariant: bits are the

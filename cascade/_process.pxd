@@ -237,16 +237,18 @@ cdef inline int64_t book_process(
         __builtin_prefetch(&messages[i + 16])
         if wide and i + 12 < n:
             message_ahead(b, messages + i)
-        if i < ahead and i + LATER < n:
+        if b.ids.used > 0:
+            if i + 8 < n:
+                # Hashed ids lie anywhere: first the hint is asked for, then the chunk that it leads to.
+                ids_fetch(&b.ids, messages[i + 8].order_id)
+                if messages[i + 4].action != ACTION_NEW:
+                    h = ids_first(&b.ids, messages[i + 4].order_id) & ~<uint32_t>STOP_BIT
+                    __builtin_prefetch(&b.chunks[h >> SLOT_BITS])
+        elif i < ahead and i + LATER < n and not wide:
             # Of a cancellation the order; of a new order chunk 0, for want of a branch that could be mispredicted.
             h = ids_dense(&b.ids, messages[i + LATER].order_id) & ~<uint32_t>STOP_BIT
             __builtin_prefetch(&b.chunks[h >> SLOT_BITS])
             __builtin_prefetch(&b.chunks[h >> SLOT_BITS].cells[h & SLOTS])
-        if b.ids.used > 0 and i + 8 < n:
-            # Hashed ids lie anywhere: first the hint is asked for, then the chunk that it leads to.
-            ids_fetch(&b.ids, messages[i + 8].order_id)
-            if messages[i + 4].action != ACTION_NEW:
-                __builtin_prefetch(&b.chunks[(ids_first(&b.ids, messages[i + 4].order_id) & ~<uint32_t>STOP_BIT) >> SLOT_BITS])
         if likely(sink.n < sink.cap):
             plain = message_plain(b, &messages[i], first_row + i, &sink.reports[sink.n])
             if plain == PLAIN_CANCEL:

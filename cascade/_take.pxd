@@ -44,6 +44,7 @@ from cascade._book cimport (
     book_take,
     cell_t,
     chunk_t,
+    owner_t,
     position_add,
     position_room,
 )
@@ -428,31 +429,50 @@ cdef inline void match_walk_fifo(book_t* b, taker_t* t, sink_t* sink) noexcept n
             match_meet(b, t, h, sink)
 
 
-cdef inline uint32_t match_first_own(const book_t* b, const taker_t* t, uint32_t level) noexcept nogil:
-    """The oldest order of a level that self-trade prevention keeps from the taker, 0 if none."""
-    cdef uint32_t h = book_front_of(b, level)
-    while h != 0 and not match_own(b, t, h):
-        h = book_behind(b, h)
-    return h
+cdef inline uint32_t match_behind(const book_t* b, uint32_t level, uint32_t h) noexcept nogil:
+    """book_behind; of no order the level's oldest."""
+    return book_behind(b, h) if h != 0 else book_front_of(b, level)
 
 
-cdef inline uint32_t match_first_roomless(const book_t* b, uint32_t level) noexcept nogil:
-    """The oldest reduce-only order of a level whose owner has nothing to close, 0 if none."""
-    cdef uint32_t h = book_front_of(b, level) if b.reducing > 0 else 0
-    while h != 0 and match_room(b, h, b.ladder.levels[level].side) > 0:
-        h = book_behind(b, h)
-    return h
+cdef inline void match_own_first(book_t* b, taker_t* t, uint32_t level, sink_t* sink) noexcept nogil:
+    """Self-trade prevention between the taker and its owner's orders at the best level, oldest first, until the taker is ended or
+    they or the level have gone. O(orders of the level + refills)."""
+    cdef uint32_t passed = 0, h = book_front_of(b, level)
+    while h != 0:
+        if match_own(b, t, h):
+            match_prevent(b, t, h, sink)
+            if t.lots == 0 or t.ended != REASON_NONE or book_best_level(b, 1 - t.side) != level:
+                return
+        else:
+            passed = h
+        h = match_behind(b, level, passed)
+
+
+cdef inline void match_roomless_first(book_t* b, const taker_t* t, uint32_t level, sink_t* sink) noexcept nogil:
+    """Take the reduce-only orders of the best level whose owners have nothing to close off, oldest first, until they or the
+    level have gone. O(orders of the level)."""
+    cdef uint32_t passed = 0, h = book_front_of(b, level)
+    while h != 0:
+        if match_room(b, h, 1 - t.side) == 0:
+            match_cancel(b, h, t.message, REASON_REDUCE_ONLY, sink)
+            if book_best_level(b, 1 - t.side) != level:
+                return
+        else:
+            passed = h
+        h = match_behind(b, level, passed)
 
 
 cdef inline int64_t match_gather(
     book_t* b, const taker_t* t, uint32_t level, int64_t* sum_lots, int64_t* top
 ) noexcept nogil:
-    """The orders of a level, oldest first, with what each may trade, into b.shares; their number."""
+    """The orders of a level, oldest first, with what each may trade, into b.shares; their number. O(orders of the level)."""
     cdef share_t* s = b.shares
     cdef uint32_t h = book_front_of(b, level)
     cdef int side = b.ladder.levels[level].side
-    cdef int64_t n = 0, k, room
+    cdef int64_t n = 0, room
+    cdef int32_t before
     cdef const rare_t* rare
+    cdef owner_t* own
     sum_lots[0] = 0
     top[0] = -1
     while h != 0:
@@ -461,16 +481,23 @@ cdef inline int64_t match_gather(
         s[n].handle = h
         s[n].lots = book_cell(b, h).lots
         if rare != NULL and rare.owner_record > 0:
+            own = &b.owners[rare.owner_record]
             s[n].owner = rare.owner_record
-            s[n].lmm_percent = b.owners[rare.owner_record].lmm_percent
+            s[n].lmm_percent = own.lmm_percent
+            # The owner's last order here, if there is one: what an earlier level left in own.share does not lead back.
+            before = own.share
+            s[n].owner_first = before >= n or s[before].owner != rare.owner_record
+            own.share = <int32_t>n
+            if not s[n].owner_first:
+                s[before].owner_next = <int32_t>n
+                s[n].owner_lots = s[before].owner_lots
             if rare.flags & FLAG_REDUCE_ONLY and not match_itself(b, t, h):
                 # What earlier orders of the owner here may trade comes first.
-                room = position_room(&b.owners[rare.owner_record], side)
-                for k in range(n):
-                    if s[k].owner == s[n].owner:
-                        room = room - s[k].lots if room > s[k].lots else 0
+                room = position_room(own, side)
+                room = room - s[n].owner_lots if room > s[n].owner_lots else 0
                 if s[n].lots > room:
                     s[n].lots = room
+            s[n].owner_lots += s[n].lots
         if h == b.top[side]:
             top[0] = n
         sum_lots[0] += s[n].lots
@@ -504,17 +531,17 @@ cdef inline void match_divide(book_t* b, taker_t* t, uint32_t level, sink_t* sin
 
 cdef inline void match_walk_rule(book_t* b, taker_t* t, sink_t* sink) noexcept nogil:
     """match_walk_fifo by the book's rule."""
-    cdef uint32_t level, h
+    cdef uint32_t level
     while t.lots > 0 and t.ended == REASON_NONE and match_open(b, t):
         level = book_best_level(b, 1 - t.side)
-        h = match_first_own(b, t, level) if t.stp != STP_NONE and t.owner_record > 0 else 0
-        if h != 0:
-            match_prevent(b, t, h, sink)
-            continue
-        h = match_first_roomless(b, level)
-        if h != 0:
-            match_cancel(b, h, t.message, REASON_REDUCE_ONLY, sink)
-            continue
+        if t.stp != STP_NONE and t.owner_record > 0:
+            match_own_first(b, t, level, sink)
+            if t.lots == 0 or t.ended != REASON_NONE or book_best_level(b, 1 - t.side) != level:
+                continue
+        if b.reducing > 0:
+            match_roomless_first(b, t, level, sink)
+            if book_best_level(b, 1 - t.side) != level:
+                continue
         match_divide(b, t, level, sink)
 
 
