@@ -232,6 +232,8 @@ cdef inline int64_t book_process(
     cdef uint32_t h
     cdef int plain = PLAIN_NOTHING
     cdef bint wide = b.ladder.nodes_used > WIDE
+    cdef report_t* r = sink.reports + sink.n
+    cdef report_t* end = sink.reports + sink.cap
     needed[0] = 0
     for i in range(n):
         __builtin_prefetch(&messages[i + 16])
@@ -249,13 +251,14 @@ cdef inline int64_t book_process(
             h = ids_dense(&b.ids, messages[i + LATER].order_id) & ~<uint32_t>STOP_BIT
             __builtin_prefetch(&b.chunks[h >> SLOT_BITS])
             __builtin_prefetch(&b.chunks[h >> SLOT_BITS].cells[h & SLOTS])
-        if likely(sink.n < sink.cap):
-            plain = message_plain(b, &messages[i], first_row + i, &sink.reports[sink.n])
+        if likely(r != end):
+            plain = message_plain(b, &messages[i], first_row + i, r)
             if plain == PLAIN_CANCEL:
                 ahead = i + LIKELY
             if plain != PLAIN_NOTHING:
-                sink.n += 1
+                r += 1
                 continue
+        sink.n = r - sink.reports
         m = messages[i]     # read once: the caller's array might change meanwhile
         if not (likely(sink.n < sink.cap) and plain_take(b, &m, first_row + i, sink)):
             match_prepare(b, &m, first_row + i, &p)
@@ -269,6 +272,9 @@ cdef inline int64_t book_process(
             match_commit(b, &m, &p, sink)
         if unlikely(sink.failed):
             return i + 1
+        r = sink.reports + sink.n
+        end = sink.reports + sink.cap
+    sink.n = r - sink.reports
     return n
 
 
