@@ -43,8 +43,11 @@ ctypedef struct share_t:
     int64_t lots            # that may trade
     int64_t given           # so far
     uint32_t handle
-    int32_t owner           # record
+    int64_t owner_lots      # lots that the owner's orders may trade, up to this one
+    int32_t owner           # record, 0: nobody
+    int32_t owner_next      # index of the owner's next order here, 0 if there is none
     int32_t lmm_percent     # of a lead market maker, else 0
+    bint owner_first        # the owner has no older order here
     bint nothing            # 0 in pro_rata
 
 
@@ -69,24 +72,21 @@ cdef inline int64_t give_fifo(share_t* s, int64_t n, int64_t lots) noexcept nogi
 
 
 cdef inline int64_t give_lmm(share_t* s, int64_t n, int64_t left) noexcept nogil:
-    """Each lead market maker its percentage of what is left now; what is left then."""
+    """Each lead market maker its percentage of what is left now; what is left then. O(n)."""
     cdef int64_t whole = left, part, k, j
-    cdef bint seen
     for k in range(n):
-        if s[k].lmm_percent == 0:
-            continue
-        seen = False
-        for j in range(k):
-            seen = seen or s[j].lmm_percent != 0 and s[j].owner == s[k].owner
-        if seen:
+        if s[k].lmm_percent == 0 or not s[k].owner_first:
             continue
         part = share_of(whole, s[k].lmm_percent, 100)
         if part > left:
             part = left
         left -= part
-        for j in range(k, n):
-            if s[j].owner == s[k].owner:
-                part -= give(&s[j], part, part)
+        j = k
+        while part > 0:
+            part -= give(&s[j], part, part)
+            j = s[j].owner_next
+            if j == 0:
+                break
         left += part
     return left
 
@@ -104,24 +104,41 @@ cdef inline int64_t give_pro_rata(share_t* s, int64_t n, int64_t left, int64_t l
     return left
 
 
-cdef inline bint levels_before(const share_t* s, int64_t a, int64_t b) noexcept nogil:
-    """Is order `a` levelled before `b`: larger, then older?"""
-    cdef int64_t x = s[a].lots - s[a].given, y = s[b].lots - s[b].given
-    return x > y or (x == y and a < b)
+cdef inline int64_t unlevelled(const share_t* s, int64_t k) noexcept nogil:
+    """What an order that got nothing in pro_rata can still take, 0 of any other."""
+    return s[k].lots - s[k].given if s[k].nothing else 0
+
+
+cdef inline int64_t levelled_from(const share_t* s, int64_t n, int64_t left) noexcept nogil:
+    """The most lots x >= 1 such that `left` orders or more can be levelled that can still take x; 1 if there are not so many."""
+    cdef int64_t low = 1, high = 1, middle, found, k
+    for k in range(n):
+        if unlevelled(s, k) > high:
+            high = unlevelled(s, k)
+    while low < high:
+        middle = high - ((high - low) >> 1)
+        found = 0
+        for k in range(n):
+            found += unlevelled(s, k) >= middle
+        if found >= left:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 cdef inline int64_t give_leveling(share_t* s, int64_t n, int64_t left) noexcept nogil:
-    """One lot to each order that got nothing in pro_rata, the largest first; what is left then. O(n * lots left)."""
-    cdef int64_t k, best
-    while left > 0:
-        best = -1
-        for k in range(n):
-            if s[k].nothing and s[k].lots > s[k].given and (best < 0 or levels_before(s, k, best)):
-                best = k
-        if best < 0:
-            break
-        s[best].nothing = False
-        left -= give(&s[best], 1, left)
+    """One lot to each order that got nothing in pro_rata, the largest first, then the oldest; what is left then. O(n * bits of
+    the largest order): who is large enough is found by bisection, which needs no memory to sort in."""
+    cdef int64_t least = levelled_from(s, n, left), k
+    for k in range(n):
+        if left > 0 and unlevelled(s, k) > least:
+            s[k].nothing = False
+            left -= give(&s[k], 1, left)
+    for k in range(n):
+        if left > 0 and unlevelled(s, k) == least:
+            s[k].nothing = False
+            left -= give(&s[k], 1, left)
     return left
 
 

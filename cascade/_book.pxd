@@ -100,16 +100,17 @@ ctypedef struct cell_t:
     int64_t lots            # that show, 1..2**62
 
 
-# A run of a level's queue, one cache line. Invariant: a chunk in a queue has live cells; cells are used from the first
-# on, older orders first. A free chunk has no live cell and is linked by `next`.
+# A run of a level's queue, two cache lines. Invariant: a chunk in a queue has live cells; cells are used from the first
+# on, older orders first, and the next chunk is taken when all have been: which is next, the level knows. A free chunk has no
+# live cell and is linked by `next`.
 ctypedef struct chunk_t:
     uint32_t level
     uint32_t next           # younger chunk, 0 at the end
     uint32_t prev           # older one, 0 at the front
     uint8_t live            # bit mask of the cells that hold an order
-    uint8_t used            # cells ever used since the chunk was taken
     uint8_t rare            # bit mask: the order has a rare_t
     uint8_t anon            # bit mask: the order is external
+    uint8_t pad
     cell_t cells[CELLS]
 
 
@@ -127,6 +128,7 @@ ctypedef struct owner_t:
     int32_t holds           # > 0 while a taker of this owner acts
     uint32_t head
     uint32_t tail
+    int32_t share           # where a level is divided: index of its last order that has been looked at, or anything
     int64_t position_high   # the net position, 128 bits in two's complement
     uint64_t position_low
 
@@ -150,6 +152,8 @@ ctypedef struct book_t:
     int32_t peaks_used
     uint32_t peaks_free
     int32_t icebergs        # resting orders with a peak
+    int32_t hidden_cap
+    int64_t* hidden         # by level, of those marked `hides`: lots that do not show; NULL until there is an iceberg
     owner_t* owners         # record 0 is never used
     int32_t owners_cap
     int32_t owners_used
@@ -236,7 +240,6 @@ cdef inline int book_init(book_t* b) noexcept nogil:
         return ERR_MEMORY
     b.chunks = <chunk_t*>b.chunks_mem.items
     memset(&b.chunks[0], 0, sizeof(chunk_t))
-    b.chunks[0].used = CELLS
     b.chunks_used = 1
     b.owners_used = 1
     b.peaks_used = 1
@@ -252,6 +255,7 @@ cdef inline void book_release(book_t* b) noexcept nogil:
     idmap_free(&b.owner_records)
     PyMem_RawFree(b.rares)
     PyMem_RawFree(b.peaks)
+    PyMem_RawFree(b.hidden)
     PyMem_RawFree(b.owners)
     PyMem_RawFree(b.shares)
 
@@ -341,6 +345,11 @@ cdef inline int book_fit_rares(book_t* b) noexcept nogil:
     return array_fit(<void**>&b.rares, &b.rares_cap, <int64_t>b.chunks_mem.cap << SLOT_BITS, sizeof(rare_t))
 
 
+cdef inline int book_fit_hidden(book_t* b) noexcept nogil:
+    """A sum of hidden lots for every level. Those of levels that are not marked need no content."""
+    return array_fit(<void**>&b.hidden, &b.hidden_cap, b.ladder.levels_mem.cap, sizeof(int64_t))
+
+
 cdef inline int book_reserve(book_t* b, int64_t more) noexcept nogil:
     """Room for `more` orders, each on a level of its own, and for every waiting stop. ERR_MEMORY leaves the content as it
     was."""
@@ -358,6 +367,8 @@ cdef inline int book_reserve(book_t* b, int64_t more) noexcept nogil:
     if b.rares != NULL and book_fit_rares(b) != OK:
         return ERR_MEMORY
     if ladder_reserve(&b.ladder, more) != OK:
+        return ERR_MEMORY
+    if b.hidden != NULL and book_fit_hidden(b) != OK:
         return ERR_MEMORY
     if not b.rule.fifo and array_fit(<void**>&b.shares, &b.shares_cap, book_count(b) + more, sizeof(share_t)) != OK:
         return ERR_MEMORY
@@ -399,6 +410,8 @@ cdef inline int book_reserve_rare(book_t* b, bint owned, bint peaked) noexcept n
         if idmap_reserve(&b.owner_records, b.owner_records.n + 1) != OK:
             return ERR_MEMORY
     if peaked:
+        if b.hidden == NULL and book_fit_hidden(b) != OK:
+            return ERR_MEMORY
         # Every waiting stop may turn into an iceberg.
         if array_fit(<void**>&b.peaks, &b.peaks_cap, <int64_t>b.peaks_used + b.stops.live + 1, sizeof(peak_t)) != OK:
             return ERR_MEMORY
@@ -435,6 +448,8 @@ cdef inline int book_copy(book_t* dst, const book_t* src) noexcept nogil:
         return ERR_MEMORY
     if ladder_copy_room(&dst.ladder, &src.ladder, live) != OK or stops_copy_room(&dst.stops, &src.stops) != OK:
         return ERR_MEMORY
+    if (src.hidden != NULL or dst.hidden != NULL) and book_fit_hidden(dst) != OK:
+        return ERR_MEMORY
     if ids_copy_room(&dst.ids, &src.ids) != OK:
         return ERR_MEMORY
     memcpy(dst.chunks, src.chunks, <size_t>src.chunks_used * sizeof(chunk_t))
@@ -442,6 +457,8 @@ cdef inline int book_copy(book_t* dst, const book_t* src) noexcept nogil:
         memcpy(dst.rares, src.rares, (<size_t>src.chunks_used << SLOT_BITS) * sizeof(rare_t))
     if src.peaks != NULL:
         memcpy(dst.peaks, src.peaks, <size_t>src.peaks_used * sizeof(peak_t))
+    if src.hidden != NULL:
+        memcpy(dst.hidden, src.hidden, <size_t>src.ladder.levels_used * sizeof(int64_t))
     if src.owners != NULL:
         memcpy(dst.owners, src.owners, <size_t>src.owners_used * sizeof(owner_t))
     ladder_copy(&dst.ladder, &src.ladder)
@@ -459,6 +476,8 @@ cdef inline int book_copy(book_t* dst, const book_t* src) noexcept nogil:
     dst.rares_cap = old.rares_cap
     dst.peaks = old.peaks
     dst.peaks_cap = old.peaks_cap
+    dst.hidden = old.hidden
+    dst.hidden_cap = old.hidden_cap
     dst.owners = old.owners
     dst.owners_cap = old.owners_cap
     dst.owner_records = old.owner_records
@@ -584,16 +603,9 @@ cdef inline int64_t book_open(const book_t* b, uint32_t h) noexcept nogil:
 
 
 cdef inline int64_t book_level_open(const book_t* b, uint32_t level) noexcept nogil:
-    """All lots of a level, hidden ones included. O(1) unless an iceberg has been there."""
+    """All lots of a level, hidden ones included."""
     cdef const level_t* v = &b.ladder.levels[level]
-    cdef int64_t lots = v.quantity_lots
-    cdef uint32_t h
-    if v.hides:
-        h = book_front_of(b, level)
-        while h != 0:
-            lots += book_hidden(b, h)
-            h = book_behind(b, h)
-    return lots
+    return v.quantity_lots + (b.hidden[level] if v.hides else 0)
 
 
 cdef inline bint book_fits(book_t* b, int side, int64_t price, int64_t lots) noexcept nogil:
@@ -699,8 +711,8 @@ cdef inline int64_t position_room(const owner_t* own, int side) noexcept nogil:
 
 
 cdef inline uint32_t book_new_chunk(book_t* b, uint32_t level, level_t* v) noexcept nogil:
-    """A chunk at the end of a level's queue."""
-    cdef uint32_t chunk = b.chunks_free
+    """A chunk at the end of a level's queue: its first cell, for an order to follow at once."""
+    cdef uint32_t chunk = b.chunks_free, last = v.tail >> SLOT_BITS
     cdef chunk_t* c
     if chunk != 0:
         c = &b.chunks[chunk]
@@ -712,37 +724,34 @@ cdef inline uint32_t book_new_chunk(book_t* b, uint32_t level, level_t* v) noexc
         b.chunks_used += 1
     c.level = level
     c.next = 0
-    c.prev = v.tail
+    c.prev = last
     c.live = 0
-    c.used = 0
     c.rare = 0
     c.anon = 0
-    if v.tail != 0:
-        b.chunks[v.tail].next = chunk
+    if last != 0:
+        b.chunks[last].next = chunk
     else:
         v.head = chunk
-    v.tail = chunk
-    return chunk
+    return chunk << SLOT_BITS
 
 
 cdef inline uint32_t book_append(book_t* b, uint32_t level, uint64_t id, int64_t lots) noexcept nogil:
     """Append a plain order at the end of a level's queue: its handle. The caller counts it in the side, gives the hint
     and has made sure of the room and of the sum."""
     cdef level_t* v = &b.ladder.levels[level]
-    cdef uint32_t chunk = v.tail, slot
-    cdef chunk_t* c = &b.chunks[chunk]
-    # Chunk 0, at the end of an empty queue, is full.
-    if c.used == CELLS:
-        chunk = book_new_chunk(b, level, v)
-        c = &b.chunks[chunk]
-    slot = c.used
-    c.used = <uint8_t>(slot + 1)
-    c.live |= <uint8_t>(1 << slot)
-    c.cells[slot].id = id
-    c.cells[slot].lots = lots
+    cdef uint32_t h = v.tail
+    cdef chunk_t* c
+    # The level says whether its last chunk is full: that one itself need not be at hand yet.
+    if h & SLOTS == CELLS:
+        h = book_new_chunk(b, level, v)
+    c = &b.chunks[h >> SLOT_BITS]
+    c.live |= <uint8_t>(1 << (h & SLOTS))
+    c.cells[h & SLOTS].id = id
+    c.cells[h & SLOTS].lots = lots
+    v.tail = h + 1
     v.count += 1
     v.quantity_lots += lots
-    return (chunk << SLOT_BITS) | slot
+    return h
 
 
 cdef inline uint32_t book_rest(book_t* b, int side, int64_t price, uint64_t id, int64_t lots) noexcept nogil:
@@ -765,7 +774,7 @@ cdef inline rare_t* book_make_rare(book_t* b, uint32_t h) noexcept nogil:
 
 cdef inline void book_hide(book_t* b, uint32_t h, int64_t hidden, int64_t display) noexcept nogil:
     """Make a resting order with a rare_t an iceberg."""
-    cdef uint32_t peak = b.peaks_free
+    cdef uint32_t peak = b.peaks_free, level = b.chunks[h >> SLOT_BITS].level
     if peak != 0:
         b.peaks_free = <uint32_t>b.peaks[peak].hidden
     else:
@@ -775,7 +784,10 @@ cdef inline void book_hide(book_t* b, uint32_t h, int64_t hidden, int64_t displa
     b.peaks[peak].display = display
     b.rares[h].peak = peak
     b.icebergs += 1
-    book_level_of(b, h).hides = 1
+    if not b.ladder.levels[level].hides:
+        b.ladder.levels[level].hides = 1
+        b.hidden[level] = 0
+    b.hidden[level] += hidden
 
 
 cdef inline void chunk_release(book_t* b, uint32_t chunk) noexcept nogil:
@@ -789,7 +801,7 @@ cdef inline void chunk_release(book_t* b, uint32_t chunk) noexcept nogil:
     if c.next != 0:
         b.chunks[c.next].prev = c.prev
     else:
-        v.tail = c.prev
+        v.tail = (c.prev << SLOT_BITS) | CELLS
     c.next = b.chunks_free
     b.chunks_free = chunk
 
@@ -805,6 +817,7 @@ cdef inline void book_forget(book_t* b, int side, uint32_t h) noexcept nogil:
     if rare.flags & FLAG_REDUCE_ONLY:
         b.reducing -= 1
     if rare.peak != 0:
+        b.hidden[b.chunks[h >> SLOT_BITS].level] -= b.peaks[rare.peak].hidden
         b.peaks[rare.peak].hidden = b.peaks_free
         b.peaks_free = rare.peak
         b.icebergs -= 1
@@ -857,6 +870,7 @@ cdef inline void book_refill(book_t* b, uint32_t h) noexcept nogil:
     cdef peak_t* peak = &b.peaks[rare.peak]
     cdef int64_t lots = peak.display if peak.display < peak.hidden else peak.hidden
     peak.hidden -= lots
+    b.hidden[level] -= lots
     moved = book_append(b, level, id, lots)
     now = book_make_rare(b, moved)
     now[0] = rare[0]
@@ -874,6 +888,13 @@ cdef inline void book_refill(book_t* b, uint32_t h) noexcept nogil:
         b.top[b.ladder.levels[level].side] = 0
     book_drop(b, h)
     ids_move(&b.ids, id, h, moved)
+
+
+cdef inline void book_set_hidden(book_t* b, uint32_t h, int64_t hidden) noexcept nogil:
+    """Set the lots of a resting iceberg that do not show, to no more than there are."""
+    cdef peak_t* peak = &b.peaks[b.rares[h].peak]
+    b.hidden[b.chunks[h >> SLOT_BITS].level] -= peak.hidden - hidden
+    peak.hidden = hidden
 
 
 cdef inline void book_reduce(book_t* b, uint32_t h, int64_t new_lots) noexcept nogil:

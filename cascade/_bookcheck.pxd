@@ -4,6 +4,7 @@ from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint32_t, uint64_t
 
 from cascade._book cimport (
     CELLS,
+    SLOTS,
     SLOT_BITS,
     STOP_BIT,
     book_alive,
@@ -61,9 +62,9 @@ cdef inline bint book_check_level(book_t* b, uint32_t level, int32_t* owned, int
         if chunk >= <uint32_t>b.chunks_used or n >= v.count:
             return False
         c = &b.chunks[chunk]
-        if c.level != level or c.prev != before or c.live == 0 or c.used > CELLS:
+        if c.level != level or c.prev != before or c.live == 0 or c.live >> CELLS:
             return False
-        if (c.live >> c.used) or c.rare & ~c.live or c.anon & c.live & c.rare:
+        if (c.next == 0 and c.live >> (v.tail & SLOTS)) or c.rare & ~c.live or c.anon & c.live & c.rare:
             return False
         for k in range(CELLS):
             if (c.live >> k) & 1:
@@ -78,9 +79,9 @@ cdef inline bint book_check_level(book_t* b, uint32_t level, int32_t* owned, int
                 n += 1
         before = chunk
         chunk = c.next
-    if open_lots != shown and not v.hides:
+    if open_lots != shown + (b.hidden[level] if v.hides else 0):
         return False
-    return n > 0 and n == v.count and shown == v.quantity_lots and v.tail == before
+    return n > 0 and n == v.count and shown == v.quantity_lots and v.tail >> SLOT_BITS == before
 
 
 cdef inline bint book_check_owners(book_t* b, int32_t owned) noexcept nogil:

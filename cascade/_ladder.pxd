@@ -29,6 +29,7 @@ cdef enum:
     LEAF = 0x80000000       # in a child: the rest is a level, not a node
     HINTS = 256             # a power of two
     NO_SHIFT = 0xFF         # of a node that is not in use
+    NO_TAIL = 7             # of a level without orders: behind the cells of chunk 0, which is never used
 
 
 cdef extern from *:
@@ -46,11 +47,11 @@ cdef extern from *:
         int64_t price_ticks
         int64_t quantity_lots   # <= INT64_MAX, hidden lots included, checked when an order joins
         uint32_t head           # oldest chunk of the queue
-        uint32_t tail           # youngest
+        uint32_t tail           # handle of the cell behind the youngest order's, of its chunk even where that is full
         int32_t count
         uint32_t parent         # 30 bits: the node that it hangs from, 0 if it is alone
         uint32_t side           # 1 bit: BID or ASK
-        uint32_t hides          # 1 bit: an iceberg has rested here since the level began
+        uint32_t hides          # 1 bit: an iceberg has rested here since the level began; the book knows the sum that it hides
 
 
 # A node of a tree: the ranks below it agree in all bits from shift + 4 up and part at `shift`. Invariant: bits are the
@@ -246,6 +247,7 @@ cdef inline uint32_t level_new(ladder_t* l, int side, uint64_t rank, int64_t pri
     memset(v, 0, sizeof(level_t))
     v.price_ticks = price
     v.side = <uint32_t>side
+    v.tail = NO_TAIL
     l.n[side] += 1
     if l.best[side] == 0 or rank > price_rank(side, l.best_ticks[side]):
         ladder_set_best(l, side, made, price)
@@ -290,18 +292,29 @@ cdef inline uint32_t ladder_enter_slow(ladder_t* l, int side, uint64_t rank, int
     return made
 
 
+cdef inline uint32_t ladder_near(const ladder_t* l, int side, uint64_t rank) noexcept nogil:
+    """The level of a rank where a hint leads to it, else 0: most often what a search would find."""
+    cdef const node_t* n = &l.nodes[l.hints[side][(rank >> 4) & (HINTS - 1)]]
+    return n.child[rank & 15] & ~<uint32_t>LEAF if likely(n.key == run_of(side, rank)) else 0
+
+
+cdef inline uint32_t ladder_enter_run(ladder_t* l, int side, uint64_t rank, int64_t price, uint32_t node) noexcept nogil:
+    """ladder_enter where `node` names the run of 16 prices, without a level of this one: nothing else changes."""
+    cdef uint32_t made = level_new(l, side, rank, price)
+    node_set(l, node, rank, LEAF | made)
+    return made
+
+
 cdef inline uint32_t ladder_enter(ladder_t* l, int side, uint64_t rank, int64_t price) noexcept nogil:
     """The level of a price, made if there is none: then it is empty, and an order must join. ladder_reserve has made the
     room."""
     cdef uint32_t h, node = ladder_hint(l, side, rank)[0]
-    if likely(l.nodes[node].key == run_of(side, rank)):
-        h = l.nodes[node].child[rank & 15] & ~<uint32_t>LEAF
-        if h == 0:
-            # Where a hint names the run of 16 prices, nothing else changes.
-            h = level_new(l, side, rank, price)
-            node_set(l, node, rank, LEAF | h)
-        return h
-    return ladder_enter_slow(l, side, rank, price)
+    if unlikely(l.nodes[node].key != run_of(side, rank)):
+        return ladder_enter_slow(l, side, rank, price)
+    h = l.nodes[node].child[rank & 15] & ~<uint32_t>LEAF
+    if unlikely(h == 0):
+        return ladder_enter_run(l, side, rank, price, node)
+    return h
 
 
 cdef inline uint32_t ladder_top(const ladder_t* l, uint32_t h) noexcept nogil:
@@ -339,17 +352,57 @@ cdef inline uint32_t ladder_best(const ladder_t* l, int side) noexcept nogil:
     return l.best[side]
 
 
+cdef inline void node_free(ladder_t* l, uint32_t node) noexcept nogil:
+    """Give a node without children back."""
+    cdef node_t* n = &l.nodes[node]
+    n.shift = NO_SHIFT
+    n.key = 0
+    n.child[0] = l.nodes_free
+    l.nodes_free = node
+
+
+cdef inline void level_free(ladder_t* l, uint32_t level) noexcept nogil:
+    """Give an empty level's cell back."""
+    l.levels[level].count = 0
+    l.levels[level].head = l.levels_free
+    l.levels_free = level
+
+
+cdef inline void ladder_remove_best(ladder_t* l, int side) noexcept nogil:
+    """ladder_remove of a side's best level: what is best of the first node that has other children is the next one."""
+    cdef uint32_t level = l.best[side], below = 0
+    cdef uint32_t node = l.levels[level].parent
+    cdef node_t* n
+    cdef int i
+    while node != 0:
+        n = &l.nodes[node]
+        i = 31 - __builtin_clz(n.bits)
+        n.child[i] = 0
+        n.bits ^= <uint16_t>(1 << i)
+        if n.bits:
+            below = ladder_top(l, n.child[31 - __builtin_clz(n.bits)])
+            break
+        below = n.parent
+        node_free(l, node)
+        node = below
+    if node == 0:
+        l.root[side] = 0
+    l.n[side] -= 1
+    level_free(l, level)
+    ladder_set_best(l, side, below, l.levels[below].price_ticks)
+
+
 cdef inline void ladder_remove(ladder_t* l, uint32_t level) noexcept nogil:
     """Take an empty level off, and every node that this leaves without children. Nodes with one child stay: the next level
     near by is soon there again."""
     cdef level_t* v = &l.levels[level]
     cdef int side = v.side, i
     cdef uint64_t rank = price_rank(side, v.price_ticks)
-    cdef uint32_t node = v.parent, below
+    cdef uint32_t node = v.parent, above
     cdef node_t* n
     if l.best[side] == level:
-        below = ladder_below(l, level)
-        ladder_set_best(l, side, below, l.levels[below].price_ticks)
+        ladder_remove_best(l, side)
+        return
     l.n[side] -= 1
     while node != 0:
         n = &l.nodes[node]
@@ -358,16 +411,10 @@ cdef inline void ladder_remove(ladder_t* l, uint32_t level) noexcept nogil:
         n.bits &= ~<uint16_t>(1 << i)
         if n.bits:
             break
-        n.shift = NO_SHIFT
-        n.key = 0
-        n.child[0] = l.nodes_free
-        l.nodes_free = node
-        node = n.parent
-    if node == 0:
-        l.root[side] = 0
-    v.count = 0
-    v.head = l.levels_free
-    l.levels_free = level
+        above = n.parent
+        node_free(l, node)
+        node = above
+    level_free(l, level)
 
 
 cdef inline int32_t ladder_check_child(

@@ -23,6 +23,7 @@ from cascade._book cimport (
     book_remove,
     book_reserve_rare,
     book_reserve_some,
+    book_set_hidden,
     book_side,
     book_t,
 )
@@ -289,7 +290,7 @@ cdef inline void commit_shrink(book_t* b, uint32_t h, int64_t lots) noexcept nog
     """Less at the same price: hidden lots go first."""
     cdef int64_t shown = book_lots(b, h)
     if book_rare(b, h) != NULL and book_rare(b, h).peak != 0:
-        b.peaks[book_rare(b, h).peak].hidden = lots - shown if lots > shown else 0
+        book_set_hidden(b, h, lots - shown if lots > shown else 0)
     if lots < shown:
         book_reduce(b, h, lots)
 

@@ -19,7 +19,7 @@ from cascade._book cimport (
     chunk_t,
 )
 from cascade._ids cimport ids_dense, ids_far, ids_fetch, ids_first, ids_forget, ids_put_paged, ids_put_vacant, ids_slot
-from cascade._ladder cimport ladder_enter, ladder_look, level_t, likely, price_rank, unlikely
+from cascade._ladder cimport ladder_enter, ladder_look, ladder_near, level_t, likely, price_rank, unlikely
 from cascade._match cimport match_commit, match_lots_valid, match_prepare, match_reports, plan_t
 from cascade._sink cimport SINK_FIXED, match_side_code, report_codes, report_put, sink_more, sink_t
 from cascade._take cimport match_finish, match_hinders, match_walk_fifo, taker_t
@@ -62,12 +62,15 @@ cdef inline bint plain_new(book_t* b, const order_msg_t* m, int64_t row, report_
     cdef int sign = m.side
     cdef int side = sign < 0    # sides come at random: no branch depends on them
     cdef uint64_t rank = price_rank(side, price)
+    # Bits that a plain order has not: an owner, a display, a side that is neither 1 nor -1, lots below 1 or above 2**62.
+    cdef uint64_t odd = <uint64_t>(m.owner | m.display) | <uint64_t>((sign + 1) & ~2) | (<uint64_t>(lots - 1) >> 62)
+    cdef level_t* v
     cdef uint32_t h, level
     cdef uint32_t* slot
     cdef int64_t vacant = 0
     if unlikely(rank >= b.ladder.crossing[side]):
         return False
-    if unlikely(m.owner | m.display or sign != 1 - 2 * side or b.room <= 0 or b.rule.has_top or not match_lots_valid(lots)):
+    if unlikely(odd or b.room <= 0 or b.rule.has_top):
         return False
     slot = ids_slot(&b.ids, id)
     if slot == NULL or b.ids.used > 0:
@@ -75,8 +78,11 @@ cdef inline bint plain_new(book_t* b, const order_msg_t* m, int64_t row, report_
             return False
     if slot != NULL and slot[0] != 0 and book_find(b, id) != 0:
         return False
-    level = ladder_enter(&b.ladder, side, rank, price)
-    if unlikely(b.ladder.levels[level].hides or lots > INT64_MAX - b.ladder.levels[level].quantity_lots):
+    level = ladder_near(&b.ladder, side, rank)
+    if unlikely(level == 0):
+        level = ladder_enter(&b.ladder, side, rank, price)
+    v = &b.ladder.levels[level]
+    if unlikely(v.hides or lots > INT64_MAX - v.quantity_lots):
         return False        # of a level that was there: a new one has no flags and room for any order
     h = book_append(b, level, id, lots)
     if likely(slot != NULL):
@@ -116,15 +122,22 @@ cdef inline bint plain_cancel(book_t* b, const order_msg_t* m, int64_t row, repo
     return True
 
 
-cdef inline bint message_plain(book_t* b, const order_msg_t* m, int64_t row, report_t* r) noexcept nogil:
+# What message_plain has dealt with.
+cdef enum:
+    PLAIN_NOTHING = 0
+    PLAIN_NEW = 1
+    PLAIN_CANCEL = 2
+
+
+cdef inline int message_plain(book_t* b, const order_msg_t* m, int64_t row, report_t* r) noexcept nogil:
     """Deal with the most frequent messages, which have one report each: a plain limit order that only rests, and the
-    cancellation of one. False, with nothing changed, leaves any other, and every refusal, to prepare and commit."""
+    cancellation of one. PLAIN_NOTHING, with nothing changed, leaves any other, and every refusal, to prepare and commit."""
     cdef uint64_t header = message_header(m)
     if header & PLAIN == 0:
-        return plain_new(b, m, row, r)
+        return PLAIN_NEW if plain_new(b, m, row, r) else PLAIN_NOTHING
     if header & 0xFF == ACTION_CANCEL:
-        return plain_cancel(b, m, row, r)
-    return False
+        return PLAIN_CANCEL if plain_cancel(b, m, row, r) else PLAIN_NOTHING
+    return PLAIN_NOTHING
 
 
 cdef inline bint plain_take(book_t* b, const order_msg_t* m, int64_t row, sink_t* sink) noexcept nogil:
@@ -166,6 +179,8 @@ cdef inline bint plain_take(book_t* b, const order_msg_t* m, int64_t row, sink_t
 
 
 cdef enum:
+    LATER = 6               # messages from a cancellation on to the one whose order is asked for meanwhile
+    LIKELY = 64             # messages after a cancellation among which another one is likely
     WIDE = 1024             # nodes from which a book's prices lie so far apart that searching them is worth preparing
 
 
@@ -213,21 +228,37 @@ cdef inline int64_t book_process(
     the number of reports of the message that did not fit, 0 if there was none, negative without the memory to count them."""
     cdef order_msg_t m
     cdef plan_t p
-    cdef int64_t i, room
+    cdef int64_t i, room, ahead = 0
+    cdef uint32_t h
+    cdef int plain = PLAIN_NOTHING
     cdef bint wide = b.ladder.nodes_used > WIDE
+    cdef report_t* r = sink.reports + sink.n
+    cdef report_t* end = sink.reports + sink.cap
     needed[0] = 0
     for i in range(n):
         __builtin_prefetch(&messages[i + 16])
         if wide and i + 12 < n:
             message_ahead(b, messages + i)
-        if b.ids.used > 0 and i + 8 < n:
-            # Hashed ids lie anywhere: first the hint is asked for, then the chunk that it leads to.
-            ids_fetch(&b.ids, messages[i + 8].order_id)
-            if messages[i + 4].action != ACTION_NEW:
-                __builtin_prefetch(&b.chunks[(ids_first(&b.ids, messages[i + 4].order_id) & ~<uint32_t>STOP_BIT) >> SLOT_BITS])
-        if likely(sink.n < sink.cap) and message_plain(b, &messages[i], first_row + i, &sink.reports[sink.n]):
-            sink.n += 1
-            continue
+        if b.ids.used > 0:
+            if i + 8 < n:
+                # Hashed ids lie anywhere: first the hint is asked for, then the chunk that it leads to.
+                ids_fetch(&b.ids, messages[i + 8].order_id)
+                if messages[i + 4].action != ACTION_NEW:
+                    h = ids_first(&b.ids, messages[i + 4].order_id) & ~<uint32_t>STOP_BIT
+                    __builtin_prefetch(&b.chunks[h >> SLOT_BITS])
+        elif i < ahead and i + LATER < n and not wide:
+            # Of a cancellation the order; of a new order chunk 0, for want of a branch that could be mispredicted.
+            h = ids_dense(&b.ids, messages[i + LATER].order_id) & ~<uint32_t>STOP_BIT
+            __builtin_prefetch(&b.chunks[h >> SLOT_BITS])
+            __builtin_prefetch(&b.chunks[h >> SLOT_BITS].cells[h & SLOTS])
+        if likely(r != end):
+            plain = message_plain(b, &messages[i], first_row + i, r)
+            if plain == PLAIN_CANCEL:
+                ahead = i + LIKELY
+            if plain != PLAIN_NOTHING:
+                r += 1
+                continue
+        sink.n = r - sink.reports
         m = messages[i]     # read once: the caller's array might change meanwhile
         if not (likely(sink.n < sink.cap) and plain_take(b, &m, first_row + i, sink)):
             match_prepare(b, &m, first_row + i, &p)
@@ -241,6 +272,9 @@ cdef inline int64_t book_process(
             match_commit(b, &m, &p, sink)
         if unlikely(sink.failed):
             return i + 1
+        r = sink.reports + sink.n
+        end = sink.reports + sink.cap
+    sink.n = r - sink.reports
     return n
 
 

@@ -44,10 +44,11 @@ from cascade._book cimport (
     book_take,
     cell_t,
     chunk_t,
+    owner_t,
     position_add,
     position_room,
 )
-from cascade._ladder cimport ASK, BID, ladder_remove, level_t, unlikely
+from cascade._ladder cimport ASK, BID, ladder_remove_best, level_t, price_rank, unlikely
 from cascade._sink cimport (
     match_side_code,
     report_cancelled,
@@ -332,106 +333,146 @@ cdef inline void match_meet(book_t* b, taker_t* t, uint32_t h, sink_t* sink) noe
 # -- the walk ----------------------------------------------------------------------------------------------------------
 
 
-cdef inline void match_run(book_t* b, taker_t* t, uint32_t level, sink_t* sink) noexcept nogil:
-    """Trade with a level's plain orders, oldest first, up to the first that is not. The taker is not reduce-only."""
-    cdef level_t* v = &b.ladder.levels[level]
-    cdef uint32_t chunk = v.head, next_chunk, run, live
-    cdef int64_t price = v.price_ticks, lots, left = t.lots, message = t.message
+cdef inline void match_sweep(book_t* b, taker_t* t, uint64_t reach, sink_t* sink) noexcept nogil:
+    """Trade with plain orders, best level first and the oldest first, up to the first that is not plain; there is one that is,
+    and it crosses. The taker is not reduce-only, and `reach` is the worst rank that it trades at."""
+    cdef int far = 1 - t.side
+    cdef uint32_t level = book_best_level(b, far), chunk, next_chunk, live, run
+    cdef int64_t left = t.lots, message = t.message, price, lots, level_left
     cdef uint64_t id = t.id, owner = <uint32_t>t.owner
     cdef uint64_t codes = report_codes(REPORT_TRADE, match_side_code(t.side), 0)
-    cdef int far = v.side
-    cdef int32_t filled = 0
+    cdef int32_t filled = 0, level_filled
+    cdef level_t* v
     cdef chunk_t* c
     cdef cell_t* cell
-    cdef int64_t n = sink.n
-    while left > 0 and chunk != 0:
-        c = &b.chunks[chunk]
-        next_chunk = c.next
-        __builtin_prefetch(&b.chunks[next_chunk])
-        live = c.live
-        run = live
-        if unlikely(c.rare):
-            run &= (c.rare & -<uint32_t>c.rare) - 1     # those before the first that is not plain
-        while run != 0:
-            cell = &c.cells[__builtin_ctz(run)]
-            lots = cell.lots
-            if unlikely(n == sink.cap):
-                sink.n = n
-                sink_more(sink)
-                n = sink.n
-            if lots > left:
-                report_put(&sink.reports[n], id, cell.id, price, left, 0, message, owner, codes)
-                n += 1
-                cell.lots = lots - left
-                left = 0
+    cdef report_t* r = sink.reports + sink.n
+    cdef report_t* end = sink.reports + sink.cap
+    match_note(b, t, b.ladder.levels[level].price_ticks)
+    while True:
+        v = &b.ladder.levels[level]
+        price = v.price_ticks
+        chunk = v.head
+        level_left = left
+        level_filled = filled
+        while True:
+            c = &b.chunks[chunk]
+            next_chunk = c.next
+            __builtin_prefetch(&b.chunks[next_chunk])
+            live = c.live
+            run = live
+            if unlikely(c.rare):
+                run &= (c.rare & -<uint32_t>c.rare) - 1     # those before the first that is not plain
+            live &= ~run
+            while run != 0:
+                cell = &c.cells[__builtin_ctz(run)]
+                lots = cell.lots
+                if unlikely(r == end):
+                    sink.n = sink.cap
+                    sink_more(sink)
+                    r = sink.reports + sink.n
+                    end = sink.reports + sink.cap
+                if lots >= left:
+                    report_put(r, id, cell.id, price, left, 0, message, owner, codes)
+                    r += 1
+                    if lots == left:
+                        run &= run - 1
+                        filled += 1
+                    else:
+                        cell.lots = lots - left
+                    left = 0
+                    break
+                left -= lots
+                report_put(r, id, cell.id, price, lots, left, message, owner, codes)
+                r += 1
+                filled += 1
+                run &= run - 1
+            live |= run
+            c.live = <uint8_t>live
+            if live != 0:
                 break
-            left -= lots
-            report_put(&sink.reports[n], id, cell.id, price, lots, left, message, owner, codes)
-            n += 1
-            filled += 1
-            live &= live - 1
-            run &= run - 1
-            if left == 0:
+            c.next = b.chunks_free
+            b.chunks_free = chunk
+            chunk = next_chunk
+            if chunk == 0 or left == 0:
                 break
-        c.live = <uint8_t>live
-        if live != 0:
+        if chunk != 0:
+            b.chunks[chunk].prev = 0
+            v.head = chunk
+            v.count -= filled - level_filled
+            v.quantity_lots -= level_left - left
             break
-        c.next = b.chunks_free
-        b.chunks_free = chunk
-        chunk = next_chunk
-    sink.n = n
-    lots = t.lots - left
-    t.lots = left
-    match_note(b, t, price)
+        ladder_remove_best(&b.ladder, far)
+        level = book_best_level(b, far)
+        if left == 0 or level == 0 or reach < b.ladder.crossing[t.side]:
+            break
+        c = &b.chunks[b.ladder.levels[level].head]
+        if unlikely(c.rare & c.live & -<uint32_t>c.live):
+            break
+    sink.n = r - sink.reports
     if t.owner_record > 0:
-        position_add(&b.owners[t.owner_record], lots if t.side == BID else -lots)
+        position_add(&b.owners[t.owner_record], t.lots - left if t.side == BID else left - t.lots)
+    t.lots = left
     b.orders[far] -= filled
-    v.count -= filled
-    v.quantity_lots -= lots
-    v.head = chunk
-    if chunk != 0:
-        b.chunks[chunk].prev = 0
-    else:
-        ladder_remove(&b.ladder, level)
+    match_note(b, t, price)
 
 
 cdef inline void match_walk_fifo(book_t* b, taker_t* t, sink_t* sink) noexcept nogil:
     """Trade, best price first, then oldest, until the taker is filled or ended or nothing crosses."""
     cdef bint runs = not t.flags & FLAG_REDUCE_ONLY
+    cdef uint64_t reach = ~<uint64_t>0 if t.any_price else price_rank(t.side, t.limit_ticks)
     cdef uint32_t h
     while t.lots > 0 and t.ended == REASON_NONE and match_open(b, t):
         h = book_front(b, 1 - t.side)
         if runs and not (b.chunks[h >> SLOT_BITS].rare >> (h & SLOTS)) & 1:
-            match_run(b, t, book_best_level(b, 1 - t.side), sink)
+            match_sweep(b, t, reach, sink)
         else:
             match_meet(b, t, h, sink)
 
 
-cdef inline uint32_t match_first_own(const book_t* b, const taker_t* t, uint32_t level) noexcept nogil:
-    """The oldest order of a level that self-trade prevention keeps from the taker, 0 if none."""
-    cdef uint32_t h = book_front_of(b, level)
-    while h != 0 and not match_own(b, t, h):
-        h = book_behind(b, h)
-    return h
+cdef inline uint32_t match_behind(const book_t* b, uint32_t level, uint32_t h) noexcept nogil:
+    """book_behind; of no order the level's oldest."""
+    return book_behind(b, h) if h != 0 else book_front_of(b, level)
 
 
-cdef inline uint32_t match_first_roomless(const book_t* b, uint32_t level) noexcept nogil:
-    """The oldest reduce-only order of a level whose owner has nothing to close, 0 if none."""
-    cdef uint32_t h = book_front_of(b, level) if b.reducing > 0 else 0
-    while h != 0 and match_room(b, h, b.ladder.levels[level].side) > 0:
-        h = book_behind(b, h)
-    return h
+cdef inline void match_own_first(book_t* b, taker_t* t, uint32_t level, sink_t* sink) noexcept nogil:
+    """Self-trade prevention between the taker and its owner's orders at the best level, oldest first, until the taker is ended or
+    they or the level have gone. O(orders of the level + refills)."""
+    cdef uint32_t passed = 0, h = book_front_of(b, level)
+    while h != 0:
+        if match_own(b, t, h):
+            match_prevent(b, t, h, sink)
+            if t.lots == 0 or t.ended != REASON_NONE or book_best_level(b, 1 - t.side) != level:
+                return
+        else:
+            passed = h
+        h = match_behind(b, level, passed)
+
+
+cdef inline void match_roomless_first(book_t* b, const taker_t* t, uint32_t level, sink_t* sink) noexcept nogil:
+    """Take the reduce-only orders of the best level whose owners have nothing to close off, oldest first, until they or the
+    level have gone. O(orders of the level)."""
+    cdef uint32_t passed = 0, h = book_front_of(b, level)
+    while h != 0:
+        if match_room(b, h, 1 - t.side) == 0:
+            match_cancel(b, h, t.message, REASON_REDUCE_ONLY, sink)
+            if book_best_level(b, 1 - t.side) != level:
+                return
+        else:
+            passed = h
+        h = match_behind(b, level, passed)
 
 
 cdef inline int64_t match_gather(
     book_t* b, const taker_t* t, uint32_t level, int64_t* sum_lots, int64_t* top
 ) noexcept nogil:
-    """The orders of a level, oldest first, with what each may trade, into b.shares; their number."""
+    """The orders of a level, oldest first, with what each may trade, into b.shares; their number. O(orders of the level)."""
     cdef share_t* s = b.shares
     cdef uint32_t h = book_front_of(b, level)
     cdef int side = b.ladder.levels[level].side
-    cdef int64_t n = 0, k, room
+    cdef int64_t n = 0, room
+    cdef int32_t before
     cdef const rare_t* rare
+    cdef owner_t* own
     sum_lots[0] = 0
     top[0] = -1
     while h != 0:
@@ -440,16 +481,23 @@ cdef inline int64_t match_gather(
         s[n].handle = h
         s[n].lots = book_cell(b, h).lots
         if rare != NULL and rare.owner_record > 0:
+            own = &b.owners[rare.owner_record]
             s[n].owner = rare.owner_record
-            s[n].lmm_percent = b.owners[rare.owner_record].lmm_percent
+            s[n].lmm_percent = own.lmm_percent
+            # The owner's last order here, if there is one: what an earlier level left in own.share does not lead back.
+            before = own.share
+            s[n].owner_first = before >= n or s[before].owner != rare.owner_record
+            own.share = <int32_t>n
+            if not s[n].owner_first:
+                s[before].owner_next = <int32_t>n
+                s[n].owner_lots = s[before].owner_lots
             if rare.flags & FLAG_REDUCE_ONLY and not match_itself(b, t, h):
                 # What earlier orders of the owner here may trade comes first.
-                room = position_room(&b.owners[rare.owner_record], side)
-                for k in range(n):
-                    if s[k].owner == s[n].owner:
-                        room = room - s[k].lots if room > s[k].lots else 0
+                room = position_room(own, side)
+                room = room - s[n].owner_lots if room > s[n].owner_lots else 0
                 if s[n].lots > room:
                     s[n].lots = room
+            s[n].owner_lots += s[n].lots
         if h == b.top[side]:
             top[0] = n
         sum_lots[0] += s[n].lots
@@ -483,17 +531,17 @@ cdef inline void match_divide(book_t* b, taker_t* t, uint32_t level, sink_t* sin
 
 cdef inline void match_walk_rule(book_t* b, taker_t* t, sink_t* sink) noexcept nogil:
     """match_walk_fifo by the book's rule."""
-    cdef uint32_t level, h
+    cdef uint32_t level
     while t.lots > 0 and t.ended == REASON_NONE and match_open(b, t):
         level = book_best_level(b, 1 - t.side)
-        h = match_first_own(b, t, level) if t.stp != STP_NONE and t.owner_record > 0 else 0
-        if h != 0:
-            match_prevent(b, t, h, sink)
-            continue
-        h = match_first_roomless(b, level)
-        if h != 0:
-            match_cancel(b, h, t.message, REASON_REDUCE_ONLY, sink)
-            continue
+        if t.stp != STP_NONE and t.owner_record > 0:
+            match_own_first(b, t, level, sink)
+            if t.lots == 0 or t.ended != REASON_NONE or book_best_level(b, 1 - t.side) != level:
+                continue
+        if b.reducing > 0:
+            match_roomless_first(b, t, level, sink)
+            if book_best_level(b, 1 - t.side) != level:
+                continue
         match_divide(b, t, level, sink)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections import Counter
 
 import numpy as np
@@ -108,6 +109,98 @@ def test_the_random_commands_reach_every_branch():
     rare = {name: seen[name] for name in random_orders.BRANCHES if seen[name] < 5}
     assert not rare
     assert not set(seen) - set(random_orders.BRANCHES)
+
+
+# One long level
+
+
+def long_level(rng, n):
+    """n orders of a few owners on one level, some of them icebergs or reduce-only."""
+    rows = np.zeros(n, cs.ORDER_DTYPE)
+    rows["order_id"] = np.arange(1, n + 1)
+    rows["side"], rows["price"] = cs.Side.BUY, 100
+    rows["owner"] = rng.integers(0, 6, n)
+    rows["quantity"] = rng.choice([1, 2, 3, 40, 1000, 2**40], n)
+    rows["display"] = rng.choice([0, 0, 0, 2**38], n) + rng.choice([0, 0, 1], n) * (rows["quantity"] < 50)
+    rows["flags"] = np.where(rows["owner"] > 0, rng.choice([0, 0, cs.OrderFlags.REDUCE_ONLY], n), 0)
+    return rows
+
+
+def takers(rng, first, n):
+    """n takers and changes of that level's orders, from owners with and without orders there."""
+    rows = np.zeros(n, cs.ORDER_DTYPE)
+    rows["order_id"] = np.arange(first, first + n)
+    rows["side"], rows["price"], rows["owner"] = cs.Side.SELL, 100, rng.integers(0, 8, n)
+    rows["quantity"] = rng.choice([1, 60, 700, 5000, 2**42], n)
+    rows["stp"] = rng.integers(0, 5, n)
+    rows["tif"] = rng.choice([cs.TimeInForce.IOC, cs.TimeInForce.IOC, cs.TimeInForce.FOK], n)
+    changes = rng.random(n) < 0.3
+    rows["order_id"][changes] = rng.integers(1, first, changes.sum())
+    rows["action"][changes] = rng.choice([cs.Action.MODIFY, cs.Action.CANCEL], changes.sum())
+    rows["quantity"][changes] = rng.integers(1, 50, changes.sum())
+    return rows
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("name", ["fifo", "C", "K", "O", "Q", "T", "leveling"])
+def test_books_agree_on_a_long_level(name):
+    for seed in range(2):
+        rng = np.random.default_rng(seed)
+        steps = cs.Matching(("lmm", "pro_rata", "leveling"), pro_rata_min=30)
+        matching = (
+            steps
+            if name == "leveling"
+            else cs.Matching.preset(name, **({"fifo_percent": 40} if name == "K" else {}))
+        )
+        core, plain = cs.OrderBook(matching), Book(matching)
+        commands = [("set_position", owner, int(rng.choice([0, -3, -90, -5000]))) for owner in range(1, 8)]
+        commands += [("set_lmm", owner, int(rng.choice([0, 5, 30, 70]))) for owner in range(1, 8)]
+        commands += [("process", long_level(rng, 100)), ("state",)]
+        commands += [("process", row[None]) for row in takers(rng, 1000, 25)]
+        for command in [*commands, ("state",)]:
+            same(random_orders.play(plain, [command]), random_orders.play(core, [command]), seed)
+            assert core._check(), f"seed {seed}: {command}"
+
+
+LONG = 100_000
+
+
+def seconds(rule, orders, taker, lmm=()):
+    """Processor time for one level of plain buys, changed by `orders`, and a taker, changed by `taker`."""
+    rows = np.zeros(LONG + 1, cs.ORDER_DTYPE)
+    rows["order_id"] = np.arange(1, LONG + 2)
+    rows["side"], rows["price"], rows["quantity"] = cs.Side.BUY, 100, 10
+    for name, values in orders.items():
+        rows[name][:LONG] = values
+    rows["side"][LONG] = cs.Side.SELL
+    for name, value in taker.items():
+        rows[name][LONG] = value
+    book = cs.OrderBook(rule)
+    book.set_position(7, -LONG * 10 if orders.get("flags") is not None else 0)
+    for owner in lmm:
+        book.set_lmm(owner, 1)
+    start = time.process_time()
+    book.process(rows)
+    return time.process_time() - start
+
+
+LEVELING = cs.Matching(("pro_rata", "leveling", "fifo"), pro_rata_min=10**9)
+HALF = np.arange(LONG) >= LONG // 2
+LONG_LEVELS = {
+    "leveling": (LEVELING, {"quantity": np.arange(LONG) + 1}, {"quantity": LONG // 2}),
+    "a lead market maker": ("T", {"owner": 7}, {"quantity": LONG // 2}, [7]),
+    "many of them": ("T", {"owner": np.arange(LONG) + 1}, {"quantity": LONG}, range(1, LONG + 1)),
+    "icebergs": ("fifo", {"display": 3}, {"quantity": LONG}),
+    "reduce-only": ("C", {"owner": 7, "flags": cs.OrderFlags.REDUCE_ONLY}, {"quantity": LONG}),
+    "own behind others": ("C", {"owner": HALF * 7}, {"owner": 7, "stp": cs.Stp.MAKER, "quantity": LONG}),
+    "roomless behind others": ("C", {"owner": HALF * 8, "flags": HALF * 1}, {"quantity": LONG}),
+}
+
+
+@pytest.mark.parametrize("case", LONG_LEVELS)
+def test_a_long_level_does_not_cost_its_square(case):
+    """All take some milliseconds; what costs the square of the orders takes seconds."""
+    assert seconds(*LONG_LEVELS[case]) < 0.5
 
 
 # What must not matter
