@@ -18,8 +18,10 @@ from ._outcome import as_outcome
 
 SPREAD = 0.35
 """Size of a search's first simplex, in units of the tangent of an angle: about 20 degrees."""
-ROUNDS = 2
-"""A search begins again where it ended, from a simplex a quarter as wide: what a kink has held up goes on."""
+SWEEPS = 50
+"""Rounds over the instruments at most."""
+TURNED = 2
+"""Ends of relaxation from which directions are searched."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,18 +94,21 @@ class ReverseStress:
 def reverse_stress(
     market: Any, covariance: Any, symbols: Sequence[str] | None = None, *, outcome: Any = "fund_exhausted",
     limit: float | None = None, shock: Callable[[dict[str, float]], Shock] | None = None, rules: Any = None,
-    reach: float = 8.0, points: int = 33, tolerance: float = 1e-4, directions: int = 32, starts: int = 4,
+    reach: float = 8.0, points: int = 33, tolerance: float = 1e-4, directions: int = 64, starts: int = 8,
     rng: Any = 0,
 ) -> ReverseStress:  # fmt: skip
     """Find the most plausible combination of price moves that causes a damage.
 
     Whether there is damage is a step function of the moves, with no gradient, and need not grow with them. So
     for a direction the distances from 0 to `reach` are looked at in turn on a grid, and the first interval in
-    which damage begins is halved down to `tolerance`: that is the direction's radius. Radii of directions are
-    smooth but for kinks; SciPy's Nelder-Mead search makes them small, from the best of many directions:
-    each instrument's likeliest way up and down, all of them together, and seeded random ones. Damage that
-    begins and ends within one interval of the grid is not seen, and a search may end in a local optimum:
-    raise `points`, `directions` and `starts` to look closer.
+    which damage begins is halved down to `tolerance`: that is the direction's radius. Radii are taken of each
+    instrument's likeliest way up and down, of all of them together, and of seeded random directions (half of
+    them the likeliest way for some of the instruments to move together). From the best of these, one
+    instrument after another moves towards its expectation given the others, as far as the damage stays: where
+    each instrument has a threshold that is the way to a corner, the nearest one there. From the best ends
+    SciPy's Nelder-Mead search makes the radius small over directions. Damage that begins and ends within one
+    interval of the grid is not seen, and a search may end in a local optimum: raise `points`, `directions`
+    and `starts` to look closer. All this takes thousands of runs, for five instruments tens of thousands.
 
     Parameters
     ----------
@@ -173,11 +178,16 @@ def reverse_stress(
     if shock is not None and not callable(shock):
         raise InputTypeError(f"reverse_stress.shock = {show(shock)}: must be a function of the moves")
     make = Shock if shock is None else shock
+    try:
+        generator = np.random.default_rng(rng)
+    except (TypeError, ValueError):
+        rule = "must be a seed, a SeedSequence or a Generator"
+        raise InputTypeError(f"reverse_stress.rng = {show(rng)}: {rule}") from None
     search = _Radii(
         lambda z: market.run(make(_moves(names, root @ z)), rules=rules, record="summary"),
         is_damage, np.linspace(0, float(reach), int(points) + 1), float(tolerance),
     )  # fmt: skip
-    ends = _searched(search, root, minimize, int(directions), int(starts), np.random.default_rng(rng))
+    ends = _searched(search, root, minimize, int(directions), int(starts), generator)
     near = [end for end in ends if np.isfinite(end[0])]
     table = Table(
         {
@@ -257,45 +267,90 @@ def _searched(
     # Moving instrument i alone by a given amount is nearest along its own row of the root.
     first = [*root, -root.sum(axis=0), root.sum(axis=0), *(-root)]
     if rank > 1:
-        first += list(rng.standard_normal((directions, rank)))
+        first += [_drawn(root, k, rng) for k in range(directions)]
     lengths = [np.linalg.norm(d) for d in first]
     first = [d / length for d, length in zip(first, lengths, strict=True) if length > 0]
     ends = sorted(((search(d), k) for k, d in enumerate(first)))
     found = [(radius, first[k]) for radius, k in ends if np.isfinite(radius)][:starts]
     if rank > 1:
-        found = [_descended(search, minimize, *start) for start in found]
+        found = sorted((_relaxed(search, root, *start) for start in found), key=lambda end: end[0])
+        for k, start in enumerate(found[:TURNED]):
+            found[k] = _relaxed(search, root, *_turned(search, minimize, *start))
     return sorted(found, key=lambda end: end[0])
 
 
-def _descended(
+def _drawn(root: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
+    """Direction k of the random ones: by turns any, and the likeliest way in which some of the instruments
+    fall, or rise, together."""
+    n, rank = root.shape
+    if k % 2 or n == 1:
+        return rng.standard_normal(rank)
+    some = rng.permutation(n)[: rng.integers(2, n + 1)]
+    sign = 1.0 if k % 4 else -1.0
+    far = sign * rng.uniform(0.5, 1.5, len(some)) * np.sqrt((root[some] ** 2).sum(axis=1))
+    return np.linalg.pinv(root[some]) @ far
+
+
+def _relaxed(
+    search: _Radii, root: np.ndarray, radius: float, direction: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """Move one instrument at a time towards where the distance is least, as far as the damage stays."""
+    z = radius * direction
+    for _ in range(SWEEPS):
+        before = float(np.linalg.norm(z))
+        for step in np.linalg.pinv(root).T:  # moves one instrument by 1
+            length = float(np.linalg.norm(step))
+            if length == 0:
+                continue
+            way = step / length
+            no, yes = -float(z @ way), 0.0
+            if before - float(np.linalg.norm(z + no * way)) < search.tolerance / 4:
+                continue
+            if search.damaged(z + no * way):
+                z = z + no * way
+                continue
+            while abs(yes - no) > search.tolerance:
+                middle = (no + yes) / 2
+                if search.damaged(z + middle * way):
+                    yes = middle
+                else:
+                    no = middle
+            z = z + yes * way
+        if before - float(np.linalg.norm(z)) < search.tolerance:
+            break
+    reached = float(np.linalg.norm(z))
+    if reached == 0:
+        return radius, direction
+    found = search(z / reached)
+    return (found, z / reached) if found < radius else (radius, direction)
+
+
+def _turned(
     search: _Radii, minimize: Any, radius: float, direction: np.ndarray
 ) -> tuple[float, np.ndarray]:
     """The best of a search that begins at a direction, by steps in the plane that touches the sphere
     there."""
     best = radius, direction
     far = 2 * float(search.grid[-1])
-    for turn in range(ROUNDS):
-        here = best[1]
-        plane = np.linalg.svd(here[None, :])[2][1:]  # (rank - 1, rank): orthogonal to it
+    plane = np.linalg.svd(direction[None, :])[2][1:]  # (rank - 1, rank): orthogonal to it
 
-        def radius_of(t: np.ndarray, here: np.ndarray = here, plane: np.ndarray = plane) -> float:
-            nonlocal best
-            d = here + t @ plane
-            d /= np.linalg.norm(d)
-            r = search(d)
-            if r < best[0]:
-                best = r, d
-            return min(r, far)
+    def radius_of(t: np.ndarray) -> float:
+        nonlocal best
+        d = direction + t @ plane
+        d /= np.linalg.norm(d)
+        r = search(d)
+        if r < best[0]:
+            best = r, d
+        return min(r, far)
 
-        k = len(plane)
-        simplex = np.vstack([np.zeros(k), SPREAD / 4**turn * np.eye(k)])
-        minimize(
-            radius_of, np.zeros(k), method="Nelder-Mead",
-            options={
-                "initial_simplex": simplex, "xatol": 1e-3, "fatol": search.tolerance, "maxfev": 80 * k,
-                "adaptive": k > 2,
-            },
-        )  # fmt: skip
+    k = len(plane)
+    minimize(
+        radius_of, np.zeros(k), method="Nelder-Mead",
+        options={
+            "initial_simplex": np.vstack([np.zeros(k), SPREAD * np.eye(k)]), "xatol": 1e-3,
+            "fatol": search.tolerance, "maxfev": 60 * k, "adaptive": k > 2,
+        },
+    )  # fmt: skip
     return best
 
 
