@@ -284,7 +284,7 @@ def _drawn(root: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
     fall, or rise, together."""
     n, rank = root.shape
     if k % 2 or n == 1:
-        return rng.standard_normal(rank)
+        return np.asarray(rng.standard_normal(rank))
     some = rng.permutation(n)[: rng.integers(2, n + 1)]
     sign = 1.0 if k % 4 else -1.0
     far = sign * rng.uniform(0.5, 1.5, len(some)) * np.sqrt((root[some] ** 2).sum(axis=1))
