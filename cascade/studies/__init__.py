@@ -9,13 +9,18 @@ Every study runs the engine as a caller would (`Market.run`, `Market.sweep`) and
 800.0
 """
 
+from ._criticality import Importance, criticality
 from ._fire_sale import FireSale, fire_sale
 from ._fragility import Fragility, fragility
+from ._manipulation import ManipulationCost, manipulation_cost
 from ._mitigation import Mitigation, mitigation
+from ._network import Network, network
+from ._reverse import ReverseStress, reverse_stress
 from ._tail import TailRisk, tail_risk
 from ._tipping import TippingPoint, tipping_point
 
 __all__ = [
-    "FireSale", "Fragility", "Mitigation", "TailRisk", "TippingPoint", "fire_sale", "fragility", "mitigation",
-    "tail_risk", "tipping_point",
+    "FireSale", "Fragility", "Importance", "ManipulationCost", "Mitigation", "Network", "ReverseStress",
+    "TailRisk", "TippingPoint", "criticality", "fire_sale", "fragility", "manipulation_cost", "mitigation",
+    "network", "reverse_stress", "tail_risk", "tipping_point",
 ]  # fmt: skip
