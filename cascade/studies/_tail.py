@@ -52,7 +52,7 @@ class TailRisk:
 
         return distributions(
             {"with the cascade": self.draws[outcome], "book unable to move": self.draws[f"{outcome}_static"]},
-            xlabel=outcome.replace("_", " "), ax=ax,
+            xlabel=outcome, levels=np.unique(self.table["level"]).tolist(), ax=ax,
         )  # fmt: skip
 
 
