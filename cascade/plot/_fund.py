@@ -11,7 +11,7 @@ from .._state import FUND
 from ..errors import EngineStateError
 from ..records import EventKind, Why
 from ..result import Result
-from ._look import BLUE, GREEN, GREY, RED, SMALL, axes_of, check_result, frame, title, unit_of
+from ._look import BLUE, GREEN, GREY, RED, SMALL, axes_of, check_result, frame, thinned, title, unit_of
 from ._waves import _last_wave, order_within, places, wave_axis
 
 if TYPE_CHECKING:
@@ -47,8 +47,9 @@ def fund(result: Result, *, ax: Axes | None = None) -> Axes:
     wave_axis(ax, result)
     x, balance = _balances(result)
     unit, word = unit_of(float(np.abs(balance).max()))
-    ax.plot(x, balance / unit, drawstyle="steps-post", color=GREEN, linewidth=1.8)
-    ax.fill_between(x, balance / unit, step="post", color=GREEN, alpha=0.15, linewidth=0)
+    seen, height = thinned(x, balance / unit)
+    ax.plot(seen, height, drawstyle="steps-post", color=GREEN, linewidth=1.8)
+    ax.fill_between(seen, height, step="post", color=GREEN, alpha=0.15, linewidth=0)
     s = result._summary
     ax.set_ylabel(f"balance{word}")
     ax.set_ylim(0, max(balance.max() / unit * 1.08, 1e-9))

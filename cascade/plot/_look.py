@@ -23,6 +23,9 @@ LONGEST_NAME = 18
 MOST_NAMED = len(COLOURS)
 """Of more instruments than colours the smallest are drawn together, in grey."""
 
+STRIPS = 400
+"""Strips of a line's width within which points cannot be told apart."""
+
 
 def pyplot() -> Any:
     try:
@@ -56,6 +59,18 @@ def unit_of(largest: float) -> tuple[float, str]:
         if largest >= unit:
             return unit, word
     return 1.0, ""
+
+
+def thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A line with no more points than can be seen: of each narrow strip its first, lowest, highest and last."""
+    if len(x) <= 4 * STRIPS:
+        return x, y
+    strip = np.floor((x - x[0]) / max(x[-1] - x[0], 1e-300) * STRIPS)
+    first = np.flatnonzero(np.diff(strip, prepend=-1))
+    last = np.append(first[1:], len(x)) - 1
+    by_value = np.lexsort((y, strip))
+    keep = np.unique(np.concatenate([first, last, by_value[first], by_value[last]]))
+    return x[keep], y[keep]
 
 
 def frame(ax: Axes, grid: str | None = "y") -> None:
