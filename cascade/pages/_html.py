@@ -112,18 +112,11 @@ def section(heading: str, *parts: str) -> str:
     return f"<section>\n<h2>{escape(heading)}</h2>\n" + "\n".join(part for part in parts if part) + "\n</section>"
 
 
-def pictures_possible() -> bool:
-    try:
-        return find_spec("matplotlib") is not None
-    except ValueError:  # forbidden by an entry None in sys.modules
-        return False
-
-
 class Pictures:
     """Draws pictures into a page, numbered; nothing where matplotlib is missing."""
 
     def __init__(self) -> None:
-        self.possible, self._count = pictures_possible(), 0
+        self.possible, self._count = find_spec("matplotlib") is not None, 0
 
     def draw(
         self, caption: str, draw: Callable[[Any], Any], height: float = 3.2, width: float = 9.6

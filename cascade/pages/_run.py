@@ -205,7 +205,7 @@ def _largest_table(result: Any, money: str) -> str:
             (
                 x["account"][k], symbol, f"{x['wave'][k]}", x["side"][k], f"{x['quantity'][k]:,.6g}",
                 f"{x['notional'][k]:,.0f}", price_text(average, ticks[symbol]) if average == average else "not traded",
-                f"{x['shortfall'][k] + x['fund'][k]:,.0f}", str(x["status"][k]).replace("_", " "),
+                f"{x['fund'][k]:,.0f}", str(x["status"][k]).replace("_", " "),
             )
         )  # fmt: skip
     header = (

@@ -133,8 +133,7 @@ def _headline(
             found.append((what, f"{hit / len(outcomes[name]):.2%}", f"{hit:,} of {len(outcomes[name]):,}"))
     use, fund = outcomes.get("fund_use"), sweep.assumed.money(sweep.assumed.state.fund)
     if use is not None and len(use) and fund:
-        hit = int((use >= fund).sum())
-        found.append(("scenarios that use up the fund", f"{hit / len(use):.2%}", f"of {amount(fund)} {money}"))
+        found.append(("most of the fund used in one", f"{use.max() / fund:.1%}", f"of {amount(fund)} {money}"))
     return found
 
 

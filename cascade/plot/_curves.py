@@ -158,7 +158,8 @@ def distributions(
         handles += ax.plot(ordered * factor, beyond, drawstyle="steps-pre", linewidth=1.6, **style)
         told = []
         for level in levels:
-            at = min(int(level * n + 1e-9), n - 1)
+            # As studies.tail_risk: the worst value that is not in the tail.
+            at = n - 1 - min(int((1 - level) * n + 1e-9), n - 1)
             if len(ordered):
                 value = float(ordered[at])
                 ax.plot([value * factor], [1 - level], "o", color=style["color"], markersize=5, zorder=3)
