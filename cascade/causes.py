@@ -40,8 +40,8 @@ def through(data: RunData, liquidations: np.ndarray) -> np.ndarray:
 
 
 def downstream(liquidations: np.ndarray) -> np.ndarray:
-    """(n,) int64: the value, in quanta, that each liquidation closed together with all that it caused, directly
-    or not."""
+    """(n,) int64: the value, in quanta, that each liquidation closed together with all that it caused,
+    directly or not."""
     total = np.abs(liquidations["closed_value"])
     for row, cause in reversed(list(enumerate(liquidations["cause_row"].tolist()))):
         if cause >= 0:  # a cause stands before what it caused

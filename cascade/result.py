@@ -451,11 +451,11 @@ class Result:
 
     # -- to read ---------------------------------------------------------------------------------------------
     def report(self, path: str | PathLike[str], *, title: str = "", currency: str = "") -> Path:
-        """Write the run as one HTML page: headlines, what was assumed, prices, liquidations, who paid, causes.
+        """Write the run as one HTML page: headlines, what was assumed, prices, liquidations, who paid, why.
 
-        The page is complete in itself: it loads nothing, has its pictures inside, follows the reader's light or
-        dark setting and can be printed. Equal runs give equal pages. Without matplotlib it has no pictures and
-        says so; what the run did not record is named.
+        The page is complete in itself: it loads nothing, has its pictures inside, follows the reader's light
+        or dark setting and can be printed. Equal runs give equal pages. Without matplotlib it has no
+        pictures and says so; what the run did not record is named.
 
         Parameters
         ----------

@@ -1,7 +1,7 @@
 """How much insurance fund does a venue need, so that 99.9% of days pass without deleveraging or a deficit?
 
-Days are made up: Student's t moves of BTC and ETH together, each at one instant, on the real books of 2024-08-08
-with made-up accounts. Run it with --report FILE to write the sweep as a page.
+Days are made up: Student's t moves of BTC and ETH together, each at one instant, on the real books of
+2024-08-08 with made-up accounts. Run it with --report FILE to write the sweep as a page.
 """
 
 import argparse
@@ -38,14 +38,20 @@ def main():
     drawn = [np.quantile(rng.choice(asked, len(asked)), LEVEL, method="higher") for _ in range(500)]
     low, high = np.quantile(drawn, [0.025, 0.975])
 
-    print(f"{given.scenarios:,} days; open interest {open_interest(load()) / 1e6:,.0f}M USDT on the long side")
+    print(
+        f"{given.scenarios:,} days; open interest {open_interest(load()) / 1e6:,.0f}M USDT on the long side"
+    )
     print(f"{'level':>8}{'fund needed, USDT':>20}")
     for level in (0.9, 0.99, LEVEL):
         print(f"{level:>8.1%}{max(0, np.quantile(asked, level, method='higher')):>20,.0f}")
     beyond = given.scenarios * (1 - LEVEL)
-    print(f"95% bootstrap interval at {LEVEL:.1%}: {max(0, low):,.0f} to {high:,.0f} ({beyond:.0f} days lie beyond)")
+    print(
+        f"95% bootstrap interval at {LEVEL:.1%}: {max(0, low):,.0f} to {high:,.0f} "
+        f"({beyond:.0f} days lie beyond)"
+    )
 
-    # The answer, tried on days that it was not made from. A fund falls short where it leaves deleveraging or a deficit.
+    # The answer, tried on days that it was not made from. A fund falls short where it leaves deleveraging or
+    # a deficit.
     fresh = given.seed + 1
     print(f"\nTried on {given.scenarios // 2:,} other days:")
     print(f"{'fund, USDT':>14}{'days it falls short':>21}")

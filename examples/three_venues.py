@@ -1,7 +1,7 @@
 """The same shock under three venues' rules: who is liquidated, and who pays, at Binance, Hyperliquid and OKX?
 
-One market, one shock, three records of rules; once with each venue's own mark, which an index holds at one instant,
-and once with all marks following the contract's own book. Books of 2024-08-08, made-up accounts.
+One market, one shock, three records of rules; once with each venue's own mark, which an index holds at one
+instant, and once with all marks following the contract's own book. Books of 2024-08-08, made-up accounts.
 """
 
 import argparse
@@ -11,12 +11,18 @@ import cascade as cs
 SHOCK = cs.Shock(price=-0.08, depth=0.7)
 VENUES = (cs.venues.binance_usdm, cs.venues.hyperliquid, cs.venues.okx)
 
+MILLIONS = (
+    "liquidated_notional", "higher_order_notional", "fund_use", "takeover_notional", "adl_notional", "deficit",
+)  # fmt: skip
+
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--accounts", type=int, default=5_000)
     arguments.add_argument("--seed", type=int, default=1)
-    arguments.add_argument("--report", metavar="FILE", help="write the first venue's run on its own book as a page")
+    arguments.add_argument(
+        "--report", metavar="FILE", help="write the first venue's run on its own book as a page"
+    )
     given = arguments.parse_args()
 
     market = cs.datasets.binance_market(accounts=given.accounts, rng=given.seed)
@@ -26,23 +32,25 @@ def main():
     t = cs.studies.mitigation(market, SHOCK, changes).table
     print(f"{SHOCK}; money in millions of USDT\n")
     print(
-        f"{'rules':<25}{'accounts':>9}{'notional':>10}{'higher order':>14}{'deepest fall':>14}{'fund used':>11}"
-        f"{'vault':>8}{'deleveraged':>13}{'deficit':>9}{'waves':>7}  end"
+        f"{'rules':<25}{'accounts':>9}{'notional':>10}{'higher order':>14}{'deepest fall':>14}"
+        f"{'fund used':>11}{'vault':>8}{'deleveraged':>13}{'deficit':>9}{'waves':>7}  end"
     )
     for k in range(len(t)):
-        millions = {c: t[c][k] / 1e6 for c in ("liquidated_notional", "fund_use", "takeover_notional", "adl_notional")}
+        row = {name: t[name][k] / 1e6 if name in MILLIONS else t[name][k] for name in t}
         print(
-            f"{t['rules'][k]:<25}{t['liquidated_accounts'][k]:>9,}{millions['liquidated_notional']:>10,.1f}"
-            f"{t['higher_order_notional'][k] / 1e6:>14,.1f}{t['price_drop'][k]:>14.1%}{millions['fund_use']:>11,.1f}"
-            f"{millions['takeover_notional']:>8,.1f}{millions['adl_notional']:>13,.1f}{t['deficit'][k] / 1e6:>9,.2f}"
-            f"{t['waves'][k]:>7}  {t['status'][k].replace('_', ' ')}"
+            f"{row['rules']:<25}{row['liquidated_accounts']:>9,}{row['liquidated_notional']:>10,.1f}"
+            f"{row['higher_order_notional']:>14,.1f}{row['price_drop']:>14.1%}{row['fund_use']:>11,.1f}"
+            f"{row['takeover_notional']:>8,.1f}{row['adl_notional']:>13,.1f}{row['deficit']:>9,.2f}"
+            f"{row['waves']:>7}  {row['status'].replace('_', ' ')}"
         )
-    print("\nOne instant: an index that does not move holds the mark, and orders walk a book that nobody refills.")
-    print("horizon: what is left waits for time to pass (a rest between two orders). Margin tiers, books and")
-    print("accounts are Binance's in every row; what differs is the rules alone. The vault starts empty.")
+    print("\nOne instant: an index that does not move holds the mark, and orders walk a book that nobody")
+    print("refills. horizon: what is left waits for time to pass (a rest between two orders). Margin tiers,")
+    print("books and accounts are Binance's in every row; the rules differ alone. The vault starts empty.")
     if given.report:
         name = VENUES[0].name
-        market.run(SHOCK, rules=on_book[name]).report(given.report, title=f"{SHOCK} under {name}", currency="USDT")
+        market.run(SHOCK, rules=on_book[name]).report(
+            given.report, title=f"{SHOCK} under {name}", currency="USDT"
+        )
 
 
 if __name__ == "__main__":

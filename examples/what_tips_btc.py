@@ -40,7 +40,9 @@ def main():
 
     criticality = market.criticality()
     print(f"\nBefore any run: one lot forced out forces out {criticality.start:.2f} more at today's prices;")
-    print(f"where all prices are {criticality.tips_at:.1%} lower it is 1 or more, and a cascade feeds itself.")
+    print(
+        f"where all prices are {criticality.tips_at:.1%} lower it is 1 or more, and a cascade feeds itself."
+    )
     print("Falls of nearly all say that the known bids were used up, not where a market would trade.")
     if given.picture:
         from matplotlib.figure import Figure

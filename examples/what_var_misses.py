@@ -1,7 +1,7 @@
 """Second-order risk: how much of the tail does a value at risk miss that lets no liquidation move the price?
 
 The same shocks twice: with the cascade, and with everything closed at the shocked marks, the books unable to
-move. Real books of 2024-08-08, made-up accounts and moves. --picture FILE and --report FILE write the tails down.
+move. Real books of 2024-08-08, made-up accounts and moves. --picture FILE and --report FILE draw the tails.
 """
 
 import argparse
@@ -32,10 +32,13 @@ def main():
 
     market = cs.datasets.binance_market(accounts=given.accounts, rng=given.seed)
     tails = cs.studies.tail_risk(
-        market, storm, n=given.scenarios, rng=given.seed, levels=(0.95, 0.99), workers=given.workers, resamples=200
+        market, storm, n=given.scenarios, rng=given.seed, levels=(0.95, 0.99), workers=given.workers,
+        resamples=200,
     )  # fmt: skip
     t, missed = tails.table, tails.missed["missed"]
-    print(f"{given.scenarios:,} shocks, books thinned to {DEPTH:.0%}; es: expected shortfall, money in USDT\n")
+    print(
+        f"{given.scenarios:,} shocks, books thinned to {DEPTH:.0%}; es: expected shortfall, money in USDT\n"
+    )
     print(f"{'outcome':<12}{'level':>6}{'es':>14}{'95% interval':>28}{'es static':>14}{'missed':>8}")
     for k, name in enumerate(t["outcome"].tolist()):
         if name == "price_drop":
@@ -45,7 +48,9 @@ def main():
         print(f"{name:<12}{t['level'][k]:>6.0%}{x:>14}{f'{low} to {high}':>28}{still:>14}{missed[k]:>8.0%}")
     print("\nA negative number: deleveraging spreads over winners what a static view leaves with the venue.")
     s = tails.sweep
-    caused = s["higher_order_notional"].sum() / max(1.0, (s["first_order_notional"] + s["higher_order_notional"]).sum())
+    caused = s["higher_order_notional"].sum() / max(
+        1.0, (s["first_order_notional"] + s["higher_order_notional"]).sum()
+    )
     print(f"Of all liquidated notional other liquidations caused {caused:.0%}.")
     if given.picture:
         from matplotlib.figure import Figure

@@ -43,7 +43,9 @@ def main():
 
     held = market.liquidation_prices()
     size = {}
-    for account, notional in zip(held["account"].tolist(), np.abs(held["size"] * held["mark"]).tolist(), strict=True):
+    for account, notional in zip(
+        held["account"].tolist(), np.abs(held["size"] * held["mark"]).tolist(), strict=True
+    ):
         size[account] = size.get(account, 0.0) + notional
     by_size = sorted(size, key=size.get, reverse=True)
     caused = downstream(result)
@@ -58,7 +60,10 @@ def main():
     def part(left):
         return f"{round(1 - left / whole, 2) + 0.0:.0%}"
 
-    print(f"{'account':>8}{'size, M':>10}{'rank by size':>14}{'downstream, M':>15}{'run without it, M':>19}{'less':>8}")
+    print(
+        f"{'account':>8}{'size, M':>10}{'rank by size':>14}{'downstream, M':>15}"
+        f"{'run without it, M':>19}{'less':>8}"
+    )
     largest = [a for a in by_size if a not in list(caused)[:SHOWN]][: SHOWN // 2]
     for account in [*list(caused)[:SHOWN], *largest]:
         left = without([account])
@@ -69,9 +74,13 @@ def main():
     for what, chosen in (("with most downstream", list(caused)), ("largest", by_size)):
         left = without(chosen[:TOGETHER])
         print(f"{f'the {TOGETHER} {what} together':<47}{left / 1e6:>19,.1f}{part(left):>8}")
-    print(f"\nFirst the {SHOWN} with most downstream, then the largest others. Who stands first in the queue is the")
-    print("recorded cause of much that the next one would have brought down as well: then the run without it")
-    print("differs by less than what is downstream of it.")
+    print(
+        f"\nFirst the {SHOWN} with most downstream, then the largest others. Who stands first in the queue is"
+    )
+    print(
+        "the recorded cause of much that the next one would have brought down as well: then the run without"
+    )
+    print("it differs by less than what is downstream of it.")
     if given.picture:
         from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""The examples: each says which question it answers, runs as it stands, and prints an answer that holds together."""
+"""The examples: each says which question it answers, runs as it stands, and gives an answer that holds."""
 
 import re
 import runpy

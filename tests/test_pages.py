@@ -98,10 +98,11 @@ def test_a_run(result, tmp_path):
     path = result.report(tmp_path / "run.html", currency="USDT")
     assert path == tmp_path / "run.html"
     page, s = read(path), result.summary
+    btc = s["price"]["BTCUSDT"]
     for number in (
         f"{s['liquidated_accounts']:,}", amount(s["liquidated_notional"]), amount(s["higher_order_notional"]),
         f"{s['amplification']:.2f} times", f"{s['first_order_notional']:,.0f}", f"{s['deficit']:,.2f}",
-        f"{s['adl_notional']:,.2f}", f"{s['price']['BTCUSDT']['low'] / s['price']['BTCUSDT']['start'] - 1:.2%}",
+        f"{s['adl_notional']:,.2f}", f"{btc['low'] / btc['start'] - 1:.2%}",
         f"{result.liquidations['notional'].max():,.0f}",
     ):  # fmt: skip
         assert any(number in text for text in page.texts), number
@@ -248,7 +249,9 @@ def test_rows_on_disk_are_read_from_there(tmp_path):
     there.report(tmp_path / "a.html")
     here.report(tmp_path / "b.html")
     seeds = re.compile(r"Seed \d+")
-    assert seeds.sub("", (tmp_path / "a.html").read_text()) == seeds.sub("", (tmp_path / "b.html").read_text())
+    assert seeds.sub("", (tmp_path / "a.html").read_text()) == seeds.sub(
+        "", (tmp_path / "b.html").read_text()
+    )
     (tmp_path / "rows" / "scenarios.parquet").unlink()
     with pytest.raises(cs.EngineStateError, match="not there any more"):
         there.report(tmp_path / "c.html")

@@ -13,14 +13,25 @@ from .._state import SYSTEM, State
 from ..rules import VenueRules
 from ._html import paragraph, table
 
-ALWAYS = ("mark", "clearing", "trigger", "queue", "size", "order_price", "residual", "shortfall", "surplus", "adl_rank")
+ALWAYS = (
+    "mark",
+    "clearing",
+    "trigger",
+    "queue",
+    "size",
+    "order_price",
+    "residual",
+    "shortfall",
+    "surplus",
+    "adl_rank",
+)
 """Fields of the rules that are shown even at their defaults."""
 NEAR = (0.01, 0.05)
 """Distances from the mid within which depth is told."""
 LEFT_OUT = (
-    "What the model leaves out: books are not replenished while the cascade runs, nobody adds margin, closes in "
-    "time or trades against the move, and no other venue holds the price. Depth that was not loaded is unknown: "
-    "a run that reaches it says so."
+    "What the model leaves out: books are not replenished while the cascade runs, nobody adds margin, closes "
+    "in time or trades against the move, and no other venue holds the price. Depth that was not loaded is "
+    "unknown: a run that reaches it says so."
 )
 
 
@@ -39,30 +50,37 @@ def market_table(state: State, rules: VenueRules) -> str:
             near = np.abs(orders.price / mid - 1)
             depth = [
                 " / ".join(
-                    f"{float(orders.lots[(orders.side == side) & (near <= d)].astype(np.float64).sum()) * lot:,.6g}"
+                    f"{orders.lots[(orders.side == side) & (near <= d)].astype(np.float64).sum() * lot:,.6g}"
                     for side in (1, -1)
                 )
                 for d in NEAR
             ]
         terms.append(
             (
-                ins.symbol, ins.contract, price_text(tick, tick), f"{lot:.10g}", f"{len(ins.tiers)}",
+                ins.symbol,
+                ins.contract,
+                price_text(tick, tick),
+                f"{lot:.10g}",
+                f"{len(ins.tiers)}",
                 f"{float(ins.tiers[0].maintenance_rate):.4g}" if ins.tiers else "0",
             )
-        )  # fmt: skip
+        )
         held.append(
             (
-                ins.symbol, "none" if mark is None else price_text(mark / 1024 * tick, tick),
-                f"{lots[lots > 0].sum() * lot:,.6g}", f"{-lots[lots < 0].sum() * lot:,.6g}", *depth,
+                ins.symbol,
+                "none" if mark is None else price_text(mark / 1024 * tick, tick),
+                f"{lots[lots > 0].sum() * lot:,.6g}",
+                f"{-lots[lots < 0].sum() * lot:,.6g}",
+                *depth,
             )
-        )  # fmt: skip
+        )
     named = ("instrument", "contract", "tick", "lot", "margin tiers", "lowest maintenance rate")
     holds = ("instrument", "mark", "long", "short", *(f"bids / asks within {d:.0%}" for d in NEAR))
     users = int((state.account_mode != SYSTEM).sum())
     positions = int((state.row_lots != 0).sum())
     words = (
-        f"{users:,} margin accounts with {positions:,} open positions. Quantities are in each instrument's own unit; "
-        "a difference of long and short is held outside the venue."
+        f"{users:,} margin accounts with {positions:,} open positions. Quantities are in each instrument's own "
+        "unit; a difference of long and short is held outside the venue."
     )
     return (
         paragraph(words)

@@ -1,7 +1,7 @@
 """The parts of an HTML page: headlines, tables, pictures as inline SVG, one style for screen and print.
 
-Every text is escaped here, and only here; what these functions return is HTML. A page loads nothing: no script,
-no font, no picture from anywhere else, and its policy forbids it.
+Every text is escaped here, and only here; what these functions return is HTML. A page loads nothing: no
+script, no font, no picture from anywhere else, and its policy forbids it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ from ..plot._look import GREY
 
 INK = "#010203"
 """The colour of a picture's text, which the page replaces by its own."""
+INKED = (
+    "text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color",
+    "legend.labelcolor",
+)  # fmt: skip
 NO_PICTURES = (
     "This page has no pictures: they need matplotlib, which was not installed where it was made "
     "(pip install 'liquidation-cascade[plot]')."
@@ -31,12 +35,13 @@ LONGEST = 60
 """Characters of a name in a table."""
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 STYLE = """
-:root { color-scheme: light dark; --ink: #16181d; --soft: #5b6068; --line: #d5d8de; --page: #fff; --tile: #f4f5f7;
-  --bad: #a33b00; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e8eaee; --soft: #a2a8b2; --line: #363b44; --page: #14161a;
-  --tile: #1e2127; --bad: #ff9a5c; } }
-@media print { :root { color-scheme: light; --ink: #000; --soft: #444; --line: #bbb; --page: #fff; --tile: #fff;
-  --bad: #a33b00; } main { max-width: none; padding: 0; } section, figure, tr { break-inside: avoid; }
+:root { color-scheme: light dark; --ink: #16181d; --soft: #5b6068; --line: #d5d8de; --page: #fff;
+  --tile: #f4f5f7; --bad: #a33b00; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e8eaee; --soft: #a2a8b2; --line: #363b44;
+  --page: #14161a; --tile: #1e2127; --bad: #ff9a5c; } }
+@media print { :root { color-scheme: light; --ink: #000; --soft: #444; --line: #bbb; --page: #fff;
+  --tile: #fff; --bad: #a33b00; }
+  main { max-width: none; padding: 0; } figure, tr { break-inside: avoid; }
   h2 { break-after: avoid; } }
 @page { margin: 16mm; }
 * { box-sizing: border-box; }
@@ -48,12 +53,14 @@ h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; padding-top: .6rem; border-top:
 p { margin: .4rem 0; max-width: 48rem; }
 .soft, figcaption, caption { color: var(--soft); font-size: .87rem; }
 .bad { color: var(--bad); font-weight: 600; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(12.5rem, 1fr)); gap: .7rem; margin: 1.1rem 0; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(12.5rem, 1fr)); gap: .7rem;
+  margin: 1.1rem 0; }
 .tile { background: var(--tile); border: 1px solid var(--line); border-radius: 6px; padding: .6rem .8rem; }
 .tile div { font-size: .82rem; color: var(--soft); }
 .tile strong { display: block; font-size: 1.35rem; font-weight: 600; font-variant-numeric: tabular-nums; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; margin: .5rem 0 1rem; font-variant-numeric: tabular-nums; font-size: .9rem; }
+table { border-collapse: collapse; margin: .5rem 0 1rem; font-variant-numeric: tabular-nums;
+  font-size: .9rem; }
 caption { text-align: left; padding-bottom: .3rem; }
 th, td { padding: .22rem .8rem .22rem 0; border-bottom: 1px solid var(--line); text-align: left;
   vertical-align: top; overflow-wrap: break-word; }
@@ -83,7 +90,8 @@ def paragraph(text: str, kind: str = "") -> str:
 def tiles(numbers: Iterable[tuple[str, str, str]]) -> str:
     """Headline numbers: (what, the number with its unit, a note)."""
     cells = (
-        f'<div class="tile"><div>{escape(what)}</div><strong>{escape(number)}</strong><div>{escape(note)}</div></div>'
+        f'<div class="tile"><div>{escape(what)}</div><strong>{escape(number)}</strong>'
+        f"<div>{escape(note)}</div></div>"
         for what, number, note in numbers
     )
     return f'<div class="tiles">{"".join(cells)}</div>'
@@ -93,23 +101,29 @@ def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[Any]], te
     """A table of texts; all but the first `text_columns` columns are numbers, set to the right."""
 
     def line(cells: Sequence[Any], tag: str) -> str:
-        kinds = ["" if k < text_columns else ' class="n"' for k in range(len(cells))]
-        scope = ' scope="col"' if tag == "th" else ""
+        longest = LONGEST if tag == "td" and text_columns < 2 else None
+        number = ' class="n"'
+        start = '<th scope="col"' if tag == "th" else "<td"
         inner = (
-            f"<{tag}{scope}{kind}>{escape(cell, LONGEST if tag == 'td' and text_columns < 2 else None)}</{tag}>"
-            for kind, cell in zip(kinds, cells, strict=True)
+            f"{start}{number if k >= text_columns else ''}>{escape(cell, longest)}</{tag}>"
+            for k, cell in enumerate(cells)
         )
         return f"<tr>{''.join(inner)}</tr>"
 
     body = "\n".join(line(row, "td") for row in rows)
     return (
-        f'<div class="wide"><table><caption>{escape(caption)}</caption>\n<thead>{line(header, "th")}</thead>\n'
+        f'<div class="wide"><table><caption>{escape(caption)}</caption>\n'
+        f"<thead>{line(header, 'th')}</thead>\n"
         f"<tbody>{body}</tbody></table></div>"
     )
 
 
 def section(heading: str, *parts: str) -> str:
-    return f"<section>\n<h2>{escape(heading)}</h2>\n" + "\n".join(part for part in parts if part) + "\n</section>"
+    return (
+        f"<section>\n<h2>{escape(heading)}</h2>\n"
+        + "\n".join(part for part in parts if part)
+        + "\n</section>"
+    )
 
 
 class Pictures:
@@ -118,9 +132,7 @@ class Pictures:
     def __init__(self) -> None:
         self.possible, self._count = find_spec("matplotlib") is not None, 0
 
-    def draw(
-        self, caption: str, draw: Callable[[Any], Any], height: float = 3.2, width: float = 9.6
-    ) -> str:
+    def draw(self, caption: str, draw: Callable[[Any], Any], height: float = 3.2, width: float = 9.6) -> str:
         """A figure: `draw` is called with its Axes; width and height in inches."""
         if not self.possible:
             return ""
@@ -128,19 +140,13 @@ class Pictures:
         from matplotlib.figure import Figure
 
         self._count += 1
-        colours = {
-            key: INK
-            for key in ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color",
-                        "ytick.color", "legend.labelcolor")
-        }  # fmt: skip
-        fixed = {
-            "svg.fonttype": "none", "svg.hashsalt": "cascade", "axes.facecolor": "none", "figure.facecolor": "none",
-            "font.size": 10,
-        }  # fmt: skip
+        style: dict[Any, Any] = dict.fromkeys(INKED, INK)
+        style |= {"axes.facecolor": "none", "figure.facecolor": "none", "font.size": 10}
+        style |= {"svg.fonttype": "none", "svg.hashsalt": "cascade"}
         buffer = io.StringIO()
         with mpl.rc_context(), warnings.catch_warnings():
             mpl.rcdefaults()  # the caller's style is for the caller's pictures
-            mpl.rcParams.update({**colours, **fixed})
+            mpl.rcParams.update(style)
             warnings.filterwarnings("ignore", message=".*[Gg]lyph")  # the page's fonts may have it
             figure = Figure(figsize=(width, height), layout="constrained")
             draw(figure.add_subplot())
@@ -152,7 +158,7 @@ class Pictures:
 
 
 def inline(svg: str, prefix: str, caption: str) -> str:
-    """A picture of matplotlib's as part of a page: no prologue, ids of its own, the page's colour for its text."""
+    """A picture of matplotlib's as part of a page: no prologue, ids of its own, text in the page's colour."""
     svg = svg[svg.index("<svg ") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, count=1, flags=re.DOTALL)
 

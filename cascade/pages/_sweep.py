@@ -16,71 +16,87 @@ from ._html import NO_PICTURES, Pictures, escape, page, paragraph, section, tabl
 LEVELS = (0.5, 0.95, 0.99, 0.999)
 MOST_ROWS = 12
 OUTCOMES = {
-    "venue_loss": "loss of fund, sharers and venue", "fund_use": "insurance fund used", "deficit": "deficit nobody paid",
-    "socialised": "losses shared", "adl_notional": "deleveraged notional",
-    "liquidated_notional": "liquidated notional", "higher_order_notional": "of it caused by liquidations",
+    "venue_loss": "loss of fund, sharers and venue",
+    "fund_use": "insurance fund used",
+    "deficit": "deficit nobody paid",
+    "socialised": "losses shared",
+    "adl_notional": "deleveraged notional",
+    "liquidated_notional": "liquidated notional",
+    "higher_order_notional": "of it caused by liquidations",
     "price_drop": "deepest fall of a mark",
-}  # fmt: skip
+}
 """What the page tells the distribution of, in a reader's words."""
 DRAWN = ("venue_loss", "price_drop", "liquidated_notional")
 STATIC = "_static"
+MISSING = "Scenarios are missing: every part and tail below is of those with a result."
+TAILS = (
+    "Value at risk: what the worst part of the scenarios reaches. Expected shortfall: the mean of that part. "
+    "Levels with less than one scenario beyond them are left out."
+)
 
 
 def sweep_page(sweep: Any, title: str = "", currency: str = "", static: Any = None) -> str:
     """A sweep as an HTML page: see `Sweep.report`. `static`: the outcomes of the same scenarios with books
     unable to move, as columns named outcome_static."""
-    rows, pictures = _rows(sweep), Pictures()
+    rows, pictures, assumed = _rows(sweep), Pictures(), sweep.assumed
     money = currency or "settlement currency"
     heading = title or f"{sweep.scenarios:,} scenarios of a liquidation cascade"
-    ran = ~np.isin(rows["status"], ["failed", "not_run"]) if "status" in rows else np.ones(sweep.scenarios, bool)
+    ran = ~np.isin(rows["status"], ["failed", "not_run"])
     outcomes = {name: x[ran] for name, x in _outcomes(sweep, rows).items()}
     levels = [level for level in LEVELS if (1 - level) * int(ran.sum()) >= 1 - 1e-9]
-    beside = {} if static is None else {name: static[name + STATIC][ran] for name in outcomes if name + STATIC in static}
-    assumed = sweep.assumed
+    beside = {} if static is None else {x: static[x + STATIC][ran] for x in outcomes if x + STATIC in static}
+    missing = sweep.failed + sweep.not_run
+    counted = (
+        f"{sweep.scenarios:,} scenarios, {int(ran.sum()):,} with a result, {sweep.failed:,} failed, "
+        f"{sweep.not_run:,} not run."
+    )
+    reserves = (assumed.money(assumed.state.fund), assumed.money(assumed.state.vault))
     return page(
         heading,
         f"<h1>{escape(heading, 200)}</h1>",
-        paragraph(
-            f"{sweep.scenarios:,} scenarios, {int(ran.sum()):,} with a result, {sweep.failed:,} failed, "
-            f"{sweep.not_run:,} not run."
-        ),
-        paragraph("Scenarios are missing: every part and tail below is of those with a result.", "bad")
-        if sweep.failed or sweep.not_run else "",
+        paragraph(counted),
+        paragraph(MISSING, "bad") if missing else "",
         tiles(_headline(sweep, outcomes, levels, money)),
         paragraph(NO_PICTURES, "soft") if not pictures.possible else "",
         section(
             "What was assumed",
             paragraph(f"Scenarios: {assumed.scenarios} Each is a shock of its own to the same market."),
             market_table(assumed.state, assumed.rules),
-            rules_table(assumed.rules, assumed.money(assumed.state.fund), assumed.money(assumed.state.vault)),
+            rules_table(assumed.rules, *reserves),
             paragraph(LEFT_OUT, "soft"),
         ),
         section(
             "How bad, and how often",
-            paragraph(
-                "Value at risk: what the worst part of the scenarios reaches. Expected shortfall: the mean of that "
-                "part. Levels with less than one scenario beyond them are left out."
-            ),
+            paragraph(TAILS),
             _tail_table(outcomes, levels, money),
             _static_table(outcomes, beside, levels, money),
-            *(
-                pictures.draw(
-                    f"{OUTCOMES[name].capitalize()}: how often a scenario reaches it"
-                    + ("" if name == "price_drop" else f", {money}"),
-                    lambda ax, name=name: plot.distributions(
-                        {"with the cascade": outcomes[name]}
-                        | ({"books unable to move": beside[name]} if name in beside else {}),
-                        xlabel=name, levels=[x for x in levels if x >= 0.9], ax=ax,
-                    ),
-                )
-                for name in DRAWN if name in outcomes and len(outcomes[name])
-            ),
+            *(_drawn(pictures, name, outcomes, beside, levels, money) for name in DRAWN if name in outcomes),
         ),
-        section("How the runs ended", _end_table(rows)) if "status" in rows else "",
+        section("How the runs ended", _end_table(rows)),
         section("The worst scenarios", _worst_table(sweep, rows, ran, outcomes, money)),
-        section("Scenarios without a result", _failure_table(rows)) if sweep.failed or sweep.not_run else "",
+        section("Scenarios without a result", _failure_table(rows)) if missing else "",
         foot=f"Seed {sweep.seed}: the same scenarios and rng give the same rows.",
-    )  # fmt: skip
+    )
+
+
+def _drawn(
+    pictures: Pictures,
+    name: str,
+    outcomes: dict[str, np.ndarray],
+    beside: dict[str, np.ndarray],
+    levels: list[float],
+    money: str,
+) -> str:
+    """The distribution of an outcome, with and without the cascade where both are known."""
+    if not len(outcomes[name]):
+        return ""
+    samples = {"with the cascade": outcomes[name]}
+    if name in beside:
+        samples["books unable to move"] = beside[name]
+    unit = "" if name == "price_drop" else f", {money}"
+    caption = f"{OUTCOMES[name].capitalize()}: how often a scenario reaches it{unit}"
+    marked = [level for level in levels if level >= 0.9]
+    return pictures.draw(caption, lambda ax: plot.distributions(samples, xlabel=name, levels=marked, ax=ax))
 
 
 def _rows(sweep: Any) -> dict[str, np.ndarray]:
@@ -125,15 +141,24 @@ def _headline(
             var, es = tail(x, worst)
             unit = "of the start" if name == "price_drop" else money
             found.append(
-                (f"{OUTCOMES[name]}, {worst * 100:.6g}% value at risk", _shown(name, var), f"{unit}; shortfall {_shown(name, es)}")
-            )  # fmt: skip
-    for name, what in (("deficit", "scenarios with a deficit"), ("adl_notional", "scenarios with deleveraging")):
+                (
+                    f"{OUTCOMES[name]}, {worst * 100:.6g}% value at risk",
+                    _shown(name, var),
+                    f"{unit}; shortfall {_shown(name, es)}",
+                )
+            )
+    for name, what in (
+        ("deficit", "scenarios with a deficit"),
+        ("adl_notional", "scenarios with deleveraging"),
+    ):
         if name in outcomes and len(outcomes[name]):
             hit = int((outcomes[name] > 0).sum())
             found.append((what, f"{hit / len(outcomes[name]):.2%}", f"{hit:,} of {len(outcomes[name]):,}"))
     use, fund = outcomes.get("fund_use"), sweep.assumed.money(sweep.assumed.state.fund)
     if use is not None and len(use) and fund:
-        found.append(("most of the fund used in one", f"{use.max() / fund:.1%}", f"of {amount(fund)} {money}"))
+        found.append(
+            ("most of the fund used in one", f"{use.max() / fund:.1%}", f"of {amount(fund)} {money}")
+        )
     return found
 
 
@@ -150,7 +175,14 @@ def _tail_table(outcomes: dict[str, np.ndarray], levels: list[float], money: str
         for level in levels:
             var, es = tail(x, level)
             cells += [_shown(name, var)] + ([_shown(name, es)] if level > 0.5 else [])
-        rows.append((OUTCOMES[name], "of the start" if name == "price_drop" else money, *cells, _shown(name, float(x.max()))))
+        rows.append(
+            (
+                OUTCOMES[name],
+                "of the start" if name == "price_drop" else money,
+                *cells,
+                _shown(name, float(x.max())),
+            )
+        )
     return table("Outcomes over the scenarios", header, rows, 2)
 
 
@@ -164,16 +196,30 @@ def _static_table(
             (var, es), (var_still, es_still) = tail(outcomes[name], level), tail(still, level)
             rows.append(
                 (
-                    OUTCOMES[name], "of the start" if name == "price_drop" else money, f"{level * 100:.6g}%",
+                    OUTCOMES[name],
+                    "of the start" if name == "price_drop" else money,
+                    f"{level * 100:.6g}%",
                     *(_shown(name, x) for x in (var, var_still, es, es_still)),
                     f"{1 - es_still / es:+.0%}" if es > 0 else "n/a",
                 )
-            )  # fmt: skip
+            )
     if not rows:
         return ""
-    header = ("outcome", "unit", "level", "value at risk", "static", "shortfall", "static", "missed by the static view")
+    header = (
+        "outcome",
+        "unit",
+        "level",
+        "value at risk",
+        "static",
+        "shortfall",
+        "static",
+        "missed by the static view",
+    )
     return table(
-        "With the cascade, and static: the same shocks with everything closed at the shocked marks", header, rows, 2
+        "With the cascade, and static: the same shocks with everything closed at the shocked marks",
+        header,
+        rows,
+        2,
     )
 
 
@@ -181,18 +227,25 @@ def _end_table(rows: dict[str, np.ndarray]) -> str:
     names, counts = np.unique(rows["status"], return_counts=True)
     order = np.argsort(-counts, kind="stable")
     whole = counts.sum()
-    lines = [(str(names[k]).replace("_", " "), f"{counts[k]:,}", f"{counts[k] / whole:.1%}") for k in order.tolist()]
+    lines = [
+        (str(names[k]).replace("_", " "), f"{counts[k]:,}", f"{counts[k] / whole:.1%}")
+        for k in order.tolist()
+    ]
     return table("Scenarios by their end", ("end", "scenarios", "part"), lines)
 
 
 def _worst_table(
     sweep: Any, rows: dict[str, np.ndarray], ran: np.ndarray, outcomes: dict[str, np.ndarray], money: str
 ) -> str:
-    by = next((name for name in ("venue_loss", "liquidated_notional", "price_drop") if name in outcomes), None)
+    by = next(
+        (name for name in ("venue_loss", "liquidated_notional", "price_drop") if name in outcomes), None
+    )
     if by is None or not ran.any():
         return paragraph("No column to rank scenarios by was kept.")
     numbers = np.asarray(rows["scenario"])[ran]
-    shown = [name for name in ("venue_loss", "price_drop", "liquidated_notional", "deficit") if name in outcomes]
+    shown = [
+        name for name in ("venue_loss", "price_drop", "liquidated_notional", "deficit") if name in outcomes
+    ]
     lines = []
     for k in np.argsort(-outcomes[by], kind="stable")[:MOST_ROWS].tolist():
         shock = sweep.assumed.shock(int(numbers[k]))
@@ -205,5 +258,10 @@ def _worst_table(
 
 def _failure_table(rows: dict[str, np.ndarray]) -> str:
     bad = np.flatnonzero(np.isin(rows["status"], ["failed", "not_run"]))
-    lines = [(f"{rows['scenario'][k]}", rows["status"][k], str(rows["error"][k])[:300]) for k in bad[:MOST_ROWS].tolist()]
-    return table(f"{count(len(bad), 'scenario')}, the first {len(lines)}", ("scenario", "status", "why"), lines, 3)
+    lines = [
+        (f"{rows['scenario'][k]}", rows["status"][k], str(rows["error"][k])[:300])
+        for k in bad[:MOST_ROWS].tolist()
+    ]
+    return table(
+        f"{count(len(bad), 'scenario')}, the first {len(lines)}", ("scenario", "status", "why"), lines, 3
+    )

@@ -3,8 +3,8 @@
 Needs matplotlib (the `plot` extra).
 
 Every function draws on `ax` (by default the current Axes) and returns it, so that pictures can be put
-together; `overview` makes the three-panel figure of a run. Text, ticks and frames follow matplotlib's style, so
-that `plt.style.context("dark_background")` makes pictures for a dark page; what is drawn is in colours that
+together; `overview` makes the three-panel figure of a run. Text, ticks and frames follow matplotlib's style:
+`plt.style.context("dark_background")` makes pictures for a dark page. What is drawn is in colours that
 colour-blind readers tell apart, on white and on black.
 """
 

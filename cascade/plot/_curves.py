@@ -154,15 +154,22 @@ def distributions(
     for k, (label, ordered) in enumerate(columns.items()):
         n = max(1, len(ordered))
         beyond = 1 - np.arange(len(ordered)) / n
-        style = {"color": COLOURS[k % len(COLOURS)], "linestyle": ("-", "--", ":")[k % 3]}
-        handles += ax.plot(ordered * factor, beyond, drawstyle="steps-pre", linewidth=1.6, **style)
+        colour = COLOURS[k % len(COLOURS)]
+        handles += ax.plot(
+            ordered * factor,
+            beyond,
+            drawstyle="steps-pre",
+            linewidth=1.6,
+            color=colour,
+            linestyle=("-", "--", ":")[k % 3],
+        )
         told = []
         for level in levels:
             # As studies.tail_risk: the worst value that is not in the tail.
             at = n - 1 - min(int((1 - level) * n + 1e-9), n - 1)
             if len(ordered):
                 value = float(ordered[at])
-                ax.plot([value * factor], [1 - level], "o", color=style["color"], markersize=5, zorder=3)
+                ax.plot([value * factor], [1 - level], "o", color=colour, markersize=5, zorder=3)
                 shown = f"{value:.2%}" if xlabel in RELATIVE else amount(value)
                 told.append(f"{level * 100:.6g}%: {shown}")
         labels.append(name(label, 40) + (f" (value at risk {', '.join(told)})" if told else ""))

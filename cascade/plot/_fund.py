@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 STEPS = {
     "liquidation_fee": "liquidation\nfees", "surplus": "surplus of\naccounts", "fee": "trading\nfees",
-    "taken": "accounts\ntaken over", "gap": "gaps to\nbankruptcy\nprices", "shortfall": "accounts\nbelow zero",
+    "taken": "accounts\ntaken over", "gap": "gaps to\nbankruptcy\nprices",
+    "shortfall": "accounts\nbelow zero",
 }  # fmt: skip
 """Why money came to the fund or left it, in a reader's words; other reasons go by their own names."""
 

@@ -62,7 +62,7 @@ def unit_of(largest: float) -> tuple[float, str]:
 
 
 def thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A line with no more points than can be seen: of each narrow strip its first, lowest, highest and last."""
+    """A line with no more points than can be seen: of each narrow strip the first, lowest, highest, last."""
     if len(x) <= 4 * STRIPS:
         return x, y
     strip = np.floor((x - x[0]) / max(x[-1] - x[0], 1e-300) * STRIPS)
@@ -73,10 +73,9 @@ def thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return x[keep], y[keep]
 
 
-def frame(ax: Axes, grid: str | None = "y") -> None:
+def frame(ax: Axes) -> None:
     """A grid, no box."""
-    if grid:
-        ax.grid(axis=grid, color=GREY, alpha=0.25, linewidth=0.6)
+    ax.grid(axis="y", color=GREY, alpha=0.25, linewidth=0.6)
     ax.set_axisbelow(True)
     for side in ("top", "right", "left"):
         ax.spines[side].set_visible(False)
@@ -99,7 +98,7 @@ def nothing(ax: Axes, text: str) -> None:
 
 
 def largest_first(weights: Sequence[float]) -> list[int]:
-    """The instruments that get a colour of their own, in their order: all, or those with the largest weights."""
+    """The instruments that get a colour of their own, in their order: all, or the largest by weight."""
     order = np.argsort(-np.asarray(weights, np.float64), kind="stable")[:MOST_NAMED]
     return sorted(order.tolist())
 

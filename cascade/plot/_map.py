@@ -73,7 +73,9 @@ def liquidation_map(
         raise InputError(f"liquidation_map: {missing[0]!r} has no mark under rules.mark={chosen.mark!r}")
     ins = state.instruments[i]
     mark = int(marks[i] or 0) / 1024 * float(ins.tick_size)
-    triggers = map_table(Standing(state, chosen, [int(m or 0) for m in marks]).prices_table(names), instrument)
+    triggers = map_table(
+        Standing(state, chosen, [int(m or 0) for m in marks]).prices_table(names), instrument
+    )
 
     ax = axes_of(ax)
     edges = np.linspace(1 - within, 1 + within, bins + 1)
@@ -84,7 +86,7 @@ def liquidation_map(
     lots = np.asarray(ins.to_size(orders.lots), np.float64)
     depth = np.histogram(np.asarray(ins.to_price(orders.price), np.float64) / mark, edges, weights=lots)[0]
     unit, word = unit_of(float(max(sells.max(), buys.max(), depth.max())))
-    drawn = [
+    drawn: list[Any] = [
         ax.bar(middles * 100, sells / unit, width * 86, color=RED),
         ax.bar(middles * 100, buys / unit, width * 86, bottom=sells / unit, color=BLUE),
     ]
@@ -97,7 +99,9 @@ def liquidation_map(
     )  # fmt: skip
     labels = ["longs sold", "shorts bought back", "in the book"]
     for low, high in _unknown(state, i, mark, within):
-        shade = ax.axvspan(low * 100, high * 100, facecolor="none", edgecolor=GREY, alpha=0.5, hatch="//", lw=0)
+        shade = ax.axvspan(
+            low * 100, high * 100, facecolor="none", edgecolor=GREY, alpha=0.5, hatch="//", lw=0
+        )
         if len(drawn) == 3:
             drawn.append(shade)
             labels.append("book not known")
@@ -124,7 +128,9 @@ def _subject(market: Any, rules: Any) -> tuple[State, Any, Any]:
             raise InputError("liquidation_map.rules: must be left out for a result, which has its own")
         return market._state, market._market, market._rules
     if not hasattr(market, "load_positions"):
-        raise InputTypeError(f"liquidation_map.market = {type(market).__name__}: must be a Market or a Result")
+        raise InputTypeError(
+            f"liquidation_map.market = {type(market).__name__}: must be a Market or a Result"
+        )
     return market.state(), market, as_rules(rules, market.rules)
 
 

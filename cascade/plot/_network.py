@@ -78,10 +78,14 @@ def contagion(result: Result, *, ax: Axes | None = None) -> Axes:
     ax.tick_params(length=0)
     for spine in ax.spines.values():
         spine.set_visible(False)
-    apart = notional.sum() - sum(notional[k, k] for k in range(len(symbols))) - (
-        notional[:, -1].sum() if len(moved) > len(symbols) else 0
+    apart = (
+        notional.sum()
+        - sum(notional[k, k] for k in range(len(symbols)))
+        - (notional[:, -1].sum() if len(moved) > len(symbols) else 0)
     )
-    share = f"{apart / whole:.0%} of {amount(whole)} liquidated by moves of another instrument" if whole else ""
+    share = (
+        f"{apart / whole:.0%} of {amount(whole)} liquidated by moves of another instrument" if whole else ""
+    )
     title(ax, "Contagion: liquidated notional by cause", share or "nothing was liquidated")
     return ax
 
@@ -118,7 +122,9 @@ def network(result: Result, *, most: int = 40, ax: Axes | None = None) -> Axes:
     if most < 1:
         raise InputError(f"network.most = {most}: must be at least 1")
     if result._record == "summary":
-        raise EngineStateError("plot.network: the run was made with record='summary'; needs all or liquidations")
+        raise EngineStateError(
+            "plot.network: the run was made with record='summary'; needs all or liquidations"
+        )
     x = result._data.liquidations
     assert x is not None
     ax = axes_of(ax)
@@ -150,7 +156,9 @@ def network(result: Result, *, most: int = 40, ax: Axes | None = None) -> Axes:
     handles = []
     for n, i in enumerate(named):
         mine = instrument == i
-        handles.append(ax.scatter(across[mine], down[mine], area[mine], color=COLOURS[n], linewidth=0, zorder=2))
+        handles.append(
+            ax.scatter(across[mine], down[mine], area[mine], color=COLOURS[n], linewidth=0, zorder=2)
+        )
     rest = ~np.isin(instrument, named)
     ax.scatter(across[rest], down[rest], area[rest], color=GREY, linewidth=0, zorder=2)
     accounts, apart = result._accounts(x["account"][shown]), np.ptp(down) / MOST_LABELS

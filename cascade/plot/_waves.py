@@ -141,7 +141,9 @@ def waves(result: Result, *, ax: Axes | None = None) -> Axes:
     s = result._summary
     ax.set_ylabel(f"notional per wave{word}")
     ax.set_ylim(0, max(below.max() * 1.12, 1e-9))
-    aside = f"first order {amount(s['first_order_notional'])}, higher order {amount(s['higher_order_notional'])}"
+    aside = (
+        f"first order {amount(s['first_order_notional'])}, higher order {amount(s['higher_order_notional'])}"
+    )
     title(ax, "Liquidated notional by wave", aside)
     if len(layers) > 1:
         legend(ax, bars, [label for label, _, _ in layers], loc="upper right", ncols=min(3, len(layers)))

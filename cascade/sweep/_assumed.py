@@ -46,7 +46,9 @@ def assumed(state: State, rules: VenueRules, given: Any, count: int, max_waves: 
             f"{symbol} {np.min(x):+.2%} to {np.max(x):+.2%}, standard deviation {np.std(x):.2%}"
             for symbol, x in list(given.items())[:MOST_INSTRUMENTS] if len(x)
         ]  # fmt: skip
-        more = f" and {len(given) - MOST_INSTRUMENTS} instruments more" if len(given) > MOST_INSTRUMENTS else ""
+        more = (
+            f" and {len(given) - MOST_INSTRUMENTS} instruments more" if len(given) > MOST_INSTRUMENTS else ""
+        )
         words, shocks = f"{count:,} rows of relative price moves: {'; '.join(moves) or 'none'}{more}.", given
     else:
         words, shocks = f"{count:,} shocks that were given one by one.", given
