@@ -12,7 +12,8 @@ SHOCK = cs.Shock(price=-0.08, depth=0.7)
 VENUES = (cs.venues.binance_usdm, cs.venues.hyperliquid, cs.venues.okx)
 
 MILLIONS = (
-    "liquidated_notional", "higher_order_notional", "fund_use", "takeover_notional", "adl_notional", "deficit",
+    "liquidated_notional", "higher_order_notional", "fund_use", "takeover_notional", "adl_notional",
+    "deficit",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The python examples of the README and of docs/sweeps.md run as they stand, in order, in one namespace."""
+"""The python examples of the README and of pages in docs/ run as they stand, in order, in one namespace."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/sweeps.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/sweeps.md", "docs/reports.md"])
 def test_examples_run(page, capsys, tmp_path, monkeypatch):
     path = ROOT / page
     if not path.exists():

@@ -79,8 +79,8 @@ def market_table(state: State, rules: VenueRules) -> str:
     users = int((state.account_mode != SYSTEM).sum())
     positions = int((state.row_lots != 0).sum())
     words = (
-        f"{users:,} margin accounts with {positions:,} open positions. Quantities are in each instrument's own "
-        "unit; a difference of long and short is held outside the venue."
+        f"{users:,} margin accounts with {positions:,} open positions. Quantities are in each instrument's "
+        "own unit; a difference of long and short is held outside the venue."
     )
     return (
         paragraph(words)

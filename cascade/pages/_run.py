@@ -109,11 +109,11 @@ def _waiting(result: Any, pictures: Pictures) -> str:
 
 
 def _verdict(result: Any, s: dict[str, Any], money: str) -> str:
-    end = ENDS.get(s["status"], "not finished")
+    who, waves = count(s["liquidated_accounts"], "account"), count(s["waves"], "wave")
     return (
-        f"After the shock ({result._shock}) the venue liquidated "
-        f"{count(s['liquidated_accounts'], 'account')} with a notional of {amount(s['liquidated_notional'])} {money} in {count(s['waves'], 'wave')}. "
-        f"The run ended {s['status'].replace('_', ' ')}: {end}."
+        f"After the shock ({result._shock}) the venue liquidated {who} with a notional of "
+        f"{amount(s['liquidated_notional'])} {money} in {waves}. The run ended "
+        f"{s['status'].replace('_', ' ')}: {ENDS.get(s['status'], 'not finished')}."
     )
 
 

@@ -48,9 +48,8 @@ def fund(result: Result, *, ax: Axes | None = None) -> Axes:
     wave_axis(ax, result)
     x, balance = _balances(result)
     unit, word = unit_of(float(np.abs(balance).max()))
-    seen, height = thinned(x, balance / unit)
-    ax.plot(seen, height, drawstyle="steps-post", color=GREEN, linewidth=1.8)
-    ax.fill_between(seen, height, step="post", color=GREEN, alpha=0.15, linewidth=0)
+    ax.plot(x, balance / unit, drawstyle="steps-post", color=GREEN, linewidth=1.8)
+    ax.fill_between(*thinned(x, balance / unit), step="post", color=GREEN, alpha=0.15, linewidth=0)
     s = result._summary
     ax.set_ylabel(f"balance{word}")
     ax.set_ylim(0, max(balance.max() / unit * 1.08, 1e-9))

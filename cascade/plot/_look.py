@@ -62,7 +62,7 @@ def unit_of(largest: float) -> tuple[float, str]:
 
 
 def thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A line with no more points than can be seen: of each narrow strip the first, lowest, highest, last."""
+    """An edge with no more points than can be seen: of each strip the first, lowest, highest and last."""
     if len(x) <= 4 * STRIPS:
         return x, y
     strip = np.floor((x - x[0]) / max(x[-1] - x[0], 1e-300) * STRIPS)

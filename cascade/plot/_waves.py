@@ -22,7 +22,6 @@ from ._look import (
     largest_first,
     legend,
     name,
-    thinned,
     title,
     unit_of,
 )
@@ -84,7 +83,7 @@ def price_path(result: Result, instrument: str | None = None, *, ax: Axes | None
         colour = COLOURS[named.index(k)] if k in named else GREY
         strength = 1.2 if k in named else 0.6
         ax.plot(
-            *thinned(x, (mark / start - 1) * 100), drawstyle="steps-post", color=colour, linewidth=strength,
+            x, (mark / start - 1) * 100, drawstyle="steps-post", color=colour, linewidth=strength,
             alpha=0.75, label=ins.symbol,
         )  # fmt: skip
         if k not in named:
