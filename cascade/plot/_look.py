@@ -97,10 +97,12 @@ def nothing(ax: Axes, text: str) -> None:
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color=GREY)
 
 
-def largest_first(weights: Sequence[float]) -> list[int]:
-    """The instruments that get a colour of their own, in their order: all, or the largest by weight."""
-    order = np.argsort(-np.asarray(weights, np.float64), kind="stable")[:MOST_NAMED]
-    return sorted(order.tolist())
+def colours_of(result: Result) -> dict[int, str]:
+    """{instrument: colour}: all, or those with the largest notional; the same in every picture of a run."""
+    waves, symbols = result.waves, [i.symbol for i in result._state.instruments]
+    notional = [float(waves["notional"][waves["instrument"] == symbol].sum()) for symbol in symbols]
+    largest = np.argsort(-np.array(notional), kind="stable")[:MOST_NAMED]
+    return dict(zip(sorted(largest.tolist()), COLOURS, strict=False))
 
 
 def legend(ax: Axes, handles: Sequence[Any], labels: Sequence[str], **options: Any) -> None:
@@ -140,5 +142,6 @@ def end_labels(ax: Axes, ends: list[tuple[float, str, str]]) -> None:
         ax.annotate(
             text, (x, y), xytext=(1.035, place), textcoords=("axes fraction", "data"),
             va="center", ha="left", fontsize=SMALL, annotation_clip=False, parse_math=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 1.6, "shrinkA": 1, "shrinkB": 0},
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 1.6, "shrinkA": 2, "shrinkB": 0,
+                        "relpos": (0, 0.5)},
         )  # fmt: skip

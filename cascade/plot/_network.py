@@ -13,12 +13,11 @@ from ..errors import EngineStateError, InputError, InputTypeError
 from ..result import Result
 from ._look import (
     BLUE,
-    COLOURS,
     GREY,
     SMALL,
     axes_of,
     check_result,
-    largest_first,
+    colours_of,
     legend,
     name,
     nothing,
@@ -150,17 +149,15 @@ def network(result: Result, *, most: int = 40, ax: Axes | None = None) -> Axes:
             )  # fmt: skip
     symbols = [i.symbol for i in result._state.instruments]
     instrument = x["instrument"][shown]
-    weights = [float(own[instrument == i].sum()) for i in range(len(symbols))]
-    named = [i for i in largest_first(weights) if weights[i]]
+    colours = colours_of(result)
     area = 14 + 170 * own / max(own.max(), 1)
-    handles = []
-    for n, i in enumerate(named):
-        mine = instrument == i
-        handles.append(
-            ax.scatter(across[mine], down[mine], area[mine], color=COLOURS[n], linewidth=0, zorder=2)
-        )
-    rest = ~np.isin(instrument, named)
-    ax.scatter(across[rest], down[rest], area[rest], color=GREY, linewidth=0, zorder=2)
+    handles, labels = [], []
+    for i, colour in [*colours.items(), (-1, GREY)]:
+        mine = instrument == i if i >= 0 else ~np.isin(instrument, list(colours))
+        if mine.any():
+            drawn = ax.scatter(across[mine], down[mine], area[mine], color=colour, linewidth=0, zorder=2)
+            handles.append(drawn)
+            labels.append(name(symbols[i]) if i >= 0 else "others")
     accounts, apart = result._accounts(x["account"][shown]), np.ptp(down) / MOST_LABELS
     roots = [k for k in np.argsort(-below[shown], kind="stable").tolist() if parent[k] < 0]
     labelled: list[int] = []
@@ -182,13 +179,11 @@ def network(result: Result, *, most: int = 40, ax: Axes | None = None) -> Axes:
             )  # fmt: skip
     ax.set_xlim(first - 0.9, last + 0.6)
     ax.margins(y=0.12)
-    if len(named) > 1:
-        legend(ax, handles, [name(symbols[i]) for i in named], loc="lower right", markerscale=0.6)
+    if len(symbols) > 1:
+        legend(ax, handles, labels, loc="lower right", markerscale=0.6)
     left = len(x) - len(shown)
-    title(
-        ax, "Who pushed whom",
-        f"circle: notional closed; name: account, notional downstream of it; {left:,} smaller ones left out",
-    )  # fmt: skip
+    omitted = f"; {left:,} smaller ones left out" if left else ""
+    title(ax, "Who pushed whom", f"circle: notional closed; name: account, notional downstream{omitted}")
     return ax
 
 

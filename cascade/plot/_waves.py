@@ -13,13 +13,13 @@ from .._report import amount, price_text
 from ..errors import InputError
 from ..result import Result
 from ._look import (
-    COLOURS,
+    BLUE,
     GREY,
     axes_of,
     check_result,
+    colours_of,
     end_labels,
     frame,
-    largest_first,
     legend,
     name,
     title,
@@ -42,7 +42,8 @@ def price_path(result: Result, instrument: str | None = None, *, ax: Axes | None
         With record "all" or "liquidations" every change of a mark is drawn; with "summary" the mark
         after each wave.
     instrument : str, optional
-        Draw this one only. Of more than six the six that moved most are named, the others grey.
+        Draw this one only. Of more than six those with the largest notional
+        are named, the others grey.
     ax : matplotlib Axes, optional
 
     Returns
@@ -69,24 +70,22 @@ def price_path(result: Result, instrument: str | None = None, *, ax: Axes | None
         )
     ax = axes_of(ax)
     wave_axis(ax, result)
-    prices = result._summary["price"].values()
-    moved = [max(p["high"] / p["start"] - 1, 1 - p["low"] / p["start"]) for p in prices]
+    colours = colours_of(result)
     if instrument is None:
-        named = largest_first(moved)
-        drawn = [*(k for k in range(len(symbols)) if k not in named), *named]
+        drawn = [*(k for k in range(len(symbols)) if k not in colours), *colours]
     else:
-        drawn = named = [symbols.index(instrument)]
+        drawn = [symbols.index(instrument)]
+        colours = {drawn[0]: colours.get(drawn[0], BLUE)}
     ends = []
     for k in drawn:
         ins, start = instruments[k], result._summary["price"][symbols[k]]["start"]
         x, mark = _marks(result, ins.symbol)
-        colour = COLOURS[named.index(k)] if k in named else GREY
-        strength = 1.2 if k in named else 0.6
+        colour, strength = (colours[k], 1.2) if k in colours else (GREY, 0.6)
         ax.plot(
             x, (mark / start - 1) * 100, drawstyle="steps-post", color=colour, linewidth=strength,
             alpha=0.75, label=ins.symbol,
         )  # fmt: skip
-        if k not in named:
+        if k not in colours:
             continue
         x, mark = _wave_ends(result, ins.symbol)
         percent = (mark / start - 1) * 100
@@ -96,7 +95,7 @@ def price_path(result: Result, instrument: str | None = None, *, ax: Axes | None
         ends.append((float(percent[-1]), text, colour))
     ax.axhline(0, color=GREY, linewidth=0.8, zorder=0)
     ax.set_ylabel("mark, % of its start")
-    others = len(drawn) - len(named)
+    others = len(drawn) - len(colours)
     grey = f"; grey: {others} others" if others else ""
     title(ax, "Price by wave", f"line: every change of the mark, dot: the mark after the wave{grey}")
     ax.margins(y=0.08)
@@ -128,9 +127,9 @@ def waves(result: Result, *, ax: Axes | None = None) -> Axes:
         np.add.at(heights[k], table["wave"][mine], table["notional"][mine])
     unit, word = unit_of(float(heights.sum(axis=0).max(initial=0)))
     heights /= unit
-    named = largest_first(heights.sum(axis=1).tolist())
-    layers = [(name(symbols[k]), heights[k], COLOURS[n]) for n, k in enumerate(named)]
-    rest = [k for k in range(len(symbols)) if k not in named]
+    colours = colours_of(result)
+    layers = [(name(symbols[k]), heights[k], colour) for k, colour in colours.items()]
+    rest = [k for k in range(len(symbols)) if k not in colours]
     if rest:
         layers.append((f"{len(rest)} others", heights[rest].sum(axis=0), GREY))
     below, bars = np.zeros(last + 1), []
