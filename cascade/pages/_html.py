@@ -31,7 +31,7 @@ NO_PICTURES = (
     "This page has no pictures: they need matplotlib, which was not installed where it was made "
     "(pip install 'liquidation-cascade[plot]')."
 )
-LONGEST = 60
+LONGEST = 80
 """Characters of a name in a table."""
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 STYLE = """
@@ -98,10 +98,11 @@ def tiles(numbers: Iterable[tuple[str, str, str]]) -> str:
 
 
 def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[Any]], text_columns: int = 1) -> str:
-    """A table of texts; all but the first `text_columns` columns are numbers, set to the right."""
+    """A table of texts; all but the first `text_columns` columns are numbers, set to the right.
+    Texts beside numbers are names, and cut where they are very long."""
 
     def line(cells: Sequence[Any], tag: str) -> str:
-        longest = LONGEST if tag == "td" and text_columns < 2 else None
+        longest = LONGEST if tag == "td" and text_columns < 3 else None
         number = ' class="n"'
         start = '<th scope="col"' if tag == "th" else "<td"
         inner = (

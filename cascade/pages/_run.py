@@ -260,7 +260,7 @@ def _largest_table(result: Any, money: str) -> str:
         f"fund paid, {money}",
         "lots",
     )
-    return table("The largest liquidations", header, rows)
+    return table("The largest liquidations", header, rows, 2)
 
 
 def _paid_table(s: dict[str, Any], money: str) -> str:

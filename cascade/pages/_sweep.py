@@ -109,7 +109,7 @@ def _rows(sweep: Any) -> dict[str, np.ndarray]:
     if not path.exists():
         raise EngineStateError(f"sweep.report: the rows were written to {path}, which is not there any more")
     read = pq.read_table(path)
-    return {name: np.asarray(read[name].to_pylist()) for name in read.column_names}
+    return {name: read[name].to_numpy() for name in read.column_names}
 
 
 def _outcomes(sweep: Any, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
