@@ -39,6 +39,16 @@ def through(data: RunData, liquidations: np.ndarray) -> np.ndarray:
     return found
 
 
+def downstream(liquidations: np.ndarray) -> np.ndarray:
+    """(n,) int64: the value, in quanta, that each liquidation closed together with all that it caused,
+    directly or not."""
+    total = np.abs(liquidations["closed_value"])
+    for row, cause in reversed(list(enumerate(liquidations["cause_row"].tolist()))):
+        if cause >= 0:  # a cause stands before what it caused
+            total[cause] += total[row]
+    return total
+
+
 def network_table(result: Any, roots: bool, total: bool) -> Table:
     """See `Result.network`."""
     data, x = result._data, result._data.liquidations

@@ -7,6 +7,8 @@ import copy
 import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -395,6 +397,42 @@ class Result:
         """
         self._need("branching_ratio", "all", "liquidations")
         return branching_ratio(self._data)
+
+    # -- to read ---------------------------------------------------------------------------------------------
+    def report(self, path: str | PathLike[str], *, title: str = "", currency: str = "") -> Path:
+        """Write the run as one HTML page: headlines, what was assumed, prices, liquidations, who paid, why.
+
+        The page is complete in itself: it loads nothing, has its pictures inside, follows the reader's light
+        or dark setting and can be printed. Equal runs give equal pages. Without matplotlib it has no
+        pictures and says so; what the run did not record is named.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to write; an existing one is replaced.
+        title : str
+            Heading; by default the shock in words.
+        currency : str
+            What money is in ("USDT"); the engine knows it as the settlement currency only.
+
+        Returns
+        -------
+        pathlib.Path : the file
+
+        Raises
+        ------
+        InputError, InputTypeError
+            A folder that is not there, a title or currency that is no text.
+
+        Examples
+        --------
+        >>> import cascade as cs
+        >>> result = cs.datasets.constant_depth().run(cs.Shock(orders={"X": -500}))
+        >>> result.report("report.html", currency="USD")  # doctest: +SKIP
+        """
+        from .pages import run_page, write
+
+        return write(path, "result.report", title, currency, lambda: run_page(self, title, currency))
 
     def __str__(self) -> str:
         from ._report import report

@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/sweeps.md", "docs/studies.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/sweeps.md", "docs/studies.md", "docs/reports.md"])
 def test_examples_run(page, capsys, tmp_path, monkeypatch):
     path = ROOT / page
     if not path.exists():

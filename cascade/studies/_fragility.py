@@ -10,7 +10,7 @@ import numpy as np
 
 from ..shocks import Shock
 from ..tables import Table
-from ._outcome import as_outcome
+from ._outcome import as_outcome, name_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,10 +25,13 @@ class Fragility:
         The size before the steepest rise of the outcome.
     maps : dict of str to Table
         `liquidation_map` of each instrument.
+    outcome : str
+        What was measured.
     """
 
     curve: Table
     maps: dict[str, Table]
+    outcome: str = "outcome"
 
     @property
     def steepest(self) -> float:
@@ -37,9 +40,9 @@ class Fragility:
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the outcome over the size of the shock."""
-        from ..plot import curve
+        from ..plot import fragility
 
-        return curve(self.curve["size"], self.curve["outcome"], xlabel="size of the shock", ax=ax)
+        return fragility(self, ax=ax)
 
 
 def fragility(
@@ -86,4 +89,4 @@ def fragility(
     columns = zip(*rows, strict=True) if rows else ((),) * 6
     curve = Table({name: np.array(c, kind) for name, c, kind in zip(names, columns, kinds, strict=True)})
     maps = {i.symbol: market.liquidation_map(i.symbol, rules=rules) for i in market.instruments}
-    return Fragility(curve, maps)
+    return Fragility(curve, maps, name_of(outcome))

@@ -47,3 +47,8 @@ def as_outcome(outcome: Any, where: str) -> Callable[[Result], float]:
     if outcome in SCALARS:
         return lambda result: float(result._summary[outcome])
     raise InputError(f"{where} = {outcome!r}: must be one of {', '.join((*NAMED, *SCALARS))}, or a function")
+
+
+def name_of(outcome: Any) -> str:
+    """What an outcome is called; a function goes by its own name."""
+    return outcome if isinstance(outcome, str) else getattr(outcome, "__name__", "outcome")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,16 @@ class TailRisk:
 
         return distributions(
             {"with the cascade": self.draws[outcome], "book unable to move": self.draws[f"{outcome}_static"]},
-            xlabel=outcome.replace("_", " "), ax=ax,
+            xlabel=outcome, levels=np.unique(self.table["level"]).tolist(), ax=ax,
+        )  # fmt: skip
+
+    def report(self, path: Any, *, title: str = "", currency: str = "") -> Path:
+        """Write the page of `Sweep.report`, with the outcomes of books unable to move beside."""
+        from ..pages import sweep_page, write
+
+        return write(
+            path, "tail_risk.report", title, currency,
+            lambda: sweep_page(self.sweep, title, currency, self.draws),
         )  # fmt: skip
 
 
@@ -129,13 +139,13 @@ def tail_risk(
     for name in OUTCOMES:
         x, without = draws[name], draws[f"{name}_static"]
         for level in levels:
-            now = _tail(x, level)
+            now = tail(x, level)
             resampled = np.array(
-                [_tail(x[bootstrap.integers(len(x), size=len(x))], level) for _ in range(resamples)]
+                [tail(x[bootstrap.integers(len(x), size=len(x))], level) for _ in range(resamples)]
             ).reshape(-1, 2)
             ends = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
             rows.append(
-                (name, float(level), *np.ravel(np.column_stack([now, *ends, _tail(without, level)])))
+                (name, float(level), *np.ravel(np.column_stack([now, *ends, tail(without, level)])))
             )
     names = ["outcome", "level"] + [
         f"{m}{part}" for m in ("var", "es") for part in ("", "_low", "_high", "_static")
@@ -157,14 +167,14 @@ def _dynamic(draw: Sweep, market: Any) -> dict[str, np.ndarray]:
     }
 
 
-def _tail(x: np.ndarray, level: float) -> tuple[float, float]:
+def tail(x: np.ndarray, level: float) -> tuple[float, float]:
     """(value at risk, expected shortfall): the quantile, and the mean of the worst 1 - level of all, where
     the quantile stands for the part that does not fill a scenario (Acerbi and Tasche, 2002)."""
     ordered = np.sort(x)[::-1]
-    tail = (1 - level) * len(x)
-    whole = int(np.floor(tail + 1e-9))
+    part = (1 - level) * len(x)
+    whole = int(np.floor(part + 1e-9))
     edge = min(whole, len(x) - 1)
     var = float(ordered[edge])
-    rest = max(0.0, tail - whole)
+    rest = max(0.0, part - whole)
     total = float(ordered[:whole].sum()) + rest * var
-    return var, total / tail if tail > 0 else var
+    return var, total / part if part > 0 else var

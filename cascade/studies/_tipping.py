@@ -15,7 +15,7 @@ from ..errors import InputError, InputTypeError
 from ..instruments import exact
 from ..shocks import Shock
 from ..tables import Table
-from ._outcome import as_outcome
+from ._outcome import as_outcome, name_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +30,15 @@ class TippingPoint:
         The outcome one step below, and at `at`.
     points : Table
         size, outcome: every size looked at, ascending.
+    outcome : str
+        What was measured.
     """
 
     at: float
     below: float
     above: float
     points: Table
+    outcome: str = "outcome"
 
     def __bool__(self) -> bool:
         return bool(np.isfinite(self.at))
@@ -45,8 +48,9 @@ class TippingPoint:
         from ..plot import curve
 
         return curve(
-            self.points["size"], self.points["outcome"], marked=self.at, xlabel="size of the shock", ax=ax
-        )
+            self.points["size"], self.points["outcome"], marked=self.at, xlabel="size of the shock",
+            ylabel=self.outcome, ax=ax,
+        )  # fmt: skip
 
 
 def tipping_point(
@@ -138,9 +142,9 @@ def tipping_point(
         }
     )
     if found is None:
-        return TippingPoint(float("nan"), float("nan"), float("nan"), table)
+        return TippingPoint(float("nan"), float("nan"), float("nan"), table, name_of(outcome))
     below = at(found - 1) if found else float("nan")
-    return TippingPoint(float(first + found * width), below, at(found), table)
+    return TippingPoint(float(first + found * width), below, at(found), table, name_of(outcome))
 
 
 def _number(x: Fraction) -> float | int:

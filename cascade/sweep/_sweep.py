@@ -6,12 +6,15 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..rules import as_rules
 from ..tables import Table
+from ._assumed import Assumed, assumed
 from ._elsewhere import on_map
 from ._given import (
     directory,
@@ -48,6 +51,8 @@ class Sweep:
         The directory that the rows were written to.
     failed, not_run : int
         Scenarios that raised, and that the deadline left out.
+    assumed : Assumed
+        The market, the rules and the scenarios, for `report`.
     """
 
     table: Table
@@ -59,6 +64,7 @@ class Sweep:
     scenarios: int
     failed: int
     not_run: int
+    assumed: Assumed
 
     def __len__(self) -> int:
         return self.scenarios
@@ -72,6 +78,36 @@ class Sweep:
         """scenario, status, error of those that failed or were not run."""
         rows = self.table[["scenario", "status", "error"]]
         return rows.rows(np.isin(rows["status"], ["failed", "not_run"]))
+
+    def report(self, path: str | PathLike[str], *, title: str = "", currency: str = "") -> Path:
+        """Write the sweep as one HTML page: headlines, what was assumed, tails, ends, the worst scenarios.
+
+        As `Result.report`: complete in itself, printable, without pictures where there is no matplotlib. What
+        `keep` left out is left out here; rows that were written to `out` are read from there.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to write; an existing one is replaced.
+        title : str
+            Heading; by default the number of scenarios.
+        currency : str
+            What money is in ("USDT").
+
+        Returns
+        -------
+        pathlib.Path : the file
+
+        Raises
+        ------
+        InputError, InputTypeError
+            A folder that is not there, a title or currency that is no text.
+        EngineStateError
+            The rows that were written to `out` have gone.
+        """
+        from ..pages import sweep_page, write
+
+        return write(path, "sweep.report", title, currency, lambda: sweep_page(self, title, currency))
 
     def __repr__(self) -> str:
         bad = f", {self.failed} failed" if self.failed else ""
@@ -93,7 +129,7 @@ def sweep(
     job = Job(given, read_seed(rng), options, record, columns, tables, functions, ends)
     collector = Collector(names, tables, directory(out))
     run_map, threads = read_workers(workers)
-    market.state()
+    state = market.state()
     spans = chunks(count, threads or os.cpu_count() or 1)
 
     def done(rows: Rows) -> None:
@@ -111,4 +147,5 @@ def sweep(
     return Sweep(
         collector.table(), collector.kept(), collector.values, job.seed, time.monotonic() - begun,
         collector.out, count, collector.failed, collector.not_run,
+        assumed(state, as_rules(options["rules"], market.rules), given, count, options["max_waves"]),
     )  # fmt: skip
