@@ -270,7 +270,8 @@ def accounts(
     table: Any, ids: Ids, quantum: Fraction, columns: Mapping[str, str] | None, bad: BadRows
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(ids, balances in quanta, what rounding took away from them) of new cross accounts."""
-    raw = read_columns(table, bad.table, {"account": REQUIRED, "balance": REQUIRED}, columns, bad=bad, copy=False)
+    spec = {"account": REQUIRED, "balance": REQUIRED}
+    raw = read_columns(table, bad.table, spec, columns, bad=bad, copy=False)
     where = bad.where("account")
     new = to_ids(raw["account"], where)
     ids.check_kind(new, where)
@@ -286,8 +287,8 @@ def accounts(
 
 @dataclass(frozen=True)
 class Rows:
-    """Position rows as loaded, in columns of their own: never written to, and shared with the state where they are in
-    its order."""
+    """Position rows as loaded, in columns of their own: never written to, and shared with the state where
+    they are in its order."""
 
     account: np.ndarray
     """int32"""
@@ -318,7 +319,7 @@ class Rows:
         for first in range(0, len(self), chunk):
             parts = [column[first : first + chunk] for column in self.columns()]
             table = np.empty(len(parts[0]), ROW_DTYPE)
-            for name, part in zip(ROW_DTYPE.names, parts, strict=True):
+            for name, part in zip(ROW_DTYPE.names or (), parts, strict=True):
                 table[name] = part
             yield table
 
@@ -449,8 +450,7 @@ def _by_instrument(instrument: np.ndarray, bad: BadRows) -> Iterator[tuple[int, 
     rows = np.argsort(instrument, kind="stable")
     rows = rows[bad.keep[rows]]
     present, starts = np.unique(instrument[rows], return_index=True)
-    for i, mine in zip(present.tolist(), np.split(rows, starts[1:]), strict=True):
-        yield i, mine
+    yield from zip(present.tolist(), np.split(rows, starts[1:]), strict=True)
 
 
 def _with_new(

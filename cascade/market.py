@@ -354,7 +354,7 @@ class Market:
 
     def _add_positions(self, x: _load.Positions) -> None:
         """Create absent owners and the isolated accounts in row order, then the rows."""
-        old, n_isolated = len(self._mode), np.count_nonzero(x.isolated)
+        old, n_isolated = len(self._mode), int(np.count_nonzero(x.isolated))
         total = old + len(x.new_ids) + n_isolated
         cross = np.full(len(self._ids) + len(x.new_ids), -1, np.int32)
         cross[: len(self._ids)] = self._cross_accounts
