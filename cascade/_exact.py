@@ -125,8 +125,9 @@ def to_rounded(
     Parameters, returns and errors as `to_whole`, except that every finite number is taken; `rest`, float64 of
     shape (n,), is set to what rounding took away, in steps.
     """
-    floats, cut = _floats(values), np.zeros(len(values))
+    floats = _floats(values)
     result, left = _on_grid(floats, len(values), step)
+    cut = np.zeros(len(values) if left.size else 0)
     left = _scaled(floats, None, 1 / step, False, left, result, cut)
     if left.size:
         others, there = values[left], where.at(left)
@@ -135,7 +136,7 @@ def to_rounded(
         cut[left] = numbers.rest
         there.refuse(numbers.too_big(result[left]), others, "the number of steps must fit int64", RangeError)
     if rest is not None:
-        rest[:] = cut
+        _tell(cut, rest)
     return _bounded(result, values, where, step, lowest, highest)
 
 
@@ -222,7 +223,7 @@ def basis_linear(
     """
     basis, cut = _basis(lots, entry, unit, where, inverse=False)
     if rest is not None:
-        rest[:] = cut
+        _tell(cut, rest)
     return basis
 
 
@@ -236,15 +237,16 @@ def basis_inverse(
     """
     basis, cut = _basis(lots, entry, coefficient, where, inverse=True)
     if rest is not None:
-        rest[:] = -cut
+        _tell(-cut, rest)
     return -basis
 
 
 def _basis(
     lots: np.ndarray, entry: np.ndarray, factor: Fraction, where: Where, *, inverse: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    floats, cut = _floats(entry), np.zeros(len(entry))
+    floats = _floats(entry)
     result, left = _times_on_grid(floats, lots, factor, inverse)
+    cut = np.zeros(len(entry) if left.size else 0)
     left = _scaled(floats, lots, factor, inverse, left, result, cut)
     if left.size:
         others, there = entry[left], where.at(left)
@@ -256,8 +258,17 @@ def _basis(
         there.refuse(numbers.too_big(result[left], BASIS_LIMIT), others, rule, RangeError)
     refused = where.refused
     if refused is not None:
-        result[refused], cut[refused] = 0, 0
+        result[refused] = 0
+        cut[refused[: len(cut)]] = 0
     return result, cut
+
+
+def _tell(cut: np.ndarray, rest: np.ndarray) -> None:
+    """Set `rest` to what rounding took away; nothing at all where there is no `cut`."""
+    if len(cut):
+        rest[:] = cut
+    elif rest.any():
+        rest[:] = 0
 
 
 # What needs no second look, in bulk: results, and the numbers of the rows that are left.
@@ -512,7 +523,9 @@ def _bounded(
         where.refuse(result < lowest, values, rule)
     if highest is not None:
         where.refuse(result > highest, values, f"must be at most {_decimal(highest * step)}")
-    result[~where.good(len(result))] = 0
+    refused = where.refused
+    if refused is not None:
+        result[refused] = 0
     return result
 
 

@@ -427,13 +427,13 @@ def positions(
         "must be an account loaded before (a position with margin creates its own)"
     )
     row, new_ids = _with_new(row, account_ids, bad.keep, len(ids))
-    key = position_keys(row, instrument, slot, isolated)
-    where = bad.where("account")
-    if held.size:
+    if held.size or not ascending(row):  # otherwise every account stands once, and is new or holds nothing
+        key = position_keys(row, instrument, slot, isolated)
+        where = bad.where("account")
         rule = "(account, instrument, position_side, margin_mode) must not be loaded before"
         where.refuse(np.isin(key, held) & (row < len(ids)), raw["account"], rule)
-    rule = "must not repeat (account, instrument, position_side, margin_mode)"
-    where.refuse(repeated(key, bad.keep), raw["account"], rule)
+        rule = "must not repeat (account, instrument, position_side, margin_mode)"
+        where.refuse(repeated(key, bad.keep), raw["account"], rule)
     positions = Positions(
         row, new_ids, instrument, slot, lots, basis, basis_rest, isolated, margin, margin_rest
     )  # fmt: skip
@@ -457,8 +457,11 @@ def _with_new(
     row: np.ndarray, account_ids: np.ndarray, keep: np.ndarray, loaded: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows of ids, those that are not loaded counted on in order of their first appearance; the new ids."""
-    absent = np.flatnonzero((row < 0) & keep)
-    ids = account_ids if len(absent) == len(row) else account_ids[absent]
+    wanted = (row < 0) & keep
+    if wanted.all() and account_ids.dtype != object and ascending(account_ids):
+        return np.arange(loaded, loaded + len(row)), account_ids
+    absent = np.flatnonzero(wanted)
+    ids = account_ids[absent]
     if ids.dtype != object and ascending(ids):
         row[absent] = np.arange(loaded, loaded + len(ids))
         return row, ids
@@ -526,8 +529,10 @@ def _margins(
     raw: dict, quantum: Fraction, bad: BadRows, n: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(isolated, posted margin in quanta, what rounding took away from it) per row."""
-    margin, missing, rest = np.zeros(n, np.int64), np.ones(n, bool), np.zeros(n)
-    if raw["margin"] is not None:
+    rest = np.zeros(n)
+    if raw["margin"] is None:
+        margin, missing = np.zeros(n, np.int64), np.ones(n, bool)
+    else:
         margin, missing = to_money(
             raw["margin"], quantum, bad.where("margin"), lowest=0, highest=ACCOUNT_LIMIT, allow_missing=True,
             rest=rest,
