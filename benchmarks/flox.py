@@ -1,7 +1,7 @@
 """FLOX (PyPI: lrvx) on isolated longs whose mark falls once, beside cascade on the same. See README.md.
 
-What both are asked: `n` positions of workload A's draws, the mark at which about 5% of them are unhealthy, who is
-liquidated. FLOX closes each at the mark without an order; cascade sends its orders through the book, which
+What both are asked: of `n` positions of workload A's draws, who is liquidated at the mark at which 5% of
+them are unhealthy. FLOX closes each at the mark without an order; cascade sends its orders through the book, which
 moves the last price but, under mark "index", no further mark.
 """
 
@@ -55,7 +55,7 @@ def flox_run(w: workload.Workload, clock: Callable[[], float]) -> Flox:
     taken = clock() - start
     gone = np.array(found["liquidated"], np.int64) - 1
     left = w.margin[gone] + size[gone] * (mark - entry[gone])
-    # Closed at the mark: what is left of their margins must have gone somewhere, what they owe come from the fund.
+    # Closed at the mark: what is left of their margins must be somewhere, what they owe come from the fund.
     paid = engine.insurance_fund_balance() - FUND
     return Flox(taken, len(gone), float(left.sum() - paid), float(-left[left < 0].sum()))
 

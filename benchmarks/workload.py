@@ -87,8 +87,9 @@ def build(n: int = POSITIONS, held: int = 2_500_000) -> Workload:
 
 
 def half(n: int) -> Workload:
-    """Workload A of which half is liquidated by `HALF_LOTS`: sizes are drawn with mean 47.5 lots at n = 100,000, and
-    then, from `default_rng(8)`, 47% of the positions (`rng.random(n) < 0.47`) post their whole value."""
+    """Workload A of which half is liquidated by a sale of `HALF_LOTS`: sizes are drawn from
+    `geometric(n / 4_750_000)`, and 47% of the positions (`default_rng(8).random(n) < 0.47`) post their whole
+    value as margin."""
     w, rng = build(n, 4_750_000), np.random.default_rng(SEED + 1)
     whole = np.round(w.lots * w.entry * LOT_TICK, 6)
     return replace(w, margin=np.where(rng.random(n) < SAFE, whole, w.margin))

@@ -71,8 +71,8 @@ def read_columns(
         Every name of `spec`, in its order; None for an optional column that is absent. Arrays are 1-D,
         contiguous, native, and share no memory with the input unless `copy` is False. dtypes: bool, integers,
         floats, 'U' or object (text, Decimal, integers beyond 64 bits, mixed numbers); anything else is left
-        to the converters to refuse. A missing value of a nullable column is NaN in a float column and None in an
-        object column.
+        to the converters to refuse. A missing value of a nullable column is NaN in a float column and
+        None in an object column.
 
     Raises
     ------
