@@ -48,10 +48,11 @@ AUDIT = 0.10
 DEMO = 10.0  # seconds
 
 
-def seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
+def seconds(call: Callable[[], object], clock: Callable[[], float] = time.thread_time) -> float:
+    """By this thread's own time: what others do on the machine meanwhile does not count."""
+    start = clock()
     call()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def in_turn(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, np.ndarray]:
@@ -270,7 +271,7 @@ def beside_flox(table: Table, n: int, rounds: int) -> None:
     table.head(f"flox: {n:,} isolated positions, 5% unhealthy at one fall of the mark")
     theirs, ours = [], []
     for _ in range(min(rounds, 3)):
-        found = flox.flox_run(w, time.perf_counter)
+        found = flox.flox_run(w, time.thread_time)
         theirs.append(found.seconds)
         ours.append(seconds(run))
     gone = result.summary["liquidated_accounts"]
@@ -450,7 +451,8 @@ def demo(table: Table) -> None:
     table.head("demo: the command, import and all")
     with tempfile.TemporaryDirectory() as empty:
         command = [sys.executable, "-m", "cascade", "demo"]
-        taken = seconds(lambda: subprocess.run(command, cwd=empty, capture_output=True, check=True))
+        run = lambda: subprocess.run(command, cwd=empty, capture_output=True, check=True)  # noqa: E731
+        taken = seconds(run, time.perf_counter)
     table.line("cascade demo", f"{taken:.2f} s", "", f"< {DEMO:g} s", taken < DEMO)
 
 

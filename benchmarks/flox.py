@@ -1,7 +1,7 @@
 """FLOX (PyPI: lrvx) on isolated longs whose mark falls once, beside cascade on the same. See README.md.
 
-What both are asked: of `n` positions of workload A's draws, who is liquidated at the mark at which 5% of
-them are unhealthy. FLOX closes each at the mark without an order; cascade sends its orders through the book, which
+Asked of both: of `n` positions of workload A's draws, who is liquidated at the mark at which 5% of them are
+unhealthy. FLOX closes each at the mark without an order; cascade sends its orders through the book, which
 moves the last price but, under mark "index", no further mark.
 """
 

@@ -46,20 +46,31 @@ class Ids:
     once made."""
 
     def __init__(self, ids: np.ndarray | None = None):
-        self._array = np.zeros(0, np.int64) if ids is None else ids
+        ids = np.zeros(0, np.int64) if ids is None else ids
+        self._n, self._dtype = len(ids), ids.dtype
+        # Consecutive integers in order are known by the first and the last one.
+        self._ends = (ids[0], ids[-1]) if _consecutive(ids) else None
+        self._given = None if self._ends else ids
         self._sorted: tuple[np.ndarray, np.ndarray] | None = None
         self._by_text: dict[str, int] | None = None
-        self._is_dense: bool | None = None
 
     def __len__(self) -> int:
-        return len(self._array)
+        return self._n
+
+    @property
+    def _array(self) -> np.ndarray:
+        return self.values(np.arange(self._n)) if self._given is None else self._given
 
     @property
     def is_text(self) -> bool:
-        return self._array.dtype == object
+        return self._dtype == object
 
     def values(self, rows: np.ndarray) -> np.ndarray:
         """Ids by row, as integers or strings."""
+        if self._ends:
+            found = np.array(rows, self._dtype)
+            found += self._ends[0]
+            return found
         picked = self._array[rows]
         return text_array(picked) if self.is_text and len(picked) else picked
 
@@ -70,7 +81,7 @@ class Ids:
         if (ids.dtype == object) != self.is_text:
             kind = "text" if self.is_text else "integers"
             where.wrong_column(f"dtype {ids.dtype}", f"must be {kind}, as the ids loaded before are")
-        if {ids.dtype, self._array.dtype} == {np.dtype(np.int64), np.dtype(np.uint64)}:
+        if {ids.dtype, self._dtype} == {np.dtype(np.int64), np.dtype(np.uint64)}:
             # One dtype holds all ids, or NumPy would meet in float64 and take neighbours for each other.
             rule = "must fit one integer type with the ids loaded before"
             where.refuse(self._misfits(ids), ids, rule, RangeError)
@@ -89,12 +100,12 @@ class Ids:
             if self._by_text is None:
                 self._by_text = {text: k for k, text in enumerate(self._array.tolist())}
             return np.array([self._by_text.get(text, -1) for text in ids.tolist()], np.int64)
-        if ids.dtype != self._array.dtype:
+        if ids.dtype != self._dtype:
             return self._find_other_dtype(ids)
-        first = self._array[0]
-        if self._dense():  # their place is how far they are from the first
+        if self._ends:  # their place is how far they are from the first
+            first, last = self._ends
             found = (ids - first).astype(np.int64, copy=False)
-            found[(ids < first) | (ids > self._array[-1])] = -1
+            found[(ids < first) | (ids > last)] = -1
             return found
         if self._sorted is None:
             order = np.argsort(self._array)
@@ -103,17 +114,10 @@ class Ids:
         at = np.minimum(np.searchsorted(keys, ids), len(keys) - 1)
         return np.where(keys[at] == ids, order[at], -1)
 
-    def _dense(self) -> bool:
-        """Whether the ids are consecutive integers in order."""
-        if self._is_dense is None:
-            span = int(self._array[-1]) - int(self._array[0])
-            self._is_dense = span == len(self) - 1 and ascending(self._array)
-        return self._is_dense
-
     def _find_other_dtype(self, ids: np.ndarray) -> np.ndarray:
         """`find` for int64 ids among uint64 ones or the reverse; what one type alone holds is not there."""
         fits = ids >= 0 if ids.dtype == np.int64 else ids < 2**63
-        found = self.find(np.where(fits, ids, ids.dtype.type(0)).astype(self._array.dtype))
+        found = self.find(np.where(fits, ids, ids.dtype.type(0)).astype(self._dtype))
         return np.where(fits, found, -1)
 
     def find_one(self, account: Any) -> int:
@@ -133,14 +137,21 @@ class Ids:
             return self
         if not len(self):
             return Ids(ids)
-        if ids.dtype != self._array.dtype:  # `check_kind` has seen that all are >= 0
+        if ids.dtype != self._dtype:  # `check_kind` has seen that all are >= 0
             return Ids(np.concatenate([self._array.astype(np.uint64), ids.astype(np.uint64)]))
         return Ids(np.concatenate([self._array, ids]))
 
     def digest_bytes(self) -> bytes:
         if self.is_text:
             return "\0".join(self._array.tolist()).encode()
-        return self._array.dtype.str.encode() + self._array.tobytes()
+        return self._dtype.str.encode() + self._array.tobytes()
+
+
+def _consecutive(ids: np.ndarray) -> bool:
+    """Whether ids are integers that follow each other in order."""
+    if not len(ids) or ids.dtype == object:
+        return False
+    return int(ids[-1]) - int(ids[0]) == len(ids) - 1 and ascending(ids)
 
 
 def text_array(texts: np.ndarray) -> np.ndarray:

@@ -157,6 +157,11 @@ def test_ids_in_any_order_are_found():
         assert known.find(ids).tolist() == list(range(len(ids)))
         other = np.array([-1, 1_000, -(2**63), 2**63 - 1])
         assert known.find(other.astype(np.int64)).tolist() == [-1] * 4
+        assert known.values(np.arange(len(ids))).tolist() == ids.tolist()
+    ends = _load.Ids(np.array([-(2**63), -(2**63) + 1]))
+    assert ends.find(np.array([2**63 - 1, 2**63 - 5, -(2**63) + 1, 0, -1])).tolist() == [-1, -1, 1, -1, -1]
+    unsigned = _load.Ids(np.array([5, 6], np.uint64))
+    assert unsigned.find(np.array([2**64 - 1, 2**63 + 9, 4, 6], np.uint64)).tolist() == [-1, -1, -1, 1]
 
 
 @pytest.mark.fast
