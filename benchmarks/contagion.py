@@ -262,7 +262,7 @@ def gone_of(opponent: cross.Scan, levels: int) -> int:
 
 def beside_flox(table: Table, n: int, rounds: int) -> None:
     """5% of n isolated positions, one fall of the mark."""
-    if importlib.util.find_spec("lrvx") is None:
+    if flox.lrvx is None:
         print("\nflox: skipped, lrvx is not installed")
         return
     w = workload.build(n)

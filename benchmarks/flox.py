@@ -15,6 +15,11 @@ import workload
 
 import cascade as cs
 
+try:
+    import lrvx  # at once: after others that are compiled there may be no room for it
+except ImportError:
+    lrvx = None
+
 SHARE = 0.05
 FUND = 1e9
 
@@ -40,8 +45,6 @@ def fall(w: workload.Workload) -> float:
 
 def flox_run(w: workload.Workload, clock: Callable[[], float]) -> Flox:
     """Load and run FLOX; only `on_mark` is timed."""
-    import lrvx
-
     size, entry, mark = w.lots / 1_000, w.entry / 10, fall(w)
     engine = lrvx.LiquidationEngine()
     engine.add_tier(0.0, workload.MAINTENANCE)

@@ -63,7 +63,7 @@ class Ids:
 
     @property
     def is_text(self) -> bool:
-        return self._dtype == object
+        return self._dtype.kind == "O"
 
     def values(self, rows: np.ndarray) -> np.ndarray:
         """Ids by row, as integers or strings."""
