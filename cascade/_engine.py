@@ -323,7 +323,7 @@ def triggers_of(state: State, rules: VenueRules) -> dict[str, Any]:
 
 
 def _singles(state: State, row: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Positions as single_t: lots, basis, balance, and whether isolated with the slot; zeros where not `known`."""
+    """Positions as single_t: lots, basis, balance, isolated or not and the slot; zeros where not `known`."""
     account = state.row_account[row]
     table = np.empty((len(row), 4), np.int64)
     table[:, 0] = state.row_lots[row]
