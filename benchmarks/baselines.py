@@ -6,7 +6,11 @@ cumulative depth and sorted copies are prepared beforehand and not timed, as the
 
 from __future__ import annotations
 
+import ctypes
+import shutil
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from workload import SALE_LOTS, Workload
@@ -14,9 +18,9 @@ from workload import SALE_LOTS, Workload
 Outcome = tuple[int, int, int]
 
 
-def mask_per_wave(w: Workload) -> Callable[[], Outcome]:
+def mask_per_wave(w: Workload, sale: int = SALE_LOTS) -> Callable[[], Outcome]:
     """NumPy, a boolean mask over all positions a wave."""
-    return mask_over(w.trigger(), w.lots, w.bid_price, np.cumsum(w.bid_lots), SALE_LOTS)
+    return mask_over(w.trigger(), w.lots, w.bid_price, np.cumsum(w.bid_lots), sale)
 
 
 def mask_over(trigger, size, price, depth, sale: int) -> Callable[[], Outcome]:
@@ -39,7 +43,7 @@ def mask_over(trigger, size, price, depth, sale: int) -> Callable[[], Outcome]:
     return run
 
 
-def sorted_triggers(w: Workload) -> Callable[[], Outcome]:
+def sorted_triggers(w: Workload, sale: int = SALE_LOTS) -> Callable[[], Outcome]:
     """NumPy, positions sorted by trigger beforehand: two binary searches a wave."""
     trigger = w.trigger()
     order = np.argsort(-trigger)
@@ -48,19 +52,46 @@ def sorted_triggers(w: Workload) -> Callable[[], Outcome]:
 
     def run() -> Outcome:
         waves = taken = 0
-        mark = price[np.searchsorted(depth, SALE_LOTS)]
+        mark = price[np.searchsorted(depth, sale)]
         while True:
             reached = np.searchsorted(falling, -mark)
             if reached == taken:
                 return waves, int(taken), int(mark)
             taken = reached
             waves += 1
-            mark = price[np.searchsorted(depth, SALE_LOTS + size[taken])]
+            mark = price[np.searchsorted(depth, sale + size[taken])]
 
     return run
 
 
-def compiled_walk(w: Workload) -> Callable[[], Outcome]:
+def c_sweep(w: Workload, folder: Path, sale: int = SALE_LOTS) -> Callable[[], Outcome] | None:
+    """sweep.c on the same; None without a C compiler."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        return None
+    built = folder / "sweep.so"
+    source = Path(__file__).with_name("sweep.c")
+    subprocess.run([compiler, "-O3", "-Wall", "-shared", "-fPIC", "-o", built, source], check=True)
+    sweep = ctypes.CDLL(str(built)).sweep
+    trigger = w.trigger()
+    order = np.argsort(-trigger)
+    columns = trigger[order], w.lots[order], w.bid_price, w.bid_lots
+    counts = np.zeros(3, np.int64)
+    arrays = *columns, counts
+    pointers = [column.ctypes.data for column in arrays]
+    array, number = ctypes.c_void_p, ctypes.c_int64
+    sweep.argtypes = [array, array, number, array, array, number, array]
+    sweep.restype = None
+
+    def run() -> Outcome:
+        sweep(*pointers[:2], len(arrays[0]), *pointers[2:4], sale, pointers[4])
+        waves, taken, mark = counts.tolist()
+        return waves, taken, mark
+
+    return run
+
+
+def compiled_walk(w: Workload, sale: int = SALE_LOTS) -> Callable[[], Outcome]:
     """Numba, sorted positions: one pointer down the triggers, one down the book, order by order."""
     import numba
 
@@ -92,10 +123,10 @@ def compiled_walk(w: Workload) -> Callable[[], Outcome]:
             waves += 1
 
     columns = trigger[order], w.lots[order], w.bid_price, w.bid_lots
-    walk(*columns, SALE_LOTS)
+    walk(*columns, sale)
 
     def run() -> Outcome:
-        waves, taken, mark = walk(*columns, SALE_LOTS)
+        waves, taken, mark = walk(*columns, sale)
         return waves, taken, int(mark)
 
     return run

@@ -22,7 +22,7 @@ baselines that pay by the wave.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,6 +31,8 @@ import cascade as cs
 SEED = 7
 POSITIONS = 100_000
 SALE_LOTS = 1_200_000
+HALF_LOTS = 1_350_000
+SAFE = 0.47
 MAINTENANCE = 0.004
 FUND = 25_000_000
 LEVERAGES = np.array([10, 20, 25, 50, 75, 100, 125])
@@ -71,17 +73,26 @@ class Workload:
         return market
 
 
-def build(n: int = POSITIONS) -> Workload:
-    """n positions and the bids, as the module says."""
+def build(n: int = POSITIONS, held: int = 2_500_000) -> Workload:
+    """n positions of about so many lots together, and the bids, as the module says."""
     bids, _ = cs.datasets.binance_books("BTCUSDT")
     price = np.round(bids["price"] * 10).astype(np.int64)
     lots = np.round(bids["quantity"] * 1_000).astype(np.int64)
     rng = np.random.default_rng(SEED)
-    size = rng.geometric(min(1.0, n / 2_500_000), n)
+    size = rng.geometric(min(1.0, n / held), n)
     leverage = rng.choice(LEVERAGES, n, p=WEIGHTS)
     entry = np.floor(price[0] * (1 - 0.012 * rng.random(n))).astype(np.int64)
     margin = np.round(size * entry * LOT_TICK / leverage, 6)
     return Workload(size, entry, margin, price, lots)
+
+
+def half(n: int) -> Workload:
+    """Workload A of which half is liquidated by a sale of `HALF_LOTS`: sizes are drawn from
+    `geometric(n / 4_750_000)`, and 47% of the positions (`default_rng(8).random(n) < 0.47`) post their whole
+    value as margin."""
+    w, rng = build(n, 4_750_000), np.random.default_rng(SEED + 1)
+    whole = np.round(w.lots * w.entry * LOT_TICK, 6)
+    return replace(w, margin=np.where(rng.random(n) < SAFE, whole, w.margin))
 
 
 def empty_market() -> cs.Market:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, NoReturn
@@ -111,6 +111,17 @@ class Where:
         if self.bad is None or not self.bad.drop:
             return np.ones(num_values, np.bool_)
         return ~(self.bad.mask if self.rows is None else self.bad.mask[self.rows])
+
+    def at(self, which: np.ndarray) -> Where:
+        """The same place for some of its values only, by their numbers."""
+        return replace(self, rows=which if self.rows is None else self.rows[which])
+
+    @property
+    def refused(self) -> np.ndarray | None:
+        """Mask of the values whose row was refused before; None where none can have been."""
+        if self.bad is None or not self.bad.drop or not self.bad.mask.any():
+            return None
+        return self.bad.mask if self.rows is None else self.bad.mask[self.rows]
 
     def refuse(self, bad: np.ndarray, values: Any, rule: str, error: type[CascadeError] = InputError) -> None:
         """Refuse the values under the mask `bad`: raise `error`, or record their rows.

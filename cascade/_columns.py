@@ -44,6 +44,7 @@ def read_columns(
     columns: Mapping[str, str] | None = None,
     *,
     bad: BadRows | None = None,
+    copy: bool = True,
 ) -> dict[str, Any]:
     """Read a table of any library into NumPy columns.
 
@@ -61,15 +62,17 @@ def read_columns(
         table that are not asked for are ignored; otherwise they are an error.
     bad : BadRows, optional
         Where rows with missing values go. Made to measure (`bad.resize`).
+    copy : bool
+        False: native columns come as they are, for callers that only read them.
 
     Returns
     -------
     dict of str to numpy.ndarray or None
         Every name of `spec`, in its order; None for an optional column that is absent. Arrays are 1-D,
-        contiguous, native, and never share memory with the input. dtypes: bool, integers, floats, 'U' or
-        object (text, Decimal, integers beyond 64 bits, mixed numbers); anything else is left to the
-        converters to refuse. A missing value of a nullable column is NaN in a float column and None in an
-        object column.
+        contiguous, native, and share no memory with the input unless `copy` is False. dtypes: bool, integers,
+        floats, 'U' or object (text, Decimal, integers beyond 64 bits, mixed numbers); anything else is left
+        to the converters to refuse. A missing value of a nullable column is NaN in a float column and
+        None in an object column.
 
     Raises
     ------
@@ -81,7 +84,7 @@ def read_columns(
     bad = BadRows(name) if bad is None else bad
     source = open_table(table, name)
     theirs = _resolve(source, name, spec, columns)
-    found = {ours: read_column(source[their], name, ours) for ours, their in theirs.items()}
+    found = {ours: read_column(source[their], name, ours, copy) for ours, their in theirs.items()}
     lengths = {ours: len(values) for ours, (values, _) in found.items()}
     for ours, length in lengths.items():
         first = next(iter(lengths))
@@ -195,8 +198,10 @@ def _kind_of(value: Any) -> str:
 # Reading a column: (values, mask of missing values or None).
 
 
-def read_column(column: Any, name: str, ours: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Read one column of any library: (values, mask of missing ones or None), a copy of its own."""
+def read_column(
+    column: Any, name: str, ours: str, copy: bool = True
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read one column of any library: (values, mask of missing ones or None), with `copy` one of its own."""
     place = f"{name}[{ours!r}]"
     library = _library(column, ("Series", "Index", "Array", "ChunkedArray"))
     missing = None
@@ -225,7 +230,11 @@ def read_column(column: Any, name: str, ours: str) -> tuple[np.ndarray, np.ndarr
     elif values.dtype.kind == "V":
         raise InputTypeError(f"{place}: dtype {values.dtype}: {_COLUMNS}")
     else:
-        values = np.array(values, values.dtype.newbyteorder("="), order="C", subok=False)
+        native = values.dtype.newbyteorder("=")
+        if copy:
+            values = np.array(values, native, order="C", subok=False)
+        else:
+            values = np.require(np.asarray(values, native), requirements=["C", "A"])
     if missing is not None and not missing.any():
         missing = None
     return values, missing

@@ -65,6 +65,14 @@ from cascade.errors import AuditError
 from cascade.records import EVENT_DTYPE
 from cascade._rundata import LIQUIDATION_DTYPE, MARK_DTYPE, ROW_DTYPE, FLAT_DTYPE, WAVE_DTYPE
 
+# A record of ROW_DTYPE.
+ctypedef packed struct row_record_t:
+    int32_t account
+    int32_t instrument
+    int32_t slot
+    int64_t lots
+    int64_t basis
+
 # Events between two looks for a signal: about a millisecond.
 cdef enum:
     SLICE = 16384
@@ -1032,21 +1040,23 @@ cdef class Engine:
         return {"touched_accounts": accounts[:n], "touched_balances": balances[:n], "touched_rows": table}
 
     cdef object rows_of(self, const int32_t[::1] which):
-        """Position rows as ROW_DTYPE. Its records are packed: fields need not be aligned, so columns are filled and copied in."""
+        """Position rows as ROW_DTYPE, whose records are packed: fields need not be aligned."""
         cdef int64_t j, n = which.shape[0]
         cdef const row_t* row
-        cdef int32_t[::1] account = np.empty(n, np.int32), instrument = np.empty(n, np.int32), slot = np.empty(n, np.int32)
-        cdef int64_t[::1] lots = np.empty(n, np.int64), basis = np.empty(n, np.int64)
+        cdef row_record_t* to
+        cdef uint8_t[::1] target
+        table = np.empty(n, ROW_DTYPE)
+        if n == 0:
+            return table
+        target = table.view(np.uint8)
+        to = <row_record_t*>&target[0]
         for j in range(n):
             row = &self.r.rows[which[j]]
-            account[j] = row.account
-            instrument[j] = row.instrument
-            slot[j] = row.slot
-            lots[j] = row.lots
-            basis[j] = row.basis
-        table = np.empty(n, ROW_DTYPE)
-        table["account"], table["instrument"], table["slot"] = account, instrument, slot
-        table["lots"], table["basis"] = lots, basis
+            to[j].account = row.account
+            to[j].instrument = row.instrument
+            to[j].slot = row.slot
+            to[j].lots = row.lots
+            to[j].basis = row.basis
         return table
 
     # -- looking -----------------------------------------------------------------------------------------------------

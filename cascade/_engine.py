@@ -11,7 +11,7 @@ import numpy as np
 from . import _core
 from ._marks import Clock, Program, inputs_of, samples_of
 from ._rundata import RunData, RunTotals
-from ._state import EXTERNAL, ISOLATED, NEVER_LIQUIDATED, SYSTEM, State
+from ._state import EXTERNAL, ISOLATED, NEVER_LIQUIDATED, SYSTEM, State, Terms
 from .breakers import band_terms, level_terms
 from .instruments import RATE_ONE
 from .margin import (
@@ -33,6 +33,10 @@ MONEY_SLACK = 4
 """Quanta by which a trigger errs on the safe side: what rounding of value and maintenance can move."""
 PRICE_SLACK = 1e-9
 """Relative slack of a trigger in float64."""
+NEVER_FALLS, NEVER_RISES = 0, 2**63 - 1
+"""Triggers of a long and of a short that no mark reaches; the other one's is reached by every mark."""
+CHUNK = 32_768
+"""Positions whose triggers are solved at a time: what it takes stays in the caches."""
 RECORDS = {"summary": 0, "liquidations": 1, "all": 2}
 
 
@@ -267,70 +271,114 @@ def triggers_of(state: State, rules: VenueRules) -> dict[str, Any]:
     erring on the safe side; accounts with several, and those under maintenance that jumps, or grows with the
     square of the notional, are `scanned`; flat accounts with debts are `debtors`.
     """
-    users = np.flatnonzero(state.account_mode != SYSTEM)
-    count = np.bincount(state.row_account, minlength=len(state.account_mode))
-    first = np.searchsorted(state.row_account, np.arange(len(state.account_mode)))
-    single = users[count[users] == 1]
-    row = first[single]
+    # Rows go by account: an account with one row has other accounts beside it.
+    account = state.row_account
+    alone = np.ones(len(account), bool)
+    same = account[1:] == account[:-1]
+    alone[1:] &= ~same
+    alone[:-1] &= ~same
+    several = account[~alone]
+    row = np.flatnonzero(alone)
     all_terms = [moving_terms(t, rules) for t in state.terms_under(rules)]
     indexed = state.row_lots[row] != 0
     for i, terms in enumerate(all_terms):
+        steep = not terms.continuous or grows_squared(terms)
+        if not steep and not terms.slope[0] and terms.rates[-1] <= STEEP:
+            continue
         mine = np.flatnonzero(state.row_instrument[row] == i)
-        if not terms.continuous or grows_squared(terms):
+        if steep:
             indexed[mine] = False
         else:  # the highest rate that the position's size can lead to
             most = maintenance_rates(terms, np.full(len(mine), terms.floors[-1]), state.row_lots[row[mine]])
             indexed[mine[most > STEEP]] = False
-    scanned = np.concatenate([users[count[users] > 1], single[~indexed]])
-    single, row = single[indexed], row[indexed]
+    others = row[~indexed]
+    flat = account[others[state.row_lots[others] == 0]]
+    scanned = np.union1d(several, account[others[state.row_lots[others] != 0]])
     # Whom the core may settle without a look at more than this one position: owners hold nothing themselves.
+    holds = np.zeros(len(state.account_mode), bool)
+    holds[account] = True
     owner = np.maximum(state.account_parent, 0)
     single_ones = (state.account_flags & NEVER_LIQUIDATED == 0) & (
-        (state.account_parent < 0) | ((count[owner] == 0) & (state.account_balance[owner] >= 0))
+        (state.account_parent < 0) | (~holds[owner] & (state.account_balance[owner] >= 0))
     )
+    del owner, holds
     lists: dict[str, list[np.ndarray]] = {
         "long_trigger": [], "long_account": [], "long_single": [],
         "short_trigger": [], "short_account": [], "short_single": [],
     }  # fmt: skip
     for i, (terms, under) in enumerate(zip(all_terms, state.terms_under(rules), strict=True)):
-        mine = state.row_instrument[row] == i
-        account, r = single[mine], row[mine]
-        lots, basis, balance = state.row_lots[r], state.row_basis[r], state.account_balance[account]
-        # What of maintenance does not move with the mark is the same at every mark.
-        rest = balance - basis - not_moving(under, rules, lots, basis, balance)[0] - MONEY_SLACK
-        # A position whose value rises with its notional is unhealthy below the crossing, the other kind above
-        # it.
-        rising = rises(terms, lots)
-        notional = notional_at_zero_excess(terms, rising, rest, lots=lots)
-        mark = price_of_notional(terms, lots, notional) * MARK_ONE
-        # Without a crossing only what can be proved is left out: a value that adds to a rest >= 0 covers its
-        # own maintenance at every price. Everybody else is looked at in the first check.
-        safe = np.isnan(mark) & rising & (rest >= 0)
-        for side, name in ((lots > 0, "long"), (lots < 0, "short")):
+        mine = row[indexed & (state.row_instrument[row] == i)]
+        trigger = np.empty(len(mine), np.int64)
+        for first in range(0, len(mine), CHUNK):
+            part = slice(first, first + CHUNK)
+            trigger[part] = _trigger_prices(state, rules, terms, under, mine[part])
+        longs = state.row_lots[mine] > 0
+        for name, side in (("long", longs), ("short", ~longs)):
             falling = name == "long"
-            bound = mark * (1 + PRICE_SLACK) + 2 if falling else mark * (1 - PRICE_SLACK) - 2
-            never, always = (0, 2**63 - 1) if falling else (2**63 - 1, 0)
-            usable = ~np.isnan(bound) & (bound < 2**62)
-            trigger = np.where(usable, bound, 0).astype(np.int64)
-            trigger[~usable] = always
-            trigger[safe] = never
-            keep = np.flatnonzero(side & (trigger != never))
-            # A stable sort: accounts come in ascending order, and stay so among equal triggers.
-            order = keep[np.argsort(-trigger[keep] if falling else trigger[keep], kind="stable")]
-            lists[f"{name}_trigger"].append(np.ascontiguousarray(trigger[order]))
-            lists[f"{name}_account"].append(account[order].astype(np.int32))
-            known = single_ones[account[order]]
-            kind = (state.account_mode[account] == ISOLATED) | state.row_slot[r].astype(np.int64) << 32
-            lists[f"{name}_single"].append(
-                np.column_stack([column[order] * known for column in (lots, basis, balance, kind)])
-            )
-    debtors = users[(count[users] == 0) & (state.account_balance[users] < 0)]
-    flat_rows = users[count[users] == 1]
-    flat = flat_rows[state.row_lots[first[flat_rows]] == 0]
-    debtors = np.union1d(debtors, flat[state.account_balance[flat] < 0])
-    scanned = np.setdiff1d(scanned, flat)
+            keep = np.flatnonzero(side & (trigger != (NEVER_FALLS if falling else NEVER_RISES)))
+            # Accounts come in ascending order, and stay so among equal triggers.
+            order = keep[_stable_order(-trigger[keep] if falling else trigger[keep])]
+            del keep
+            lists[f"{name}_trigger"].append(trigger[order])
+            which = mine[order]
+            lists[f"{name}_account"].append(account[which])
+            lists[f"{name}_single"].append(_singles(state, which, single_ones[account[which]]))
+    owing = np.flatnonzero((state.account_balance < 0) & (state.account_mode != SYSTEM))
+    if owing.size:
+        owing = owing[np.isin(owing, flat) | ~np.isin(owing, account)]
     scanned = scanned[state.account_flags[scanned] & NEVER_LIQUIDATED == 0]
-    return {**lists, "scanned": np.sort(scanned).astype(np.int32), "debtors": debtors.astype(np.int32)}
+    return {**lists, "scanned": scanned.astype(np.int32), "debtors": owing.astype(np.int32)}
 
 
+def _singles(state: State, row: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Positions as single_t: lots, basis, balance, isolated or not and the slot; zeros where not `known`."""
+    account = state.row_account[row]
+    table = np.empty((len(row), 4), np.int64)
+    table[:, 0] = state.row_lots[row]
+    table[:, 1] = state.row_basis[row]
+    table[:, 2] = state.account_balance[account]
+    table[:, 3] = (state.account_mode[account] == ISOLATED) | state.row_slot[row].astype(np.int64) << 32
+    table *= known[:, None]
+    return table
 
+
+def _trigger_prices(
+    state: State, rules: VenueRules, terms: Terms, under: Terms, row: np.ndarray
+) -> np.ndarray:
+    """Of positions that are alone in their accounts: int64 marks in 1/1024 ticks, NEVER_... where nothing is
+    needed at any price."""
+    lots, basis = state.row_lots[row], state.row_basis[row]
+    balance = state.account_balance[state.row_account[row]]
+    # What of maintenance does not move with the mark is the same at every mark.
+    rest = balance - basis - not_moving(under, rules, lots, basis, balance)[0] - MONEY_SLACK
+    # A position whose value rises with its notional is unhealthy below the crossing, the other kind above it.
+    rising = rises(terms, lots)
+    notional = notional_at_zero_excess(terms, rising, rest, lots=lots)
+    mark = price_of_notional(terms, lots, notional) * MARK_ONE
+    falling = lots > 0
+    bound = np.where(falling, mark * (1 + PRICE_SLACK) + 2, mark * (1 - PRICE_SLACK) - 2)
+    usable = ~np.isnan(bound) & (bound < 2**62)
+    trigger = np.where(usable, bound, 0).astype(np.int64)
+    trigger[~usable] = np.where(falling[~usable], NEVER_RISES, NEVER_FALLS)  # always found
+    # Without a crossing only what can be proved is left out: a value that adds to a rest >= 0 covers its
+    # own maintenance at every price. Everybody else is looked at in the first check.
+    safe = np.isnan(mark) & rising & (rest >= 0)
+    trigger[safe] = np.where(falling[safe], NEVER_FALLS, NEVER_RISES)
+    return trigger
+
+
+def _stable_order(keys: np.ndarray) -> np.ndarray:
+    """np.argsort(keys, kind="stable"), by the faster sort: equal keys are put in order after it."""
+    order = np.argsort(keys)
+    ordered = keys[order]
+    ties = ordered[1:] == ordered[:-1]
+    if ties.any():
+        tied = np.zeros(len(keys), bool)
+        tied[1:] |= ties
+        tied[:-1] |= ties
+        group = np.zeros(len(keys), np.int64)
+        np.cumsum(~ties, out=group[1:])
+        among = (group[tied] << 32) | order[tied]  # fewer rows than 2**31
+        among.sort()
+        order[tied] = among & (2**32 - 1)
+    return order

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from cascade import _bulk
 from cascade._badrows import Where
 from cascade.errors import RangeError
 
@@ -99,10 +100,13 @@ def to_whole(
     RangeError
         The number of steps does not fit int64.
     """
-    numbers = _Numbers(values, where)
-    result, off = numbers.whole(step)
-    where.refuse(numbers.too_big(result), values, "the number of steps must fit int64", RangeError)
-    where.refuse(off, values, f"must be a whole number of {what}s of {_decimal(step)}")
+    result, left = _on_grid(_floats(values), len(values), step)
+    if left.size:
+        others, there = values[left], where.at(left)
+        numbers = _Numbers(others, there)
+        result[left], off = numbers.whole(step)
+        there.refuse(numbers.too_big(result[left]), others, "the number of steps must fit int64", RangeError)
+        there.refuse(off, others, f"must be a whole number of {what}s of {_decimal(step)}")
     return _bounded(result, values, where, step, lowest, highest)
 
 
@@ -121,11 +125,18 @@ def to_rounded(
     Parameters, returns and errors as `to_whole`, except that every finite number is taken; `rest`, float64 of
     shape (n,), is set to what rounding took away, in steps.
     """
-    numbers = _Numbers(values, where)
-    result = numbers.rounded(1 / step)
+    floats = _floats(values)
+    result, left = _on_grid(floats, len(values), step)
+    cut = np.zeros(len(values) if left.size else 0)
+    left = _scaled(floats, None, 1 / step, False, left, result, cut)
+    if left.size:
+        others, there = values[left], where.at(left)
+        numbers = _Numbers(others, there)
+        result[left] = numbers.rounded(1 / step)
+        cut[left] = numbers.rest
+        there.refuse(numbers.too_big(result[left]), others, "the number of steps must fit int64", RangeError)
     if rest is not None:
-        rest[:] = numbers.rest
-    where.refuse(numbers.too_big(result), values, "the number of steps must fit int64", RangeError)
+        _tell(cut, rest)
     return _bounded(result, values, where, step, lowest, highest)
 
 
@@ -212,7 +223,7 @@ def basis_linear(
     """
     basis, cut = _basis(lots, entry, unit, where, inverse=False)
     if rest is not None:
-        rest[:] = cut
+        _tell(cut, rest)
     return basis
 
 
@@ -226,19 +237,98 @@ def basis_inverse(
     """
     basis, cut = _basis(lots, entry, coefficient, where, inverse=True)
     if rest is not None:
-        rest[:] = -cut
+        _tell(-cut, rest)
     return -basis
 
 
 def _basis(
     lots: np.ndarray, entry: np.ndarray, factor: Fraction, where: Where, *, inverse: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    numbers = _Numbers(entry, where)
-    numbers.refuse_unless_positive()
-    result = numbers.scaled_by(lots, factor, inverse)
-    rule = "the value at entry must stay within 2**61 quanta"
-    where.refuse(numbers.too_big(result, BASIS_LIMIT), entry, rule, RangeError)
-    return result, numbers.rest
+    floats = _floats(entry)
+    result, left = _times_on_grid(floats, lots, factor, inverse)
+    cut = np.zeros(len(entry) if left.size else 0)
+    left = _scaled(floats, lots, factor, inverse, left, result, cut)
+    if left.size:
+        others, there = entry[left], where.at(left)
+        numbers = _Numbers(others, there)
+        numbers.refuse_unless_positive()
+        result[left] = numbers.scaled_by(lots[left], factor, inverse)
+        cut[left] = numbers.rest
+        rule = "the value at entry must stay within 2**61 quanta"
+        there.refuse(numbers.too_big(result[left], BASIS_LIMIT), others, rule, RangeError)
+    refused = where.refused
+    if refused is not None:
+        result[refused] = 0
+        cut[refused[: len(cut)]] = 0
+    return result, cut
+
+
+def _tell(cut: np.ndarray, rest: np.ndarray) -> None:
+    """Set `rest` to what rounding took away; nothing at all where there is no `cut`."""
+    if len(cut):
+        rest[:] = cut
+    elif rest.any():
+        rest[:] = 0
+
+
+# What needs no second look, in bulk: results, and the numbers of the rows that are left.
+
+
+def _floats(values: np.ndarray) -> np.ndarray | None:
+    """A column of numbers that float64 holds, as such; None where it is another."""
+    if values.dtype == np.float64:
+        return np.ascontiguousarray(values)
+    if values.dtype.kind in "iu" and not _beyond(values):
+        return values.astype(np.float64)
+    return None
+
+
+def _beyond(values: np.ndarray) -> bool:
+    """Whether float64 does not hold some of the integers."""
+    return bool(len(values)) and (int(values.max()) > 2**53 or int(values.min()) < -(2**53))
+
+
+def _on_grid(floats: np.ndarray | None, n: int, step: Fraction) -> tuple[np.ndarray, np.ndarray]:
+    """Whole numbers of steps.
+
+    With step = s / 10**j, the integer m nearest to x * 10**j has at most 15 digits and m / 10**j rounds
+    to x. Two decimals of at most 15 digits never round to the same float, so m / 10**j is the shortest
+    decimal of x.
+    """
+    places = 0
+    while places <= 22 and 10**places % step.denominator:  # 10**22 is the last power that is a float
+        places += 1
+    unit = int(step * 10**places) if places <= 22 else 0
+    if floats is None or not 0 < unit < 2**53:
+        return np.zeros(n, np.int64), np.arange(n)
+    return _bulk.on_grid(floats, float(10**places), unit)
+
+
+def _times_on_grid(
+    floats: np.ndarray | None, lots: np.ndarray, factor: Fraction, inverse: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """lots * factor * value, where decimals of so few places make it whole by themselves."""
+    whole, places = factor.numerator, 0
+    while places < 22 and whole % 10 == 0:
+        whole, places = whole // 10, places + 1
+    if floats is None or inverse or factor.denominator != 1 or whole >= 2**53:
+        return np.zeros(len(lots), np.int64), np.arange(len(lots))
+    return _bulk.times_on_grid(floats, lots, float(10**places), whole, BASIS_LIMIT)
+
+
+def _scaled(
+    floats: np.ndarray | None, lots: np.ndarray | None, factor: Fraction, inverse: bool, rows: np.ndarray,
+    result: np.ndarray, cut: np.ndarray,
+) -> np.ndarray:  # fmt: skip
+    """Round half-even, of the numbered rows those that are sure: into `result`, and into `cut` what it took
+    away. The numbers of the others."""
+    if floats is None or not rows.size:
+        return rows
+    mine = None if lots is None else lots[rows]
+    high = float(factor)
+    low = float(factor - Fraction(high))
+    result[rows], cut[rows], left = _bulk.scaled(floats[rows], mine, high, low, inverse, _LONG_EPS)
+    return rows[left]
 
 
 class _Numbers:
@@ -346,28 +436,7 @@ class _Numbers:
         sure = distance + error < limit * (1 - 1e-9)
         refused = distance - error > limit * (1 + 1e-9)
         off |= refused
-        grid, on_grid = self._on_grid(step)
-        return self._finish(np.where(on_grid, grid, nearest), sure | refused | on_grid, convert), off
-
-    @_quiet
-    def _on_grid(self, step: Fraction) -> tuple[np.ndarray, np.ndarray]:
-        """What float64 shows to be exactly whole: (whole numbers, mask of where that is so).
-
-        With step = s / 10**j, the integer m nearest to x * 10**j has at most 15 digits and m / 10**j rounds
-        to x. Two decimals of at most 15 digits never round to the same float, so m / 10**j is the shortest
-        decimal of x.
-        """
-        places = 0
-        while places <= 22 and 10**places % step.denominator:
-            places += 1
-        unit = int(step * 10**places) if places <= 22 else 0
-        if not 0 < unit < 2**53:
-            return np.zeros(len(self.floats)), np.zeros(len(self.floats), np.bool_)
-        scale = float(10**places)  # exact up to 10**22
-        scaled = np.rint(self.floats * scale)
-        small = np.abs(scaled) < 1e15
-        scaled = np.where(small, scaled, 0)
-        return scaled // unit, small & (scaled / scale == self.floats) & (scaled % unit == 0)
+        return self._finish(nearest, sure | refused, convert), off
 
     @_quiet
     def rounded(self, factor: Fraction) -> np.ndarray:
@@ -454,7 +523,9 @@ def _bounded(
         where.refuse(result < lowest, values, rule)
     if highest is not None:
         where.refuse(result > highest, values, f"must be at most {_decimal(highest * step)}")
-    result[~where.good(len(result))] = 0
+    refused = where.refused
+    if refused is not None:
+        result[refused] = 0
     return result
 
 

@@ -3,13 +3,14 @@ anything changes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
+from . import _bulk
 from ._badrows import show
 from ._ingest import (
     NULLABLE,
@@ -27,6 +28,7 @@ from ._ingest import (
     to_money,
     to_whole,
 )
+from ._rundata import ROW_DTYPE
 from ._state import ACCOUNT_LIMIT, CROSS, ISOLATED, LINEAR, SLOTS, Terms
 from .errors import InputError, InputTypeError, RangeError
 from .instruments import PRICE_LIMIT, Instrument
@@ -44,19 +46,31 @@ class Ids:
     once made."""
 
     def __init__(self, ids: np.ndarray | None = None):
-        self._array = np.zeros(0, np.int64) if ids is None else ids
+        ids = np.zeros(0, np.int64) if ids is None else ids
+        self._n, self._dtype = len(ids), ids.dtype
+        # Consecutive integers in order are known by the first and the last one.
+        self._ends = (ids[0], ids[-1]) if _consecutive(ids) else None
+        self._given = None if self._ends else ids
         self._sorted: tuple[np.ndarray, np.ndarray] | None = None
         self._by_text: dict[str, int] | None = None
 
     def __len__(self) -> int:
-        return len(self._array)
+        return self._n
+
+    @property
+    def _array(self) -> np.ndarray:
+        return self.values(np.arange(self._n)) if self._given is None else self._given
 
     @property
     def is_text(self) -> bool:
-        return self._array.dtype == object
+        return self._dtype.kind == "O"
 
     def values(self, rows: np.ndarray) -> np.ndarray:
         """Ids by row, as integers or strings."""
+        if self._ends:
+            found = np.array(rows, self._dtype)
+            found += self._ends[0]
+            return found
         picked = self._array[rows]
         return text_array(picked) if self.is_text and len(picked) else picked
 
@@ -67,7 +81,7 @@ class Ids:
         if (ids.dtype == object) != self.is_text:
             kind = "text" if self.is_text else "integers"
             where.wrong_column(f"dtype {ids.dtype}", f"must be {kind}, as the ids loaded before are")
-        if {ids.dtype, self._array.dtype} == {np.dtype(np.int64), np.dtype(np.uint64)}:
+        if {ids.dtype, self._dtype} == {np.dtype(np.int64), np.dtype(np.uint64)}:
             # One dtype holds all ids, or NumPy would meet in float64 and take neighbours for each other.
             rule = "must fit one integer type with the ids loaded before"
             where.refuse(self._misfits(ids), ids, rule, RangeError)
@@ -86,10 +100,15 @@ class Ids:
             if self._by_text is None:
                 self._by_text = {text: k for k, text in enumerate(self._array.tolist())}
             return np.array([self._by_text.get(text, -1) for text in ids.tolist()], np.int64)
-        if ids.dtype != self._array.dtype:
+        if ids.dtype != self._dtype:
             return self._find_other_dtype(ids)
+        if self._ends:  # their place is how far they are from the first
+            first, last = self._ends
+            found = (ids - first).astype(np.int64, copy=False)
+            found[(ids < first) | (ids > last)] = -1
+            return found
         if self._sorted is None:
-            order = np.argsort(self._array, kind="stable")
+            order = np.argsort(self._array)
             self._sorted = self._array[order], order
         keys, order = self._sorted
         at = np.minimum(np.searchsorted(keys, ids), len(keys) - 1)
@@ -98,7 +117,7 @@ class Ids:
     def _find_other_dtype(self, ids: np.ndarray) -> np.ndarray:
         """`find` for int64 ids among uint64 ones or the reverse; what one type alone holds is not there."""
         fits = ids >= 0 if ids.dtype == np.int64 else ids < 2**63
-        found = self.find(np.where(fits, ids, ids.dtype.type(0)).astype(self._array.dtype))
+        found = self.find(np.where(fits, ids, ids.dtype.type(0)).astype(self._dtype))
         return np.where(fits, found, -1)
 
     def find_one(self, account: Any) -> int:
@@ -118,14 +137,21 @@ class Ids:
             return self
         if not len(self):
             return Ids(ids)
-        if ids.dtype != self._array.dtype:  # `check_kind` has seen that all are >= 0
+        if ids.dtype != self._dtype:  # `check_kind` has seen that all are >= 0
             return Ids(np.concatenate([self._array.astype(np.uint64), ids.astype(np.uint64)]))
         return Ids(np.concatenate([self._array, ids]))
 
     def digest_bytes(self) -> bytes:
         if self.is_text:
             return "\0".join(self._array.tolist()).encode()
-        return self._array.dtype.str.encode() + self._array.tobytes()
+        return self._dtype.str.encode() + self._array.tobytes()
+
+
+def _consecutive(ids: np.ndarray) -> bool:
+    """Whether ids are integers that follow each other in order."""
+    if not len(ids) or ids.dtype == object:
+        return False
+    return int(ids[-1]) - int(ids[0]) == len(ids) - 1 and ascending(ids)
 
 
 def text_array(texts: np.ndarray) -> np.ndarray:
@@ -153,8 +179,25 @@ def dropped(*bad: BadRows) -> Table | None:
     return Table({"table": np.array([name for name, t in tables for _ in range(len(t))], object), **columns})
 
 
+def ascending(keys: np.ndarray) -> bool:
+    """Whether each key is greater than the one before it."""
+    return bool((keys[1:] > keys[:-1]).all())
+
+
+def repeats(keys: np.ndarray) -> bool:
+    """Whether some keys stand more than once."""
+    if keys.dtype == object:
+        return len(set(keys.tolist())) < len(keys)
+    if ascending(keys):
+        return False
+    ordered = np.sort(keys)
+    return bool((ordered[1:] == ordered[:-1]).any())
+
+
 def repeated(keys: np.ndarray, good: np.ndarray) -> np.ndarray:
     """Mask of the good rows whose key stood in an earlier good row."""
+    if not repeats(keys):
+        return np.zeros(len(keys), bool)
     rows = np.flatnonzero(good)
     mask = np.zeros(len(keys), bool)
     if rows.size:
@@ -238,7 +281,8 @@ def accounts(
     table: Any, ids: Ids, quantum: Fraction, columns: Mapping[str, str] | None, bad: BadRows
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(ids, balances in quanta, what rounding took away from them) of new cross accounts."""
-    raw = read_columns(table, bad.table, {"account": REQUIRED, "balance": REQUIRED}, columns, bad=bad)
+    spec = {"account": REQUIRED, "balance": REQUIRED}
+    raw = read_columns(table, bad.table, spec, columns, bad=bad, copy=False)
     where = bad.where("account")
     new = to_ids(raw["account"], where)
     ids.check_kind(new, where)
@@ -250,6 +294,71 @@ def accounts(
     where.refuse(repeated(new, bad.keep), raw["account"], "must not repeat an account")
     keep = bad.keep
     return new[keep], balance[keep], rest[keep]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Position rows as loaded, in columns of their own: never written to, and shared with the state where
+    they are in its order."""
+
+    account: np.ndarray
+    """int32"""
+    instrument: np.ndarray
+    """uint16"""
+    slot: np.ndarray
+    """uint8"""
+    lots: np.ndarray
+    """int64"""
+    basis: np.ndarray
+    """int64"""
+
+    @classmethod
+    def empty(cls) -> Rows:
+        return cls(*(np.empty(0, t) for t in (np.int32, np.uint16, np.uint8, np.int64, np.int64)))
+
+    def __len__(self) -> int:
+        return len(self.account)
+
+    def columns(self) -> tuple[np.ndarray, ...]:
+        return self.account, self.instrument, self.slot, self.lots, self.basis
+
+    def extended(self, other: Rows) -> Rows:
+        return Rows(*map(extended, self.columns(), other.columns()))
+
+    def records(self, chunk: int = 65_536) -> Iterator[np.ndarray]:
+        """The same as ROW_DTYPE, some rows at a time."""
+        for first in range(0, len(self), chunk):
+            parts = [column[first : first + chunk] for column in self.columns()]
+            table = np.empty(len(parts[0]), ROW_DTYPE)
+            for name, part in zip(ROW_DTYPE.names or (), parts, strict=True):
+                table[name] = part
+            yield table
+
+    def in_order(self) -> bool:
+        """Whether they go by account, instrument, slot."""
+        a = self.account
+        if ascending(a):
+            return True
+        key = (a.astype(np.int64) << 18) + self.instrument * 4 + self.slot
+        return bool((key[1:] >= key[:-1]).all())
+
+    def sorted_by(self, order: np.ndarray) -> Rows:
+        return Rows(*(column[order] for column in self.columns()))
+
+
+def extended(old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """One column after the other; the new one itself where there was none."""
+    return np.concatenate([old, new]) if len(old) else new
+
+
+def rests(rest: np.ndarray) -> np.ndarray:
+    """What rounding took away: most often nothing, which takes no memory."""
+    return rest if rest.any() else nothing(len(rest))
+
+
+def nothing(n: int) -> np.ndarray:
+    """n times 0.0."""
+    return np.broadcast_to(np.float64(0), (n,))
 
 
 @dataclass(frozen=True)
@@ -273,7 +382,11 @@ def position_keys(
     owner: np.ndarray, instrument: np.ndarray, slot: np.ndarray, isolated: np.ndarray
 ) -> np.ndarray:
     """One int64 per (account, instrument, position_side, margin_mode)."""
-    return ((owner.astype(np.int64) * 2**15 + instrument) * 4 + slot) * 2 + isolated
+    key = owner.astype(np.int64)
+    for scale, part in ((2**15, instrument), (4, slot), (2, isolated)):
+        key *= scale
+        key += part
+    return key
 
 
 def positions(
@@ -287,7 +400,7 @@ def positions(
         "margin": NULLABLE,
         "position_side": OPTIONAL, "margin_mode": OPTIONAL,
     }  # fmt: skip
-    raw = read_columns(table, bad.table, spec, columns, bad=bad)
+    raw = read_columns(table, bad.table, spec, columns, bad=bad, copy=False)
     n = len(bad.mask)
     account_ids = to_ids(raw["account"], bad.where("account"))
     ids.check_kind(account_ids, bad.where("account"))
@@ -297,50 +410,84 @@ def positions(
         slot = to_choice(raw["position_side"], SLOTS, bad.where("position_side"))
     isolated, margin, margin_rest = _margins(raw, quantum, bad, n)
     lots, basis, basis_rest = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n)
-    for i, (ins, t) in enumerate(zip(instruments, terms, strict=True)):
-        mine = np.flatnonzero((instrument == i) & bad.keep)
-        if not mine.size:
-            continue
+    for i, mine in _by_instrument(instrument, bad):
+        ins = instruments[i]
+        which = slice(None) if mine is None else mine
+        size, entry = raw["size"][which], raw["entry_price"][which]
         size_where, entry_where = bad.where("size", mine), bad.where("entry_price", mine)
-        lots[mine] = to_whole(
-            raw["size"][mine], ins.lot_size, size_where, lowest=-LOTS_LIMIT, highest=LOTS_LIMIT, what="lot"
+        held_lots = to_whole(
+            size, ins.lot_size, size_where, lowest=-LOTS_LIMIT, highest=LOTS_LIMIT, what="lot"
         )
-        size_where.refuse(lots[mine] == 0, raw["size"][mine], "must not be 0")
+        size_where.refuse(held_lots == 0, size, "must not be 0")
         per_lot = ins.lot_size * ins.multiplier / quantum
-        basis_of = basis_linear if t.contract == LINEAR else basis_inverse
-        rest = np.zeros(len(mine))
-        basis[mine] = basis_of(lots[mine], raw["entry_price"][mine], per_lot, entry_where, rest)
-        basis_rest[mine] = rest
-    wrong_side = ((slot == SLOTS["long"]) & (lots < 0)) | ((slot == SLOTS["short"]) & (lots > 0))
-    bad.where("size").refuse(
-        wrong_side, raw["size"], "must be positive on position_side 'long', negative on 'short'"
-    )
+        basis_of = basis_linear if terms[i].contract == LINEAR else basis_inverse
+        rest = np.zeros(len(size))
+        value = basis_of(held_lots, entry, per_lot, entry_where, rest)
+        if mine is None:
+            lots, basis, basis_rest = held_lots, value, rest
+        else:
+            lots[mine], basis[mine], basis_rest[mine] = held_lots, value, rest
+    if raw["position_side"] is not None:
+        wrong_side = ((slot == SLOTS["long"]) & (lots < 0)) | ((slot == SLOTS["short"]) & (lots > 0))
+        bad.where("size").refuse(
+            wrong_side, raw["size"], "must be positive on position_side 'long', negative on 'short'"
+        )
     row = ids.find(account_ids)
     bad.where("account").refuse(
         (row < 0) & ~isolated, raw["account"],
         "must be an account loaded before (a position with margin creates its own)"
     )
-    absent = np.flatnonzero((row < 0) & bad.keep)
-    new_ids, first, inverse = np.unique(account_ids[absent], return_index=True, return_inverse=True)
-    rank = np.empty(len(new_ids), np.int64)
-    rank[np.argsort(first)] = np.arange(len(new_ids))
-    row[absent] = len(ids) + rank[inverse]
-    key = position_keys(row, instrument, slot, isolated)
-    where = bad.where("account")
-    rule = "(account, instrument, position_side, margin_mode) must not be loaded before"
-    where.refuse(np.isin(key, held) & (row < len(ids)), raw["account"], rule)
-    rule = "must not repeat (account, instrument, position_side, margin_mode)"
-    where.refuse(repeated(key, bad.keep), raw["account"], rule)
-    keep = bad.keep
+    row, new_ids = _with_new(row, account_ids, bad.keep, len(ids))
+    if held.size or not ascending(row):  # otherwise every account stands once, and is new or holds nothing
+        key = position_keys(row, instrument, slot, isolated)
+        where = bad.where("account")
+        rule = "(account, instrument, position_side, margin_mode) must not be loaded before"
+        where.refuse(np.isin(key, held) & (row < len(ids)), raw["account"], rule)
+        rule = "must not repeat (account, instrument, position_side, margin_mode)"
+        where.refuse(repeated(key, bad.keep), raw["account"], rule)
     positions = Positions(
-        row, new_ids[np.argsort(rank)], instrument, slot, lots, basis, basis_rest, isolated, margin,
-        margin_rest,
+        row, new_ids, instrument, slot, lots, basis, basis_rest, isolated, margin, margin_rest
     )  # fmt: skip
-    return _compacted(positions, keep, len(ids))
+    return _compacted(positions, bad.keep, len(ids))
+
+
+def _by_instrument(instrument: np.ndarray, bad: BadRows) -> Iterator[tuple[int, np.ndarray | None]]:
+    """(instrument, its good rows) of those that have some; None for all rows of the table."""
+    if not len(instrument):
+        return
+    if not bad.mask.any() and (instrument == instrument[0]).all():
+        yield int(instrument[0]), None
+        return
+    rows = np.argsort(instrument, kind="stable")
+    rows = rows[bad.keep[rows]]
+    present, starts = np.unique(instrument[rows], return_index=True)
+    yield from zip(present.tolist(), np.split(rows, starts[1:]), strict=True)
+
+
+def _with_new(
+    row: np.ndarray, account_ids: np.ndarray, keep: np.ndarray, loaded: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of ids, those that are not loaded counted on in order of their first appearance; the new ids."""
+    wanted = (row < 0) & keep
+    if wanted.all() and account_ids.dtype != object and ascending(account_ids):
+        return np.arange(loaded, loaded + len(row)), account_ids
+    absent = np.flatnonzero(wanted)
+    ids = account_ids[absent]
+    if ids.dtype != object and ascending(ids):
+        row[absent] = np.arange(loaded, loaded + len(ids))
+        return row, ids
+    new_ids, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty(len(new_ids), np.int64)
+    rank[order] = np.arange(len(new_ids))
+    row[absent] = loaded + rank[inverse]
+    return row, new_ids[order]
 
 
 def _compacted(x: Positions, keep: np.ndarray, loaded: int) -> Positions:
     """The kept rows only; a new owner all of whose rows were dropped is not created."""
+    if keep.all():
+        return x
     row = x.owner_row[keep].copy()
     fresh = row >= loaded
     wanted = np.zeros(len(x.new_ids), bool)
@@ -357,26 +504,46 @@ def _compacted(x: Positions, keep: np.ndarray, loaded: int) -> Positions:
 def _instruments(values: np.ndarray, instruments: tuple[Instrument, ...], where: Where) -> np.ndarray:
     """Instrument index per row; 0 where refused."""
     if not len(values):
-        return np.zeros(0, np.int64)
+        return np.zeros(0, np.int16)
     if values.dtype.kind not in "UO":
         where.wrong_column(f"dtype {values.dtype}", "must be symbols")
-    symbols = values.tolist()
-    if values.dtype.kind == "O":
-        no_text = np.array([not isinstance(symbol, str) for symbol in symbols])
-        where.wrong_type(no_text, symbols, "must be a symbol")
-    index = {ins.symbol: i for i, ins in enumerate(instruments)}
-    codes = (index.get(symbol, -1) if isinstance(symbol, str) else -1 for symbol in symbols)
-    found = np.fromiter(codes, np.int64, len(symbols))
-    where.refuse(found < 0, values, f"must be an instrument of the market ({', '.join(list(index)[:8])})")
+    symbols = [ins.symbol for ins in instruments]
+    rule = f"must be an instrument of the market ({', '.join(symbols[:8])})"
+    if values.dtype.kind == "U":
+        found = _codes(values, symbols)
+    else:
+        elements = values.tolist()
+        no_text = np.array([not isinstance(symbol, str) for symbol in elements])
+        where.wrong_type(no_text, elements, "must be a symbol")
+        index = {symbol: i for i, symbol in enumerate(symbols)}
+        codes = (index.get(symbol, -1) if isinstance(symbol, str) else -1 for symbol in elements)
+        found = np.fromiter(codes, np.int16, len(elements))
+    where.refuse(found < 0, values, rule)
     return np.maximum(found, 0)
+
+
+def _codes(values: np.ndarray, symbols: list[str]) -> np.ndarray:
+    """Which of the symbols each 'U' string is, int16; -1 for none."""
+    width = values.dtype.itemsize // 4
+    if not width:
+        return np.full(len(values), -1, np.int16)
+    known = [k for k, symbol in enumerate(symbols) if len(symbol) <= width]
+    texts = np.ascontiguousarray(values).view(np.uint32).reshape(len(values), width)
+    short = np.array([symbols[k] for k in known], f"U{width}").view(np.uint32).reshape(len(known), width)
+    found = _bulk.codes_of(texts, short)
+    if len(known) == len(symbols):
+        return found
+    return np.array([*known, -1], np.int16)[found]
 
 
 def _margins(
     raw: dict, quantum: Fraction, bad: BadRows, n: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(isolated, posted margin in quanta, what rounding took away from it) per row."""
-    margin, missing, rest = np.zeros(n, np.int64), np.ones(n, bool), np.zeros(n)
-    if raw["margin"] is not None:
+    rest = np.zeros(n)
+    if raw["margin"] is None:
+        margin, missing = np.zeros(n, np.int64), np.ones(n, bool)
+    else:
         margin, missing = to_money(
             raw["margin"], quantum, bad.where("margin"), lowest=0, highest=ACCOUNT_LIMIT, allow_missing=True,
             rest=rest,

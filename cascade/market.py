@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from . import _load
+from . import _bulk, _load
 from ._badrows import show
 from ._bands import bands_table, levels_table
 from ._engine import CoreEngine
 from ._indicators import fillable_table, ranks_table
 from ._marks import NO_BASIS
-from ._rundata import ROW_DTYPE
 from ._standing import Standing, accounts_table, loaded_mark, map_table
 from ._state import (
     ACCOUNT_LIMIT,
@@ -127,10 +126,10 @@ class Market:
         self._balance = np.zeros(SETTLEMENT + n, np.int64)
         self._owner_row = np.full(SETTLEMENT + n, -1, np.int32)  # row of `_ids` per account
         self._ids = _load.Ids()
-        self._rows = np.zeros(0, ROW_DTYPE)
+        self._rows = _load.Rows.empty()
         # What rounding to quanta took away, for prices that are reported.
-        self._balance_rest = np.zeros(SETTLEMENT + n)
-        self._basis_rest = np.zeros(0)
+        self._balance_rest = _load.nothing(SETTLEMENT + n)
+        self._basis_rest = _load.nothing(0)
         self._compiled: State | None = None
         self._engines: dict[Any, Any] = {}
 
@@ -324,7 +323,7 @@ class Market:
         self._mode = np.concatenate([self._mode, np.full(n, CROSS, np.uint8)])
         self._parent = np.concatenate([self._parent, np.full(n, -1, np.int32)])
         self._balance = np.concatenate([self._balance, balance])
-        self._balance_rest = np.concatenate([self._balance_rest, rest])
+        self._balance_rest = _load.rests(np.concatenate([self._balance_rest, rest]))
         self._owner_row = np.concatenate([self._owner_row, np.arange(first, first + n, dtype=np.int32)])
 
     def load_positions(
@@ -346,9 +345,9 @@ class Market:
         As `load_book`.
         """
         bad = _load.bad_rows("positions", on_bad)
-        rows, account = self._rows, self._rows["account"]
+        rows, account = self._rows, self._rows.account
         isolated = self._mode[account] == ISOLATED
-        held = _load.position_keys(self._owner_row[account], rows["instrument"], rows["slot"], isolated)
+        held = _load.position_keys(self._owner_row[account], rows.instrument, rows.slot, isolated)
         loaded = _load.positions(
             positions, self.instruments, self._terms, self._ids, self.quantum, held, columns, bad
         )
@@ -358,41 +357,32 @@ class Market:
 
     def _add_positions(self, x: _load.Positions) -> None:
         """Create absent owners and the isolated accounts in row order, then the rows."""
-        n_new, first_row = len(x.new_ids), len(self._ids)
-        isolated = np.flatnonzero(x.isolated)
-        # Each isolated position is an account; an owner that is new comes just before its first one.
-        owner_first = np.full(n_new, len(x.owner_row), np.int64)
-        fresh = np.flatnonzero(x.owner_row >= first_row)
-        np.minimum.at(owner_first, x.owner_row[fresh] - first_row, fresh)
-        at = np.concatenate([owner_first * 2, isolated * 2 + 1])
-        order = np.argsort(at, kind="stable")
-        index = np.empty(len(at), np.int64)
-        index[order] = np.arange(len(at)) + len(self._mode)
-        new_cross, new_isolated = index[:n_new], index[n_new:]
-        total = len(self._mode) + len(at)
-        mode, parent = np.full(total, CROSS, np.uint8), np.full(total, -1, np.int32)
-        balance, owner_row = np.zeros(total, np.int64), np.zeros(total, np.int32)
-        old = len(self._mode)
+        old, n_isolated = len(self._mode), int(np.count_nonzero(x.isolated))
+        total = old + len(x.new_ids) + n_isolated
+        cross = np.full(len(self._ids) + len(x.new_ids), -1, np.int32)
+        cross[: len(self._ids)] = self._cross_accounts
+        mode, parent, balance, owner_row = (
+            np.empty(total, c.dtype) for c in (self._mode, self._parent, self._balance, self._owner_row)
+        )
         mode[:old], parent[:old] = self._mode, self._parent
         balance[:old], owner_row[:old] = self._balance, self._owner_row
-        owner_row[new_cross] = np.arange(first_row, first_row + n_new)
-        cross = np.empty(first_row + n_new, np.int64)
-        cross[:first_row], cross[first_row:] = self._cross_accounts, new_cross
-        mode[new_isolated] = ISOLATED
-        parent[new_isolated] = cross[x.owner_row[isolated]]
-        balance[new_isolated] = x.margin[isolated]
-        balance_rest = np.zeros(total)
-        balance_rest[:old], balance_rest[new_isolated] = self._balance_rest, x.margin_rest[isolated]
-        owner_row[new_isolated] = x.owner_row[isolated]
-        rows = np.zeros(len(x.owner_row), ROW_DTYPE)
-        rows["account"] = cross[x.owner_row] if len(x.owner_row) else 0
-        rows["account"][isolated] = new_isolated
-        rows["instrument"], rows["slot"], rows["lots"], rows["basis"] = x.instrument, x.slot, x.lots, x.basis
+        isolated = np.ascontiguousarray(x.isolated).view(np.uint8)
+        account = _bulk.add_accounts(
+            x.owner_row, isolated, x.margin, cross, mode, parent, balance, owner_row, old, CROSS, ISOLATED
+        )
+        balance_rest = _load.nothing(total)
+        if self._balance_rest.any() or x.margin_rest.any():
+            balance_rest = np.zeros(total)
+            balance_rest[:old] = self._balance_rest
+            balance_rest[account[x.isolated]] = x.margin_rest[x.isolated]
+        types = np.uint16, np.uint8, np.int64, np.int64
+        columns = zip((x.instrument, x.slot, x.lots, x.basis), types, strict=True)
+        rows = _load.Rows(account, *(column.astype(t, copy=False) for column, t in columns))
         self._ids = self._ids.extended(x.new_ids)
         self._mode, self._parent, self._balance, self._owner_row = mode, parent, balance, owner_row
-        self._rows = np.concatenate([self._rows, rows])
+        self._rows = self._rows.extended(rows)
         self._balance_rest = balance_rest
-        self._basis_rest = np.concatenate([self._basis_rest, x.basis_rest])
+        self._basis_rest = _load.rests(_load.extended(self._basis_rest, x.basis_rest))
 
     def set_prices(
         self, *, index: Mapping[str, Any] | None = None, last: Mapping[str, Any] | None = None,
@@ -548,22 +538,20 @@ class Market:
                 known_bid[i] = orders.price[seen & (orders.side == 1)].min(initial=PRICE_LIMIT)
                 known_ask[i] = orders.price[seen & (orders.side == -1)].max(initial=0)
             owners += [(int(a), i, 0, 0, 0) for a in np.unique(orders.owner[orders.owner != EXTERNAL])]
-        rows = self._rows
+        rows, basis_rest = self._rows, self._basis_rest
         held = (
-            set(
-                zip(rows["account"].tolist(), rows["instrument"].tolist(), rows["slot"].tolist(), strict=True)
-            )
-            if owners
-            else ()
+            set(zip(*(column.tolist() for column in rows.columns()[:3]), strict=True)) if owners else set()
         )
         # An owner of orders gets a row for what they may trade.
         flat = [row for row in owners if row[:3] not in held]
         if flat:
-            rows = np.concatenate([rows, np.array(flat, ROW_DTYPE)])
-        order = np.lexsort((rows["slot"], rows["instrument"], rows["account"]))
-        basis_rest = np.zeros(len(rows))
-        basis_rest[: len(self._basis_rest)] = self._basis_rest
-        rows = rows[order]
+            parts = zip(*flat, strict=True)
+            added = (np.array(part, c.dtype) for part, c in zip(parts, rows.columns(), strict=True))
+            rows = rows.extended(_load.Rows(*added))
+            basis_rest = _load.rests(_load.extended(basis_rest, np.zeros(len(flat))))
+        if not rows.in_order():
+            order = np.lexsort((rows.slot, rows.instrument, rows.account))
+            rows, basis_rest = rows.sorted_by(order), _load.rests(basis_rest[order])
         return State(
             instruments=self.instruments,
             quantum=self.quantum,
@@ -586,13 +574,13 @@ class Market:
             account_parent=self._parent,
             account_flags=np.zeros(len(self._mode), np.uint8),
             account_balance=self._balance,
-            row_account=np.ascontiguousarray(rows["account"], np.int32),
-            row_instrument=np.ascontiguousarray(rows["instrument"], np.uint16),
-            row_slot=np.ascontiguousarray(rows["slot"], np.uint8),
-            row_lots=np.ascontiguousarray(rows["lots"]),
-            row_basis=np.ascontiguousarray(rows["basis"]),
+            row_account=rows.account,
+            row_instrument=rows.instrument,
+            row_slot=rows.slot,
+            row_lots=rows.lots,
+            row_basis=rows.basis,
             balance_rest=self._balance_rest,
-            row_basis_rest=basis_rest[order],
+            row_basis_rest=basis_rest,
             reference_1024=self._reference.copy(),
             settle_1024=self._settle.copy(),
         )
@@ -616,7 +604,8 @@ class Market:
                 h.update(column.size.to_bytes(8, "little") + column.tobytes())
         for column in (self._mode, self._parent, self._balance, self._owner_row):
             h.update(column.size.to_bytes(8, "little") + column.tobytes())
-        h.update(self._rows.tobytes())
+        for records in self._rows.records():
+            h.update(records.tobytes())
         h.update(self._ids.digest_bytes())
         return h.hexdigest()
 

@@ -15,10 +15,13 @@ from cascade.reference.book import Book
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
+import baselines  # noqa: E402
 import compare  # noqa: E402
+import contagion  # noqa: E402
 import flows  # noqa: E402
 import instructions  # noqa: E402
 import orderbook  # noqa: E402
+import workload  # noqa: E402
 
 
 def small(name):
@@ -329,3 +332,36 @@ def test_record_has_the_three_flows():
     assert set(record["instructions_a_message"]) == set(flows.NAMES)
     assert set(record["built"]) == {"compiler", "cython", "python", "machine"}
     assert record["flags"]
+
+
+# contagion.py
+
+
+@pytest.mark.fast
+def test_the_c_sweep_and_every_baseline_agree_with_the_core(tmp_path):
+    for w, sale in ((workload.half(3_000), workload.HALF_LOTS), (workload.build(2_000), workload.SALE_LOTS)):
+        expected = workload.outcome(w.market().run(contagion.sell(sale), record="summary"))
+        assert 0 < expected[1] < len(w.lots)
+        calls = [baselines.mask_per_wave(w, sale), baselines.sorted_triggers(w, sale)]
+        sweep = baselines.c_sweep(w, tmp_path, sale)
+        for call in [*calls, *([sweep] if sweep else [])]:
+            assert call() == expected
+            assert call() == expected  # nothing is left over from the first
+
+
+def test_contagion_in_its_quickest_form(capsys):
+    """Every section but the one that builds the core twice."""
+    sections = [name for name in contagion.SECTIONS if name != "audit"]
+    table = contagion.main(["--positions", "20000", "--rounds", "1", "--only", *sections])
+    out = capsys.readouterr().out
+    for words in ("x C sweep", "x the smaller", "x argsort", "traced", "cascade demo"):
+        assert words in out or (words == "x C sweep" and shutil.which("gcc") is None)
+    assert f"{len(table.missed)} targets missed" in out
+    assert out.count(" NOT\n") == len(table.missed)
+
+
+def test_the_audit_is_found_in_the_sources():
+    taken = 0
+    for path in (BENCHMARKS.parent / "cascade").glob("*.pxd"):
+        taken += sum(len(p.findall(path.read_text())) for p in (contagion.AUDIT_CALL, contagion.AUDIT_SUM))
+    assert taken >= 10

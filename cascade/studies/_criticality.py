@@ -47,9 +47,9 @@ class Importance:
 
     def plot(self, ax: Any = None) -> Any:
         """Draw what the most important accounts closed themselves and what they caused downstream."""
-        from ..plot import COLOURS, _axes
+        from ..plot._look import COLOURS, axes_of
 
-        ax = _axes(ax)
+        ax = axes_of(ax)
         top = self.accounts.rows(slice(0, DRAWN))
         place = np.arange(len(top))
         ax.barh(place, top[self.by], 0.7, color=COLOURS[0], label="own")

@@ -96,9 +96,9 @@ class ManipulationCost:
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the cost of a push and what the position gains, with the cascade and without it."""
-        from ..plot import COLOURS, GREY, _axes
+        from ..plot._look import COLOURS, GREY, axes_of
 
-        ax = _axes(ax)
+        ax = axes_of(ax)
         x = self.pushes["quantity"]
         curves = {
             "cost": "cost of the push", "gain": "gain of the position", "gain_pushed": "gain, push alone"

@@ -85,9 +85,9 @@ class Network:
 
     def plot(self, ax: Any = None) -> Any:
         """Draw accounts by generation, left to right, with an edge from each cause to its effects."""
-        from ..plot import COLOURS, GREY, _axes
+        from ..plot._look import COLOURS, GREY, axes_of
 
-        ax = _axes(ax)
+        ax = axes_of(ax)
         x = self.nodes["generation"]
         y = np.empty(len(x))
         for generation in np.unique(x):

@@ -77,9 +77,9 @@ class ReverseStress:
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the move of each instrument in its standard deviations."""
-        from ..plot import COLOURS, GREY, _axes
+        from ..plot._look import COLOURS, GREY, axes_of
 
-        ax = _axes(ax)
+        ax = axes_of(ax)
         place = np.arange(len(self.moves))
         bars = ax.barh(place, np.nan_to_num(self.sigmas), 0.6, color=COLOURS[0])
         ax.bar_label(bars, [f"{move:+.2%}" for move in self.moves.values()], padding=4)
