@@ -19,9 +19,11 @@ from cascade._margin cimport closing_value, magnitude, standing_add, standing_t,
 from cascade._run cimport (
     DIRTY,
     FEES,
+    FUND,
     LEFT_CLOSED,
     ORDER_AT_BANKRUPTCY,
     ORDER_AT_FILLABLE,
+    PAYER_FUND,
     RECORD_ALL,
     RECORD_SUMMARY,
     SETTLEMENT,
@@ -208,6 +210,16 @@ cdef inline liquidation_t* single_record(
     return l
 
 
+cdef inline bint fund_covers(const run_t* r, const going_t* g) noexcept nogil:
+    """Whether the fund, before all others and without a limit, pays the whole of what a closed single owes."""
+    return (
+        r.rules.shortfall_n > 0
+        and r.rules.shortfall[0] == PAYER_FUND
+        and not r.rules.fund_stops
+        and wide_cmp(r.system[FUND], wide_of(-g.balance)) >= 0
+    )
+
+
 cdef inline void going_owes(run_t* r, int32_t a, const going_t* g, int64_t turn, liquidation_t* l) noexcept nogil:
     """Serve what a closed single owes, as of any account."""
     if r.record == RECORD_SUMMARY:
@@ -282,6 +294,9 @@ cdef inline bint single_turn(run_t* r, const waiting_t* w) noexcept nogil:
     else:
         r.totals.higher = wide_add(r.totals.higher, wide_of(magnitude(traded)))
     count_wave(r, r.wave, i, lots, magnitude(traded), 1)
+    if g.balance < 0 and fund_covers(r, &g):
+        l.shortfall = l.fund = -g.balance
+        going_pays(r, &g, FUND, g.balance)
     if g.balance < 0:
         going_owes(r, w.account, &g, turn, l)
         return True
