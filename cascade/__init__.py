@@ -20,6 +20,7 @@ except ImportError as error:  # the source tree before it is built
 from . import breakers, datasets, io, marks, plot, reference, studies, venues
 from ._core import OrderBook
 from .breakers import MarketHalt, PriceBand, VelocityLogic, Width
+from .collateral import Collateral
 from .criticality import Criticality
 from .errors import (
     AuditError,
@@ -75,6 +76,7 @@ __all__ = [
     "Cancelled",
     "CapacityError",
     "CascadeError",
+    "Collateral",
     "Criticality",
     "EngineStateError",
     "EventKind",

@@ -26,6 +26,7 @@ class Bounds:
             max(
                 int(orders.lots.max(initial=0)),
                 int(np.abs(state.row_lots[state.row_instrument == i]).max(initial=0)),
+                int(state.holdings["lots"][state.holdings["instrument"] == i].max(initial=0)),
             )
             for i, orders in enumerate(state.orders)
         ]

@@ -5,6 +5,7 @@ from libc.stdint cimport INT64_MAX, int32_t, int64_t
 from cascade._run cimport (
     EVENT_HALT,
     EVENT_RESUME,
+    HOLDS_COLLATERAL,
     BAND_INDEX,
     BAND_MARK,
     BAND_MEAN,
@@ -232,7 +233,7 @@ cdef inline void resume(run_t* r, int i) noexcept nogil:
 
 
 cdef inline bint account_waits(const run_t* r, int32_t a) noexcept nogil:
-    """Whether the account can have no turn: it has positions, all of them in halted instruments."""
+    """Whether the account can have no turn: it has positions, all of them in halted instruments; or none, and the same of its collateral."""
     cdef int32_t k, end
     cdef bint waits = False
     if not r.rules.breakers:
@@ -252,6 +253,12 @@ cdef inline bint account_waits(const run_t* r, int32_t a) noexcept nogil:
                 return False
             waits = True
         k = r.rows[k].next
+    if not waits and r.accounts[a].flags & HOLDS_COLLATERAL:
+        for k in range(r.holding_first[a], r.holding_first[a + 1]):
+            if r.rows[k].lots != 0:
+                if r.instruments[r.rows[k].instrument].halted_until == 0:
+                    return False
+                waits = True
     return waits
 
 

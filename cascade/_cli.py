@@ -34,7 +34,7 @@ TABLES = {
     "flows": ("all",),
     "adl": ("all",),
 }
-"""What --out writes, and the `record` that each table needs."""
+"""What --out writes, and the `record` that each table needs; and the holdings where there is collateral."""
 DPI = 150
 THINNER = ("1", "0.9", "0.8", "0.7")
 """Depths at which the demonstration repeats its shock."""
@@ -361,7 +361,8 @@ def write_results(
     suffix = "parquet" if parquet else "csv"
     with progress.stage(f"write {out}") as tell:
         files = []
-        for table, records in TABLES.items():
+        held = {"holdings": TABLES["positions"]} if market.collateral else {}
+        for table, records in (TABLES | held).items():
             if result._record in records:
                 path = out / f"{table}.{suffix}"
                 written = getattr(result, table)

@@ -4,11 +4,16 @@ from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
 
 from cascade._ledger cimport party_t
-from cascade._margin cimport bankrupt_begin, bankrupt_first, bankrupt_t, magnitude, standing_t
+from cascade._margin cimport bankrupt_begin, bankrupt_first, bankrupt_t, magnitude, mark_value, standing_t
 from cascade._pool cimport idmap_get, idmap_put, idmap_reserve
 from cascade._run cimport (
     COUNTED,
+    LEFT_BANDED,
+    LEFT_BEYOND_DATA,
+    LEFT_CLOSED,
     LEFT_FLAT,
+    LEFT_HALTED,
+    LEFT_STRANDED,
     RECORD_SUMMARY,
     account_t,
     case_t,
@@ -18,7 +23,7 @@ from cascade._run cimport (
     run_t,
     wave_t,
 )
-from cascade._types cimport ERR_MEMORY, OK, REASON_NONE
+from cascade._types cimport ERR_MEMORY, OK, REASON_BANDED, REASON_BEYOND_DATA, REASON_NONE
 from cascade._wide cimport wide_add, wide_of, wide_t
 
 
@@ -81,6 +86,37 @@ cdef inline closing_t closing_begin(const run_t* r, int32_t a, int32_t k, int64_
     c.has_price = implied_price_exists(r.terms[row.instrument].contract, c.side, c.value)
     c.stop = REASON_NONE
     return c
+
+
+cdef inline closing_t holding_begin(const run_t* r, int32_t a, int32_t k, int64_t lots, liquidation_t* l) noexcept nogil:
+    """Begin to give up `lots` of the collateral in row k, and say so in its record. It has no bankruptcy value."""
+    cdef const row_t* row = &r.rows[k]
+    cdef closing_t c
+    memset(&c, 0, sizeof(closing_t))
+    l.instrument = row.instrument
+    l.slot = row.slot
+    l.mark = r.instruments[row.instrument].mark
+    l.value = mark_value(&r.terms[row.instrument], row.lots, l.mark)
+    l.held = row.lots
+    l.quantity = -lots
+    c.record = l
+    c.party.account = a
+    c.party.row = k
+    c.instrument = row.instrument
+    c.side = -1
+    c.lots = row.lots
+    c.left = lots
+    c.stop = REASON_NONE
+    return c
+
+
+cdef inline int left_status(const closing_t* c) noexcept nogil:
+    """What became of the lots that are left."""
+    if c.left == 0:
+        return LEFT_CLOSED
+    if c.stop == REASON_NONE:
+        return LEFT_STRANDED
+    return LEFT_BEYOND_DATA if c.stop == REASON_BEYOND_DATA else LEFT_BANDED if c.stop == REASON_BANDED else LEFT_HALTED
 
 
 cdef inline liquidation_t* record_new(

@@ -14,6 +14,7 @@ from cascade._run cimport (
     ADL_AT_BANKRUPTCY,
     ADL_AT_INDEX,
     ADL_AT_PREVIOUS_MARK,
+    COLLATERAL,
     EVENT_ADL,
     NEVER_DELEVERAGED,
     RANK_BINANCE,
@@ -128,6 +129,7 @@ cdef inline bint ranking_admits(const run_t* r, int i, int side, const row_t* ro
     """Whether a row can be closed against: open on `side` of the instrument, and not exempt."""
     return (
         row.instrument == i
+        and row.slot != COLLATERAL
         and ((row.lots > 0) if side > 0 else (row.lots < 0))
         and not r.accounts[row.account].flags & NEVER_DELEVERAGED
     )

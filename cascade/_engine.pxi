@@ -17,7 +17,9 @@ from cascade._pool cimport idmap_clear, idmap_free, idmap_init, idmap_put, idmap
 from cascade._run cimport (
     DEFICIT,
     EXTERNAL,
+    COLLATERAL,
     FUND,
+    HOLDS_COLLATERAL,
     INITIAL,
     NEVER_LIQUIDATED,
     RECORD_SUMMARY,
@@ -30,6 +32,7 @@ from cascade._run cimport (
     context_t,
     event_t,
     growth_t,
+    haircut_t,
     instant_t,
     instrument_t,
     journal_t,
@@ -59,7 +62,7 @@ from cascade._step cimport advance, count_left, finish
 from cascade._trade cimport mark_now
 from cascade._types cimport ERR_AUDIT, ERR_CROSSES, ERR_MEMORY
 from cascade._uneat cimport book_uneat
-from cascade._wide cimport wide_add, wide_cmp, wide_high, wide_join, wide_low, wide_of, wide_sub, wide_t
+from cascade._wide cimport RATE_ONE, wide_add, wide_cmp, wide_high, wide_join, wide_low, wide_of, wide_sub, wide_t
 
 from cascade.errors import AuditError
 from cascade.records import EVENT_DTYPE
@@ -165,7 +168,8 @@ cdef class Engine:
             <size_t>r.scratch, <size_t>r.shares, <size_t>self.instruments_loaded, <size_t>self.system_loaded,
             <size_t>self.books_loaded, <size_t>self.reports, <size_t>r.program, <size_t>r.weights, <size_t>r.inputs,
             <size_t>self.inputs_loaded, <size_t>r.bands, <size_t>self.bands_loaded, <size_t>r.levels,
-            <size_t>r.instants, <size_t>r.instants_n, <size_t>r.instants_cap, <size_t>r.flats,
+            <size_t>r.instants, <size_t>r.instants_n, <size_t>r.instants_cap, <size_t>r.holding_first,
+            <size_t>r.haircuts, <size_t>r.flats,
         ):
             PyMem_RawFree(<void*><size_t>memory)
         idmap_free(&r.wave_index)
@@ -242,7 +246,8 @@ cdef class Engine:
         cdef const int32_t[::1] parent = self.columns["parent"], row_account = self.columns["row_account"]
         cdef const int64_t[::1] balance = self.columns["balance"], lots = self.columns["lots"], basis = self.columns["basis"]
         cdef const uint16_t[::1] instrument = self.columns["row_instrument"]
-        cdef int64_t a, k, n = mode.shape[0], rows = lots.shape[0]
+        cdef const int64_t[::1] weight = self.columns["weight"]
+        cdef int64_t a, k, n = mode.shape[0], rows = lots.shape[0], positions = self.columns["positions"]
         cdef instrument_t* ins
         r.accounts_n = <int32_t>n
         r.accounts = <account_t*>claim(n, sizeof(account_t))
@@ -263,12 +268,24 @@ cdef class Engine:
             r.rows[k].lots = lots[k]
             r.rows[k].basis = basis[k]
             r.rows[k].next = -1
-            if r.accounts[row_account[k]].rows_n == 0:
-                r.accounts[row_account[k]].first_row = <int32_t>k
-            r.accounts[row_account[k]].rows_n += 1
+            if k >= positions:
+                r.accounts[row_account[k]].flags |= HOLDS_COLLATERAL
+            else:
+                if r.accounts[row_account[k]].rows_n == 0:
+                    r.accounts[row_account[k]].first_row = <int32_t>k
+                r.accounts[row_account[k]].rows_n += 1
             ins = &r.instruments[instrument[k]]
             ins.external_lots = wide_sub(ins.external_lots, wide_of(lots[k]))
             ins.external_basis = wide_sub(ins.external_basis, wide_of(basis[k]))
+        if positions < rows:
+            r.holding_first = <int32_t*>claim(n + 1, sizeof(int32_t))
+            k = positions
+            for a in range(n + 1):
+                while k < rows and row_account[k] < a:
+                    k += 1
+                r.holding_first[a] = <int32_t>k
+        for k in range(r.instruments_n):
+            r.instruments[k].weight = weight[k]
         r.system[FUND] = r.fund_start = int_wide(self.columns["fund"])
         r.system[VAULT] = int_wide(self.columns["vault"])
         r.deposits = wide_add(r.deposits, wide_add(r.system[FUND], r.system[VAULT]))
@@ -317,6 +334,7 @@ cdef class Engine:
         to.adl_negative_only = rules["adl_negative_only"]
         to.first_tier_whole = rules["first_tier_whole"]
         to.offset_hedges = rules["offset_hedges"]
+        to.sell_collateral_first = rules["sell_collateral_first"]
         to.vault_below_num = rules["vault_below_num"]
         to.vault_below_den = rules["vault_below_den"]
         to.adl_below_num = rules["adl_below_num"]
@@ -704,6 +722,8 @@ cdef class Engine:
             basis[r.rows[k].instrument] += r.rows[k].basis
             if r.rows[k].lots == 0 and r.rows[k].basis != 0:
                 raise AuditError(f"account {r.rows[k].account} is flat with a basis of {r.rows[k].basis} quanta")
+            if r.rows[k].slot == COLLATERAL and (r.rows[k].lots < 0 or r.rows[k].basis != 0):
+                raise AuditError(f"account {r.rows[k].account} owes collateral, or has a basis in it")
         for k in range(r.first_user):
             money = wide_add(money, r.system[k])
         for k in range(r.first_user, r.accounts_n):
@@ -862,6 +882,10 @@ cdef class Engine:
             for j in range(account.first_row, account.first_row + account.rows_n):
                 r.rows[j].lots = lots[j]
                 r.rows[j].basis = basis[j]
+            if account.flags & HOLDS_COLLATERAL:
+                for j in range(r.holding_first[r.dirty[k]], r.holding_first[r.dirty[k] + 1]):
+                    r.rows[j].lots = lots[j]
+                    r.rows[j].basis = basis[j]
         r.rows_n = r.rows_loaded
         for k in range(r.resting_n):
             r.accounts[r.resting[k].account].state &= ~<uint8_t>RESTING
@@ -900,6 +924,7 @@ cdef class Engine:
         r.travel = 0
         r.resting_n = r.scans = 0
         r.all_rest = False
+        r.haircuts_n = 0
         r.dirty_n = r.watched_n = r.found_n = r.line_n = r.line_at = r.heap_n = r.touched_n = 0
         if r.wave_index.cap > 1024:
             idmap_free(&r.wave_index)
@@ -965,6 +990,7 @@ cdef class Engine:
                 for i in range(r.instruments_n)
             ],
             "settlement": [wide_int(r.instruments[i].settlement_basis) for i in range(r.instruments_n)],
+            "haircuts": self.haircuts(),
             "deposits": wide_int(r.deposits),
             **self.touched(),
             "flats": table_of(r.flats, r.flats_n, sizeof(flat_t), FLAT_DTYPE),
@@ -1013,6 +1039,8 @@ cdef class Engine:
         cdef int64_t n = 0, rows = 0, j
         for k in range(r.dirty_n):
             rows += r.accounts[r.dirty[k]].rows_n
+            if r.accounts[r.dirty[k]].flags & HOLDS_COLLATERAL:
+                rows += r.holding_first[r.dirty[k] + 1] - r.holding_first[r.dirty[k]]
             if r.accounts[r.dirty[k]].balance != balance[r.dirty[k]]:
                 to_account[n] = r.dirty[k]
                 to_balance[n] = r.accounts[r.dirty[k]].balance
@@ -1025,6 +1053,11 @@ cdef class Engine:
                 if r.rows[j].lots != lots[j] or r.rows[j].basis != basis[j]:
                     to_row[rows] = <int32_t>j
                     rows += 1
+            if r.accounts[r.dirty[k]].flags & HOLDS_COLLATERAL:
+                for j in range(r.holding_first[r.dirty[k]], r.holding_first[r.dirty[k] + 1]):
+                    if r.rows[j].lots != lots[j]:
+                        to_row[rows] = <int32_t>j
+                        rows += 1
         for k in range(r.rows_loaded, r.rows_n):
             to_row[rows] = k
             rows += 1
@@ -1097,6 +1130,10 @@ cdef class Engine:
         """Shadow marks in 1/1024 ticks."""
         return [self.r.instruments[i].shadow for i in range(self.r.instruments_n)]
 
+    def haircuts(self):
+        """Haircuts in 1e-12, as the last shock left them."""
+        return [RATE_ONE - self.r.instruments[i].weight for i in range(self.r.instruments_n)]
+
     def fences(self):
         """(lowest, highest price in ticks, halted until) per instrument, as for an order that would come now."""
         cdef int i
@@ -1131,10 +1168,10 @@ cdef class Engine:
         return out
 
     def rows(self):
-        """Position rows of the users' accounts, sorted by account, instrument, slot."""
+        """Position rows and holdings of the users' accounts, sorted by account, instrument, slot."""
         flats_tell(&self.r)
         table = self.rows_of(np.arange(self.r.rows_n, dtype=np.int32))
-        if self.r.rows_n == self.r.rows_loaded:
+        if self.r.rows_n == self.r.rows_loaded and self.r.holding_first == NULL:
             return table
         return table[np.lexsort((table["slot"], table["instrument"], table["account"]))]
 
@@ -1190,6 +1227,10 @@ cdef class Engine:
             to.accounts = <account_t*>twin(r.accounts, r.accounts_n, r.accounts_n, sizeof(account_t))
             to.rows = <row_t*>twin(r.rows, r.rows_n, r.rows_n, sizeof(row_t))
             to.rows_cap = r.rows_n
+            if r.holding_first != NULL:
+                to.holding_first = <int32_t*>twin(r.holding_first, r.accounts_n + 1, r.accounts_n + 1, sizeof(int32_t))
+            to.haircuts = <haircut_t*>twin(r.haircuts, r.haircuts_n, r.haircuts_n, sizeof(haircut_t))
+            to.haircuts_cap = r.haircuts_n
             to.events = <event_t*>twin(r.events, r.events_n, r.events_n, sizeof(event_t))
             to.events_cap = r.events_n
             to.liquidations = <liquidation_t*>twin(r.liquidations, r.liquidations_n, r.liquidations_n, sizeof(liquidation_t))
@@ -1238,6 +1279,8 @@ cdef class Engine:
         r.books = NULL
         r.accounts = NULL
         r.rows = NULL
+        r.holding_first = NULL
+        r.haircuts = NULL
         r.system = NULL
         r.events = NULL
         r.history = NULL

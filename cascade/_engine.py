@@ -125,6 +125,9 @@ class CoreEngine:
     def marks(self) -> list[int]:
         return self.engine.marks()
 
+    def haircuts(self) -> list[int]:
+        return self.engine.haircuts()
+
     @property
     def time_ns(self) -> int:
         return self.engine.time_ns
@@ -158,6 +161,14 @@ def columns_of(state: State, rules: VenueRules) -> dict[str, Any]:
         for floor, rate, amount in zip(t.floors, t.rates, t.amounts, strict=True):
             shared = math.gcd(rate, RATE_ONE)
             tiers.append((floor, rate // shared, RATE_ONE // shared, amount))
+    rows = {
+        "row_account": state.row_account, "row_instrument": state.row_instrument, "slot": state.row_slot,
+        "lots": state.row_lots, "basis": state.row_basis,
+    }  # fmt: skip
+    if len(state.holdings):  # behind all positions
+        for name, column in rows.items():
+            held = state.holdings[name.removeprefix("row_")].astype(column.dtype)
+            rows[name] = np.concatenate([column, held])
     prices = np.column_stack([state.last, state.index_1024, state.known_bid, state.known_ask])
     orders = []
     for book in state.orders:
@@ -175,11 +186,9 @@ def columns_of(state: State, rules: VenueRules) -> dict[str, Any]:
         "parent": aligned(state.account_parent),
         "flags": aligned(state.account_flags),
         "balance": aligned(state.account_balance),
-        "row_account": aligned(state.row_account),
-        "row_instrument": aligned(state.row_instrument),
-        "slot": aligned(state.row_slot),
-        "lots": aligned(state.row_lots),
-        "basis": aligned(state.row_basis),
+        **{name: aligned(column) for name, column in rows.items()},
+        "positions": len(state.row_lots),
+        "weight": RATE_ONE - state.haircut,
         "fund": state.fund,
         "vault": state.vault,
         "orders": orders,
@@ -261,6 +270,7 @@ def turn_codes(rules: VenueRules, state: State) -> dict[str, int]:
         "adl_negative_only": rules.adl_negative_only,
         "first_tier_whole": rules.first_tier_whole,
         "offset_hedges": rules.offset_hedges,
+        "sell_collateral_first": rules.collateral_sale == "first",
     }
 
 
@@ -269,7 +279,8 @@ def triggers_of(state: State, rules: VenueRules) -> dict[str, Any]:
 
     An account with one position is indexed by the mark (1/1024 ticks) at which it can become unhealthy,
     erring on the safe side; accounts with several, and those under maintenance that jumps, or grows with the
-    square of the notional, are `scanned`; flat accounts with debts are `debtors`.
+    square of the notional, are `scanned`; flat accounts with debts, and whoever holds collateral, are
+    `debtors`, looked at in every check.
     """
     # Rows go by account: an account with one row has other accounts beside it.
     account = state.row_account
@@ -280,7 +291,10 @@ def triggers_of(state: State, rules: VenueRules) -> dict[str, Any]:
     several = account[~alone]
     row = np.flatnonzero(alone)
     all_terms = [moving_terms(t, rules) for t in state.terms_under(rules)]
+    holders = np.unique(state.holdings["account"])
     indexed = state.row_lots[row] != 0
+    if len(holders):
+        indexed &= ~np.isin(account[row], holders)
     for i, terms in enumerate(all_terms):
         steep = not terms.continuous or grows_squared(terms)
         if not steep and not terms.slope[0] and terms.rates[-1] <= STEEP:
@@ -326,6 +340,8 @@ def triggers_of(state: State, rules: VenueRules) -> dict[str, Any]:
     owing = np.flatnonzero((state.account_balance < 0) & (state.account_mode != SYSTEM))
     if owing.size:
         owing = owing[np.isin(owing, flat) | ~np.isin(owing, account)]
+    if len(holders):
+        scanned, owing = np.setdiff1d(scanned, holders), np.union1d(owing, holders)
     scanned = scanned[state.account_flags[scanned] & NEVER_LIQUIDATED == 0]
     return {**lists, "scanned": scanned.astype(np.int32), "debtors": owing.astype(np.int32)}
 

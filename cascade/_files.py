@@ -185,13 +185,13 @@ def with_text_ids(table: UserTable, column: str = "account") -> UserTable:
     return table.with_column(column, _texts(table.columns[theirs]))
 
 
-def with_margins(table: UserTable) -> UserTable:
-    """Words for a missing margin as missing."""
-    theirs = table.theirs("margin")
+def with_missing(table: UserTable, column: str) -> UserTable:
+    """Words for a missing value of a column as missing."""
+    theirs = table.theirs(column)
     values = table.columns.get(theirs)
     if table.lines is None or values is None:
         return table
-    return table.with_column("margin", [None if v is None or v.lower() in MISSING else v for v in values])
+    return table.with_column(column, [None if v is None or v.lower() in MISSING else v for v in values])
 
 
 def with_order_ids(table: UserTable) -> UserTable:

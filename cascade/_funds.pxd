@@ -8,15 +8,17 @@ from cascade._closing cimport (
     closing_t,
     closing_worth,
     count_liquidation,
+    holding_begin,
     record_begin,
 )
 from cascade._ledger cimport flats_tell, party_of, trade, transfer
-from cascade._margin cimport magnitude, mark_value, standing_of, standing_t
+from cascade._margin cimport after_haircut, collateral_value, magnitude, mark_value, standing_of, standing_t
 from cascade._run cimport (
     DEFICIT,
     EVENT_TAKEOVER,
     FEES,
     FUND,
+    HOLDS_COLLATERAL,
     LEFT_CLOSED,
     MODE_ISOLATED,
     NO_INSTRUMENT,
@@ -114,9 +116,9 @@ cdef inline bint fund_waits(const run_t* r) noexcept nogil:
 # -- the vault -------------------------------------------------------------------------------------------------------
 
 
-cdef inline bint vault_has_room(const run_t* r, int instrument, int64_t lots, int64_t value, int32_t n) noexcept nogil:
+cdef inline bint vault_has_room(const run_t* r, int instrument, int64_t lots, int64_t value, int32_t a, int32_t n) noexcept nogil:
     """Whether the vault may take signed lots (the closing trade's) of an instrument at a signed value; or, for instrument -1, the first n
-    rows of run_t.taken at their value at mark.
+    rows of run_t.taken at their value at mark and the collateral of account a for what it counts for.
 
     Its equity at the marks must stay positive, and the notional of what it then holds, instrument by instrument, must not exceed
     `vault_cap` times its equity.
@@ -139,6 +141,11 @@ cdef inline bint vault_has_room(const run_t* r, int instrument, int64_t lots, in
                 if row.instrument == i:
                     held += row.lots
                     equity = wide_add(equity, wide_of(mark_value(&r.terms[i], -row.lots, ins.mark)))
+            if r.accounts[a].flags & HOLDS_COLLATERAL:
+                for k in range(r.holding_first[a], r.holding_first[a + 1]):
+                    if r.rows[k].instrument == i:
+                        held += r.rows[k].lots
+                        equity = wide_sub(equity, wide_of(after_haircut(r, i, r.rows[k].lots, ins.mark, ins.weight)))
         worth = mark_value(&r.terms[i], held, ins.mark) if held != 0 else 0
         equity = wide_add(equity, wide_sub(wide_of(worth), wide_of(ins.vault_basis)))
         notional = wide_add(notional, wide_of(magnitude(worth)))
@@ -165,20 +172,20 @@ cdef inline void vault_takes(run_t* r, closing_t* c) noexcept nogil:
     cdef int i = c.instrument
     cdef int64_t lots = c.side * c.left
     cdef int64_t value = closing_worth(r, c, c.left) if c.has_price else mark_value(&r.terms[i], lots, r.instruments[i].mark)
-    if vault_has_room(r, i, lots, value, 0):
+    if vault_has_room(r, i, lots, value, c.party.account, 0):
         take_over(r, c, value)
 
 
 cdef inline liquidation_t* vault_takes_all(
     run_t* r, int32_t a, int32_t n, int64_t turn, const case_t* case, liquidation_t* spare
 ) noexcept nogil:
-    """The vault takes all n positions of an account (run_t.taken) at their value at mark, and its positive balance; the last record, NULL
-    if it has no room for all of them."""
+    """The vault takes all n positions of an account (run_t.taken) at their value at mark, its collateral for what that counts for, and its
+    positive balance; the last record, NULL if it has no room for all of them."""
     cdef liquidation_t* l = NULL
     cdef standing_t s
     cdef closing_t c
     cdef int32_t k
-    if not vault_has_room(r, -1, 0, 0, n):
+    if not vault_has_room(r, -1, 0, 0, a, n):
         return NULL
     for k in range(n):
         s = standing_of(r, a)
@@ -188,6 +195,17 @@ cdef inline liquidation_t* vault_takes_all(
         take_over(r, &c, mark_value(&r.terms[c.instrument], c.side * c.lots, l.mark))
         l.status = LEFT_CLOSED
         count_liquidation(r, l)
+    if r.accounts[a].flags & HOLDS_COLLATERAL:
+        for k in range(r.holding_first[a], r.holding_first[a + 1]):
+            if r.rows[k].lots == 0:
+                continue
+            s = standing_of(r, a)
+            l = record_begin(r, a, turn, case, &s, spare)
+            c = holding_begin(r, a, k, r.rows[k].lots, l)
+            context_begin(r, r.seq + 1, r.wave, r.records_n - 1)
+            take_over(r, &c, -after_haircut(r, c.instrument, c.lots, l.mark, r.instruments[c.instrument].weight))
+            l.status = LEFT_CLOSED
+            count_liquidation(r, l)
     l.surplus = r.accounts[a].balance if r.accounts[a].balance > 0 else 0
     transfer(r, a, VAULT, l.surplus, WHY_TAKEN, turn, NO_INSTRUMENT)
     return l
@@ -235,6 +253,15 @@ cdef inline bint account_flat(const run_t* r, int32_t a) noexcept nogil:
     return True
 
 
+cdef inline bint holds_collateral(const run_t* r, int32_t a) noexcept nogil:
+    cdef int32_t k
+    if r.accounts[a].flags & HOLDS_COLLATERAL:
+        for k in range(r.holding_first[a], r.holding_first[a + 1]):
+            if r.rows[k].lots != 0:
+                return True
+    return False
+
+
 cdef inline void sweep(run_t* r, int32_t a, int64_t turn) noexcept nogil:
     """An isolated account once flat goes to its owner; what it owes is served by a turn of its own, never by the owner."""
     if a >= r.first_user and r.accounts[a].mode == MODE_ISOLATED and r.accounts[a].balance > 0 and account_flat(r, a):
@@ -278,7 +305,9 @@ cdef inline int64_t socialise(run_t* r, int32_t debtor, int64_t owed, int64_t tu
         if a == debtor:
             continue
         s = standing_of(r, a)
-        weight = s.equity - r.accounts[a].balance if r.rules.socialise_by_profit else s.equity
+        weight = s.equity
+        if r.rules.socialise_by_profit:
+            weight -= r.accounts[a].balance + collateral_value(r, a, False)
         if weight <= 0:
             continue
         if not run_room(r, &r.shares, &r.shares_cap, n + 1, SCRATCH_ITEM):
@@ -342,7 +371,8 @@ cdef inline void settle_flat(run_t* r, int32_t a, int64_t turn, liquidation_t* l
     """A flat account: serve what it owes, or hand on what it has left."""
     cdef account_t* account = &r.accounts[a]
     if account.balance < 0:
-        serve_shortfall(r, a, turn, l)
+        if not holds_collateral(r, a):      # what could not be sold still stands for the debt
+            serve_shortfall(r, a, turn, l)
     elif account.balance > 0:
         l.surplus = account.balance
         if r.rules.surplus != TO_ACCOUNT:

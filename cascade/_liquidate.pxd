@@ -10,12 +10,15 @@ from cascade._closing cimport (
     closing_worth,
     count_liquidation,
     implied_price_exists,
+    left_status,
     record_begin,
 )
+from cascade._collateral cimport lots_to_cover, sale_next, sell
 from cascade._deleverage cimport deleverage
 from cascade._funds cimport account_flat, fund_has, fund_pays, liquidation_fee, settle_flat, vault_takes, vault_takes_all
 from cascade._ledger cimport party_t, row_find, trade
 from cascade._margin cimport (
+    collateral_value,
     magnitude,
     mark_value,
     standing_of,
@@ -31,13 +34,13 @@ from cascade._run cimport (
     EVENT_RECOVERED,
     EVENT_TURN,
     FUND_WALK_ORDER,
+    HOLDS_COLLATERAL,
     LEFT_BANDED,
     LEFT_BEYOND_DATA,
     LEFT_CLOSED,
     LEFT_HALTED,
     LEFT_OFFSET,
     LEFT_PART,
-    LEFT_STRANDED,
     LIQUIDATION_ORDER,
     NO_INSTRUMENT,
     ORDER_AT_BANKRUPTCY,
@@ -75,8 +78,6 @@ from cascade._trade cimport (
     widest_limit,
 )
 from cascade._types cimport (
-    REASON_BANDED,
-    REASON_BEYOND_DATA,
     REASON_FOK_UNFILLABLE,
     REASON_IOC,
     REASON_NONE,
@@ -128,15 +129,6 @@ cdef inline void cancel_rest(run_t* r, const closing_t* c, int64_t order, int re
             c.stop if c.stop != REASON_NONE else reason,
         )
     end_order(r, c.instrument, c.side, c.left, c.stop, order)
-
-
-cdef inline int left_status(const closing_t* c) noexcept nogil:
-    """What became of the lots that are left."""
-    if c.left == 0:
-        return LEFT_CLOSED
-    if c.stop == REASON_NONE:
-        return LEFT_STRANDED
-    return LEFT_BEYOND_DATA if c.stop == REASON_BEYOND_DATA else LEFT_BANDED if c.stop == REASON_BANDED else LEFT_HALTED
 
 
 cdef inline int left_before(int status) noexcept nogil:
@@ -413,6 +405,29 @@ cdef inline void take_position(
         return
 
 
+cdef inline void sell_collateral(run_t* r, int32_t a, int64_t turn, const case_t* case, served_t* out) noexcept nogil:
+    """Sell asset after asset, each in its own book, while the account (with HOLDS_COLLATERAL) owes in the settlement asset, unrealised
+    loss at the marks counted."""
+    cdef int32_t k = -1
+    cdef int64_t owed
+    cdef standing_t s
+    while r.error == 0:
+        s = standing_of(r, a)
+        owed = collateral_value(r, a, False) - s.equity
+        if owed <= 0:
+            return
+        k = sale_next(r, a, k)
+        if k < 0:
+            return
+        if r.instruments[r.rows[k].instrument].halted_until != 0:
+            served_add(out, LEFT_HALTED)
+            continue
+        out.record = record_begin(r, a, turn, case, &s, &out.spare)
+        sell(r, a, k, lots_to_cover(r, a, &r.rows[k], owed), out.record)
+        if out.record.left > 0:
+            served_add(out, out.record.status)
+
+
 cdef inline void note_health(run_t* r, int32_t a, const standing_t* now, case_t* case) noexcept nogil:
     """After its turn: the account is healthy again if it is so at the frozen marks and at the shadow marks, where causes are looked
     for; else it keeps its cause."""
@@ -432,7 +447,7 @@ cdef inline bint turn(run_t* r, const waiting_t* waiting) noexcept nogil:
     cdef standing_t s = standing_of(r, a)
     cdef served_t out
     cdef int64_t seq, changes = r.changes
-    cdef bint offset = False, changed = False
+    cdef bint offset = False, changed = False, sells = r.accounts[a].flags & HOLDS_COLLATERAL != 0
     case.turn_step = r.step
     case.last_wave = r.wave
     if not standing_unhealthy(r, &s):
@@ -454,6 +469,11 @@ cdef inline bint turn(run_t* r, const waiting_t* waiting) noexcept nogil:
         cancel_all(r, a, seq)
     if r.rules.offset_hedges:
         offset = offset_hedges(r, a, seq)
+        s = standing_of(r, a)
+        changed = True
+    if sells and r.rules.sell_collateral_first:
+        sell_collateral(r, a, seq, case, &out)
+        sells = out.worst == 0
         s = standing_of(r, a)
         changed = True
     n = gather_taken(r, a)
@@ -480,6 +500,8 @@ cdef inline bint turn(run_t* r, const waiting_t* waiting) noexcept nogil:
                 break
         if r.rows[r.taken[k]].lots != 0:
             take_position(r, a, r.taken[k], seq, case, &s, &out)
+    if sells and account_flat(r, a):
+        sell_collateral(r, a, seq, case, &out)
     if out.record == NULL:
         s = standing_of(r, a)
         out.record = record_begin(r, a, seq, case, &s, &out.spare)

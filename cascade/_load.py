@@ -277,23 +277,121 @@ def _sides(values: np.ndarray, where: Where) -> np.ndarray:
     return sides.astype(np.int8)
 
 
+@dataclass(frozen=True)
+class Accounts:
+    """New cross accounts, and collateral of new and old ones; `owner_row` counts on from the ids loaded
+    before."""
+
+    new_ids: np.ndarray
+    balance: np.ndarray
+    """int64 quanta, as many as `new_ids`"""
+    balance_rest: np.ndarray
+    """float64 quanta: what rounding took away"""
+    owner_row: np.ndarray
+    instrument: np.ndarray
+    """of the collateral asset"""
+    lots: np.ndarray
+    """int64, > 0"""
+
+
+@dataclass(frozen=True)
+class Assets:
+    """What an account may hold: the settlement asset's name, if it has one, and the instruments of the
+    others."""
+
+    settlement: str | None
+    instrument: dict[str, int]
+    steps: dict[int, Fraction]
+    """how much of the asset a lot of the instrument is"""
+
+
 def accounts(
-    table: Any, ids: Ids, quantum: Fraction, columns: Mapping[str, str] | None, bad: BadRows
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(ids, balances in quanta, what rounding took away from them) of new cross accounts."""
-    spec = {"account": REQUIRED, "balance": REQUIRED}
+    table: Any, ids: Ids, quantum: Fraction, assets: Assets, held: np.ndarray,
+    columns: Mapping[str, str] | None, bad: BadRows,
+) -> Accounts:  # fmt: skip
+    """Read accounts; `held` are the `holding_keys` loaded before."""
+    spec = {"account": REQUIRED, "balance": REQUIRED, "asset": NULLABLE}
     raw = read_columns(table, bad.table, spec, columns, bad=bad, copy=False)
     where = bad.where("account")
     new = to_ids(raw["account"], where)
     ids.check_kind(new, where)
-    rest = np.zeros(len(new))
-    balance, _ = to_money(
-        raw["balance"], quantum, bad.where("balance"), lowest=-ACCOUNT_LIMIT, highest=ACCOUNT_LIMIT, rest=rest
-    )
+    if raw["asset"] is not None:
+        return _accounts_in_assets(raw, new, ids, quantum, assets, held, bad)
+    balance, rest = _balances(raw["balance"], quantum, bad.where("balance"))
     where.refuse(ids.find(new) >= 0, raw["account"], "must not be loaded before")
     where.refuse(repeated(new, bad.keep), raw["account"], "must not repeat an account")
-    keep = bad.keep
-    return new[keep], balance[keep], rest[keep]
+    keep, none = bad.keep, np.zeros(0, np.int64)
+    return Accounts(new[keep], balance[keep], rest[keep], none, none, none)
+
+
+def _balances(values: np.ndarray, quantum: Fraction, where: Where) -> tuple[np.ndarray, np.ndarray]:
+    """(quanta, what rounding took away)"""
+    rest = np.zeros(len(values))
+    amounts, _ = to_money(
+        values, quantum, where, lowest=-ACCOUNT_LIMIT, highest=ACCOUNT_LIMIT, rest=rest
+    )
+    return amounts, rest
+
+
+def holding_keys(owner: np.ndarray, instrument: np.ndarray) -> np.ndarray:
+    """One int64 per (account, collateral asset)."""
+    return owner.astype(np.int64) * 2**15 + instrument
+
+
+def _accounts_in_assets(
+    raw: dict, new: np.ndarray, ids: Ids, quantum: Fraction, assets: Assets, held: np.ndarray, bad: BadRows
+) -> Accounts:
+    """Accounts of a table with a row for each (account, asset)."""
+    n = len(new)
+    instrument = _assets(raw["asset"], assets, bad.where("asset"))
+    cash = np.flatnonzero(instrument < 0)
+    balance, rest, lots = np.zeros(n, np.int64), np.zeros(n), np.zeros(n, np.int64)
+    balance[cash], rest[cash] = _balances(raw["balance"][cash], quantum, bad.where("balance", cash))
+    for i, step in assets.steps.items():
+        mine = np.flatnonzero((instrument == i) & bad.keep)
+        lots[mine] = to_whole(
+            raw["balance"][mine], step, bad.where("balance", mine), lowest=0, highest=LOTS_LIMIT, what="lot"
+        )
+    row = ids.find(new)
+    where = bad.where("account")
+    where.refuse((row >= 0) & (instrument < 0), raw["account"], "must not be loaded before")
+    _, inverse = np.unique(new, return_inverse=True)
+    key = holding_keys(np.where(row >= 0, row, len(ids) + inverse), instrument)
+    where.refuse(
+        np.isin(key, held) & (row >= 0) & (instrument >= 0), raw["account"],
+        "(account, asset) must not be loaded before"
+    )
+    where.refuse(repeated(key, bad.keep), raw["account"], "must not repeat (account, asset)")
+    # New accounts in the order in which they first stand.
+    fresh = np.flatnonzero(bad.keep & (row < 0))
+    new_ids, first, inverse = np.unique(new[fresh], return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    row[fresh] = len(ids) + rank[inverse]
+    of_new, rest_of_new = np.zeros(len(order), np.int64), np.zeros(len(order))
+    paid = fresh[instrument[fresh] < 0]
+    of_new[row[paid] - len(ids)], rest_of_new[row[paid] - len(ids)] = balance[paid], rest[paid]
+    kept = np.flatnonzero(bad.keep & (instrument >= 0) & (lots > 0))
+    return Accounts(new_ids[order], of_new, rest_of_new, row[kept], instrument[kept], lots[kept])
+
+
+def _assets(values: np.ndarray, assets: Assets, where: Where) -> np.ndarray:
+    """Instrument index of each row's asset; -1 for the settlement asset, which a missing one stands for."""
+    codes = dict(assets.instrument)
+    if assets.settlement is not None:
+        codes[assets.settlement] = -1
+    missing = missing_values(values)
+    texts = values.tolist()
+    no_text = np.array([not isinstance(x, str) for x in texts], bool) & ~missing
+    where.wrong_type(no_text, texts, "must be the name of an asset, or missing for the settlement asset")
+    found = np.array(
+        [-1 if gone else codes.get(x, -2) for x, gone in zip(texts, missing.tolist(), strict=True)], np.int64
+    )
+    named = ", ".join(list(codes)[:8]) or "it has none: Market(collateral=...)"
+    rule = f"must be an asset of the market ({named}), or missing for the settlement asset"
+    where.refuse(found == -2, texts, rule)
+    return found
 
 
 @dataclass(frozen=True)

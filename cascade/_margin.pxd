@@ -2,8 +2,9 @@
 
 from libc.stdint cimport int32_t, int64_t
 
-from cascade._run cimport MAINTENANCE_FEE_AT_BANKRUPTCY, account_t, row_t, run_t, terms_t, tier_t
+from cascade._run cimport HOLDS_COLLATERAL, MAINTENANCE_FEE_AT_BANKRUPTCY, account_t, instrument_t, row_t, run_t, terms_t, tier_t
 from cascade._wide cimport (
+    RATE_ONE,
     money_after_fee,
     money_inverse,
     money_inverse_mark,
@@ -157,6 +158,25 @@ cdef inline void standing_add(const run_t* r, const row_t* row, int64_t mark, st
     s.flat = False
 
 
+cdef inline int64_t after_haircut(const run_t* r, int i, int64_t lots, int64_t mark, int64_t weight) noexcept nogil:
+    """What lots of a collateral asset count for: a part (1e-12) of their value at a mark, both rounded down."""
+    return money_share_floor(mark_value(&r.terms[i], lots, mark), weight, RATE_ONE)
+
+
+cdef inline int64_t collateral_value(const run_t* r, int32_t a, bint shadow) noexcept nogil:
+    """What an account's holdings count for, at the marks in force or at the shadow marks. What a sale has brought sits in their basis for a
+    moment."""
+    cdef int32_t k
+    cdef int64_t value = 0
+    cdef const instrument_t* ins
+    if r.accounts[a].flags & HOLDS_COLLATERAL:
+        for k in range(r.holding_first[a], r.holding_first[a + 1]):
+            ins = &r.instruments[r.rows[k].instrument]
+            value += after_haircut(r, r.rows[k].instrument, r.rows[k].lots, ins.shadow if shadow else ins.mark, ins.weight)
+            value -= r.rows[k].basis
+    return value
+
+
 cdef inline standing_t standing_of(const run_t* r, int32_t a) noexcept nogil:
     """An account's standing at the marks in force."""
     cdef const account_t* account = &r.accounts[a]
@@ -173,6 +193,8 @@ cdef inline standing_t standing_of(const run_t* r, int32_t a) noexcept nogil:
     while extra >= 0:
         standing_add(r, &r.rows[extra], r.instruments[r.rows[extra].instrument].mark, &s)
         extra = r.rows[extra].next
+    if account.flags & HOLDS_COLLATERAL:
+        s.equity += collateral_value(r, a, False)
     return s
 
 
@@ -191,6 +213,8 @@ cdef inline standing_t standing_shadow(const run_t* r, int32_t a) noexcept nogil
     while k >= 0:
         standing_add(r, &r.rows[k], r.instruments[r.rows[k].instrument].shadow, &s)
         k = r.rows[k].next
+    if account.flags & HOLDS_COLLATERAL:
+        s.equity += collateral_value(r, a, True)
     return s
 
 

@@ -40,6 +40,7 @@ from cascade._run cimport (
     PART_DEPTH,
     PART_FUNDING,
     PART_GAP,
+    PART_HAIRCUT,
     PART_INDEX,
     PART_LEVELS,
     PART_ORDERS,
@@ -49,6 +50,7 @@ from cascade._run cimport (
     WHY_FUNDING,
     context_begin,
     emit,
+    haircut_t,
     instrument_t,
     run_room,
     run_t,
@@ -95,7 +97,7 @@ from cascade._types cimport (
     order_msg_t,
     report_t,
 )
-from cascade._wide cimport money_share_even, scaled_down, scaled_even, scaled_up, wide_add, wide_low, wide_of, within_distance
+from cascade._wide cimport RATE_ONE, money_share_even, scaled_down, scaled_even, scaled_up, wide_add, wide_low, wide_of, within_distance
 
 
 cdef enum:
@@ -291,6 +293,20 @@ cdef inline void shock_depth(run_t* r, const op_t* op) noexcept nogil:
     shadow_update(r, i, shock)
 
 
+cdef inline void shock_haircut(run_t* r, const op_t* op) noexcept nogil:
+    """A new haircut of the asset that an instrument prices."""
+    cdef int64_t shock = emit(r, EVENT_SHOCK, op.instrument, -1, -1, op.rate, 0, 0, -1, PART_HAIRCUT)
+    cdef haircut_t* h
+    if run_room(r, <void**>&r.haircuts, &r.haircuts_cap, r.haircuts_n + 1, sizeof(haircut_t)):
+        h = &r.haircuts[r.haircuts_n]
+        r.haircuts_n += 1
+        h.seq = shock
+        h.instrument = op.instrument
+        h.before = r.instruments[op.instrument].weight
+        r.instruments[op.instrument].weight = RATE_ONE - op.rate
+        r.changes += 1
+
+
 cdef inline void shock_cash(run_t* r, const op_t* op) noexcept nogil:
     """A deposit or withdrawal."""
     emit(r, EVENT_SHOCK, NO_INSTRUMENT, op.account, -1, 0, 0, op.quantity, -1, PART_CASH)
@@ -373,6 +389,8 @@ cdef inline void apply_op(run_t* r, const op_t* op) noexcept nogil:
             watch_market(r, op.instrument, shock)
     elif op.part == PART_DEPTH:
         shock_depth(r, op)
+    elif op.part == PART_HAIRCUT:
+        shock_haircut(r, op)
     elif op.part == PART_CASH:
         shock_cash(r, op)
     elif op.part == PART_FUNDING:

@@ -33,6 +33,10 @@ cdef enum:
 cdef enum:
     NEVER_LIQUIDATED = 1
     NEVER_DELEVERAGED = 2
+    HOLDS_COLLATERAL = 4    # it has holdings
+
+cdef enum:
+    COLLATERAL = 3          # slot of a holding
 
 cdef enum:
     NO_INSTRUMENT = 0xFFFF
@@ -71,6 +75,7 @@ cdef enum:
     PART_GAP = 1
     PART_INDEX = 2
     PART_DEPTH = 3
+    PART_HAIRCUT = 4
     PART_CASH = 5
     PART_ORDERS = 6
     PART_LEVELS = 7
@@ -97,6 +102,7 @@ cdef enum:
 cdef enum:
     LIQUIDATION_ORDER = 1   # flags of ORDER and FILL events
     FUND_WALK_ORDER = 2
+    COLLATERAL_ORDER = 3
 
 # Where the flags of a trade's event hold the slots of its two sides.
 cdef enum:
@@ -230,7 +236,7 @@ ctypedef struct rules_t:
     # Turns: rates in 1e-12, money in quanta, -1 for None.
     int size, order_price, surplus, fee_to
     bint order_fok, fee_on_improvement, socialise_by_profit, then_whole, adl_overlap, offset_hedges
-    bint adl_negative_only, first_tier_whole
+    bint adl_negative_only, first_tier_whole, sell_collateral_first
     int64_t vault_below_num, vault_below_den    # part of maintenance; denominator 0 for None
     int64_t adl_below_num, adl_below_den
     int64_t size_fraction, size_above, size_minimum, size_steps, size_buffer
@@ -333,6 +339,7 @@ ctypedef struct instrument_t:
     bint book_dirty         # the book differs from the loaded one by more than
     bint book_eaten         # trades, which took external orders off a book that holds no others
     bint book_external      # that is what was loaded
+    int64_t weight          # what the value of collateral in it counts for, 1e-12
     # The changes of its mark since the check before the latest: [window_first, window_last) of its history.
     int64_t window_check
     int32_t window_first, window_last
@@ -407,7 +414,8 @@ ctypedef struct instant_t:
 
 
 # A margin account. Its loaded rows are [first_row, first_row + rows_n) of run_t.rows, in order of (instrument, slot); rows that came to be
-# in the run hang on extra_row.
+# in the run hang on extra_row. Its holdings (flag HOLDS_COLLATERAL) are rows of their own, behind all loaded positions: lots >= 0 of
+# collateral assets by instrument, [holding_first[a], holding_first[a + 1]), with a basis only between a sale's FILL and its TRANSFER.
 ctypedef struct account_t:
     int64_t balance
     int32_t parent          # cross account of an isolated one's owner, -1
@@ -485,6 +493,12 @@ ctypedef packed struct liquidation_t:
     int64_t bankruptcy_value, filled_value, closed_value, fee, surplus, shortfall, fund, vault, socialised, deficit, held
     int32_t cause_row, account, instrument, step, wave, slot, status, pad
 
+# A haircut that a shock has changed.
+ctypedef struct haircut_t:
+    int64_t seq
+    int64_t before          # the weight before it
+    int32_t instrument
+
 # Who was acting from event `first` on.
 ctypedef struct context_t:
     int64_t first
@@ -558,6 +572,9 @@ ctypedef struct run_t:
     account_t* accounts     # by account index; only users' entries are used
     row_t* rows
     int32_t rows_n, rows_cap, rows_loaded
+    int32_t* holding_first  # by account, and an end; NULL where nobody holds collateral
+    haircut_t* haircuts     # what shocks have changed, in order
+    int32_t haircuts_n, haircuts_cap
     wide_t* system          # balances of accounts 0 .. first_user - 1
     wide_t deposits
     wide_t sum_money
@@ -610,7 +627,7 @@ ctypedef struct run_t:
     int32_t* dirty
     int32_t dirty_n, dirty_cap
     int32_t initial_n               # accounts unhealthy as loaded
-    int32_t* debtors                # flat accounts that owe money as loaded
+    int32_t* debtors                # flat accounts that owe money as loaded, and whoever holds collateral: watched from the start
     int32_t debtors_n
     double travel           # of marks over all checks: see _rest.pxd
     resting_t* resting      # a heap by `until`

@@ -81,6 +81,8 @@ class RunData(RunTotals):
     """(lots, basis) of the external account per instrument"""
     settlement: list[int]
     """basis of each settlement account (its balance is in system_balances)"""
+    haircuts: list[int]
+    """1e-12 per instrument, at the end"""
     deposits: int
     touched_accounts: np.ndarray
     """int32 indices of accounts whose balance changed"""

@@ -18,10 +18,11 @@ from ._files import (
     naming,
     read_table,
     sides,
-    with_margins,
+    with_missing,
     with_order_ids,
     with_text_ids,
 )
+from .collateral import Collateral
 from .errors import InputError
 from .instruments import Instrument
 from .market import Market
@@ -34,6 +35,8 @@ TOP = (
     "vault",
     "cash_quantum",
     "rules",
+    "settlement_asset",
+    "collateral",
     "instrument",
     "accounts",
     "positions",
@@ -49,7 +52,8 @@ INSTRUMENT = (
 )  # fmt: skip
 BOOK = ("bids", "asks", "file", "complete", "columns")
 FILE = ("file", "columns")
-SHOCK = ("price", "index", "depth", "cash", "funding", "orders")
+SHOCK = ("price", "index", "depth", "haircut", "cash", "funding", "orders")
+COLLATERAL = ("asset", "instrument", "haircut")
 PRICES = ("index", "last", "external", "funding_rate", "time_to_funding", "basis")
 RUN = ("engine", "record", "audit", "max_waves")
 TIER = ("floor", "cap", "initial_rate", "maintenance_rate", "amount")
@@ -118,17 +122,18 @@ class _Reader:
                         raise InputError(f"instrument[{k}]: missing key {name!r}")
         instruments = [self.instrument(section) for section in sections]
         with naming({}, self.path):
-            reserves = {name: top[name] for name in ("fund", "vault", "cash_quantum") if name in top}
-            market = Market(instruments, rules=rules, **reserves)
+            fields = "fund", "vault", "cash_quantum", "settlement_asset"
+            given = {name: top[name] for name in fields if name in top}
+            market = Market(instruments, rules=rules, collateral=_collateral(top), **given)
         for section in sections:
             if "book" in section:
                 self.book(market, section["symbol"], section["book"])
         if "accounts" in top:
-            table = with_text_ids(self.table(top["accounts"], "accounts"))
+            table = with_missing(with_text_ids(self.table(top["accounts"], "accounts")), "asset")
             with naming({"accounts": table}, table.path):
                 market.load_accounts(table.columns, columns=table.extra)
         if "positions" in top:
-            table = with_margins(with_text_ids(self.table(top["positions"], "positions")))
+            table = with_missing(with_text_ids(self.table(top["positions"], "positions")), "margin")
             with naming({"positions": table}, table.path):
                 market.load_positions(table.columns, columns=table.extra)
         for section in sections:
@@ -224,6 +229,19 @@ def _known(section: Any, where: str, known: tuple[str, ...] | None = None) -> Ma
         if known is not None and name not in known:
             raise InputError(f"{where}: unknown key {name!r} (known: {', '.join(known)})")
     return section
+
+
+def _collateral(top: Mapping[str, Any]) -> list[Collateral]:
+    """The assets of [[collateral]]."""
+    sections = top.get("collateral", [])
+    if not isinstance(sections, list):
+        raise InputError(f"collateral = {sections!r}: must be tables, [[collateral]]")
+    for k, section in enumerate(sections):
+        _known(section, f"collateral[{k}]", COLLATERAL)
+        for name in COLLATERAL:
+            if name not in section:
+                raise InputError(f"collateral[{k}]: missing key {name!r}")
+    return [Collateral(**section) for section in sections]
 
 
 def _unbounded(value: Any) -> Any:

@@ -11,8 +11,9 @@ import numpy as np
 from ._badrows import show
 from ._marks import loaded_value
 from ._rundata import ROW_DTYPE
-from ._state import ISOLATED, SETTLEMENT, SLOTS, State
+from ._state import COLLATERAL, ISOLATED, SETTLEMENT, SLOTS, State
 from .errors import InputError
+from .instruments import RATE_ONE
 from .margin import (
     MARK_ONE,
     bankruptcy_together,
@@ -21,19 +22,22 @@ from .margin import (
     moving_terms,
     needs,
     price_of_closing,
+    rated,
     spent,
     together,
     value_after_fee,
+    value_and_rest,
     value_at_mark,
 )
 from .marks import Mark
 from .tables import Table
 
 MODE_NAMES = np.array(["system", "cross", "isolated"])
+SLOT_NAMES = np.array([*SLOTS, "collateral"])
 
 
 def slot_names(slots: np.ndarray) -> np.ndarray:
-    return np.array(list(SLOTS))[slots]
+    return SLOT_NAMES[slots]
 
 
 def per_instrument(state: State, instrument: np.ndarray, values: np.ndarray, step: Any) -> np.ndarray:
@@ -46,6 +50,20 @@ def per_instrument(state: State, instrument: np.ndarray, values: np.ndarray, ste
     return out
 
 
+def haircut_values(state: State, holdings: np.ndarray, marks: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """What holdings count for in equity: (n,) int64 quanta, rounded down as in the engines, and (n,) float64,
+    what rounding took away."""
+    value, rest = np.zeros(len(holdings), np.int64), np.zeros(len(holdings))
+    for i, terms in enumerate(state.terms):
+        mine = np.flatnonzero(holdings["instrument"] == i)
+        if mine.size:
+            weight = RATE_ONE - int(state.haircut[i])
+            whole, cut = value_and_rest(terms, holdings["lots"][mine], int(marks[i]))
+            value[mine], rest[mine] = rated(np.full(mine.size, weight, np.int64), whole)
+            rest[mine] += cut * (weight / RATE_ONE)
+    return value, rest
+
+
 class Sums:
     """Position rows valued at marks under some rules, and what their accounts are worth and need.
 
@@ -56,8 +74,10 @@ class Sums:
     def __init__(
         self, state: State, rules: Any, balances: np.ndarray, rows: np.ndarray, marks: list[int],
         balance_rest: np.ndarray | None = None, basis_rest: np.ndarray | None = None,
+        holdings: np.ndarray | None = None,
     ):  # fmt: skip
         self.state, self.rules, self.rows, self.marks = state, rules, rows, marks
+        self.holdings = np.zeros(0, ROW_DTYPE) if holdings is None else holdings
         self._balances = balances
         n = len(rows)
         self.value, self.needed, self.fixed = (np.zeros(n, np.int64) for _ in range(3))
@@ -82,6 +102,11 @@ class Sums:
             self.equity_rest, rows["account"], self.value_rest - (0.0 if basis_rest is None else basis_rest)
         )
         np.add.at(self.account_needed_rest, rows["account"], self.needed_rest)
+        self.held_value, self.held_rest = haircut_values(state, self.holdings, marks)
+        self.collateral = np.zeros(len(balances), np.int64)
+        np.add.at(self.collateral, self.holdings["account"], self.held_value)
+        np.add.at(self.equity_rest, self.holdings["account"], self.held_rest)
+        self.equity += self.collateral
 
     def initial(self) -> np.ndarray:
         """Initial margin of every row in quanta, (n,) int64: on the notional that maintenance is asked on."""
@@ -134,9 +159,11 @@ class Sums:
 def accounts_table(
     market: Any, state: State, rules: Any, balances: np.ndarray, rows: np.ndarray, marks: list[int]
 ) -> Table:
-    """account, margin_mode, instrument, position_side, balance, equity, maintenance, ratio, initial of every
-    margin account."""
-    sums = Sums(state, rules, balances, rows, marks)
+    """account, margin_mode, instrument, position_side, balance, equity, maintenance, ratio, initial,
+    collateral of every margin account; `rows` are positions and holdings."""
+    holds = rows["slot"] == COLLATERAL
+    rows, holdings = rows[~holds], rows[holds]
+    sums = Sums(state, rules, balances, rows, marks, holdings=holdings)
     equity, needed = sums.equity, sums.account_needed
     needed_to_open = np.zeros(len(balances), np.int64)
     np.add.at(needed_to_open, rows["account"], sums.initial())
@@ -159,14 +186,36 @@ def accounts_table(
             "instrument": names[instrument[users]],
             "position_side": np.where(instrument[users] >= 0, slot_names(slot[users]), ""),
             "balance": money(balances), "equity": money(equity), "maintenance": money(needed), "ratio": ratio,
-            "initial": money(needed_to_open),
+            "initial": money(needed_to_open), "collateral": money(sums.collateral),
+        }
+    )  # fmt: skip
+
+
+def holdings_table(names: Any, state: State, rows: np.ndarray, marks: list[int]) -> Table:
+    """account, asset, instrument, quantity, price, haircut, value of the collateral among `rows`."""
+    rows = rows[(rows["slot"] == COLLATERAL) & (rows["lots"] != 0)]
+    n = len(state.instruments)
+    asset, haircut = np.full(n, "", object), state.haircut / RATE_ONE
+    symbols = np.array([i.symbol for i in state.instruments])
+    for one in names.collateral:
+        asset[symbols == one.instrument] = one.asset
+    i = rows["instrument"]
+    mark = np.array([int(marks[k]) for k in i.tolist()], np.float64) / MARK_ONE
+    value = haircut_values(state, rows, marks)[0].astype(np.float64)
+    return Table(
+        {
+            "account": names.account_names(rows["account"]), "asset": asset[i].astype(str),
+            "instrument": symbols[i],
+            "quantity": per_instrument(state, i, rows["lots"], lambda ins: ins.lot_size * ins.multiplier),
+            "price": per_instrument(state, i, mark, lambda ins: ins.tick_size), "haircut": haircut[i],
+            "value": value * state.quantum.numerator / state.quantum.denominator,
         }
     )  # fmt: skip
 
 
 def positions_table(market: Any, state: State, rows: np.ndarray) -> Table:
     """account, instrument, position_side, margin_mode, size, entry_price of every open position."""
-    rows = rows[rows["lots"] != 0]
+    rows = rows[(rows["lots"] != 0) & (rows["slot"] != COLLATERAL)]
     entry = np.full(len(rows), np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
         for i, terms in enumerate(state.terms):
@@ -201,7 +250,7 @@ class Standing:
         self.rows = rows[held]
         self.sums = Sums(
             state, rules, state.account_balance, self.rows, marks, state.balance_rest,
-            state.row_basis_rest[held],
+            state.row_basis_rest[held], state.holdings,
         )  # fmt: skip
 
     def prices_table(self, names: Any) -> Table:
@@ -231,6 +280,17 @@ class Standing:
             }
         )  # fmt: skip
 
+    def _collateral_in(self, i: int, accounts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of the collateral in instrument i of some accounts (sorted): lots that count, after the haircut,
+        float64; what they count for, int64 quanta; and what rounding took from that."""
+        held, sums, n = self.state.holdings, self.sums, len(accounts)
+        lots, value, rest = np.zeros(n), np.zeros(n, np.int64), np.zeros(n)
+        mine = np.flatnonzero((held["instrument"] == i) & np.isin(held["account"], accounts))
+        at = np.searchsorted(accounts, held["account"][mine])
+        lots[at] = held["lots"][mine] * (float(RATE_ONE - self.state.haircut[i]) / RATE_ONE)
+        value[at], rest[at] = sums.held_value[mine], sums.held_rest[mine]
+        return lots, value, rest
+
     def row_of(self, owner: int, i: int, side: Any, mode: Any) -> int | None:
         """The row of an owner's position, None where there is none."""
         rows, state = self.rows, self.state
@@ -254,8 +314,10 @@ class Standing:
         rest, cut = money - sums.account_needed[account], money_rest - sums.account_needed_rest[account]
         own, own_rest = sums.value[mine], sums.value_rest[mine]
         moves, moves_rest = (sums.needed - sums.fixed)[mine], (sums.needed_rest - sums.fixed_rest)[mine]
-        _, first, count = np.unique(account, return_index=True, return_counts=True)
-        hedged = count > 1  # rows are sorted by account: those of one stand side by side
+        accounts, first, count = np.unique(account, return_index=True, return_counts=True)
+        # Collateral in this instrument moves with its price as well, and needs nothing.
+        spot, held_value, held_rest = self._collateral_in(i, accounts)
+        hedged = (count > 1) | (spot > 0)  # rows are sorted by account: those of one stand side by side
         alone = np.repeat(~hedged, count)
         one = mine[alone]
         prices[0, one] = liquidation_price(
@@ -274,10 +336,12 @@ class Standing:
                 parts = sum(np.where(there, part[at], 0).sum(axis=1) for part in rows_of)
                 return column[first[hedged]] - parts
 
-            spend, spend_rest = without(money, own), without(money_rest, own_rest)
-            rest, cut = without(rest, own, -moves), without(cut, own_rest, -moves_rest)
-            solved = together(moving, held, rest, cut, mark), bankruptcy_together(
-                terms, held, spend, spend_rest, fee
+            spot, held_value, held_rest = spot[hedged], held_value[hedged], held_rest[hedged]
+            spend, spend_rest = without(money, own) - held_value, without(money_rest, own_rest) - held_rest
+            rest = without(rest, own, -moves) - held_value
+            cut = without(cut, own_rest, -moves_rest) - held_rest
+            solved = together(moving, held, rest, cut, mark, spot), bankruptcy_together(
+                terms, held, spend, spend_rest, fee, spot
             )
             prices[:, mine[at[there]]] = np.repeat(np.array(solved), count[hedged], axis=1)
         if rules.bankruptcy_share == "maintenance":

@@ -25,6 +25,8 @@ SYSTEM, CROSS, ISOLATED = range(3)
 NEVER_LIQUIDATED, NEVER_DELEVERAGED = 1, 2
 SLOTS = {"both": 0, "long": 1, "short": 2}
 """Position slots: one net position, or a long and a short side by side (hedge mode)."""
+COLLATERAL = 3
+"""The slot of lots that an account holds as collateral: no position."""
 
 KNOWN_TO_ZERO, KNOWN_TO_INFINITY = 0, 2**63 - 1
 """known_bid and known_ask of a complete book: the liquidity at every price is known."""
@@ -241,10 +243,20 @@ class State:
     """float64 quanta an account: what rounding took from its balance as given; for reported prices"""
     row_basis_rest: np.ndarray
     """float64 quanta a row: the same of its basis"""
+    haircut: np.ndarray
+    """int64 per instrument, 1e-12: of the collateral asset that it prices; 0 where there is none"""
+    holdings: np.ndarray
+    """ROW_DTYPE, sorted by account and instrument: collateral that cross accounts hold, slot COLLATERAL, lots
+    > 0, basis 0"""
     reference_1024: np.ndarray
     """int64 1/1024 ticks per instrument: the reference price of bands, 0 where none was given"""
     settle_1024: np.ndarray
     """int64 1/1024 ticks per instrument: the settlement price (previous close), 0 where none was given"""
+
+    def with_haircuts(self, haircuts: list[int]) -> State:
+        """The same under other haircuts."""
+        same = haircuts == self.haircut.tolist()
+        return self if same else replace(self, haircut=np.array(haircuts, np.int64))
 
     def band_prices(self, i: int) -> tuple[int, int]:
         """(reference at the start, settlement price) of an instrument in 1/1024 ticks, 0 where none: by
@@ -372,6 +384,8 @@ class State:
             np.add.at(exposure, self.row_account[rows], np.abs(self.row_basis[rows].astype(np.float64)))
             mine = orders.owner != EXTERNAL
             np.add.at(exposure, orders.owner[mine], 2 * orders.lots[mine].astype(np.float64) * worst)
+            held = self.holdings[self.holdings["instrument"] == i]
+            np.add.at(exposure, held["account"], held["lots"].astype(np.float64) * worst)
         return exposure
 
     @cached_property
@@ -385,8 +399,10 @@ class State:
     @cached_property
     def _lots(self) -> list[tuple[float, float]]:
         """Per instrument the lots of all orders and of all positions."""
-        held = np.bincount(
-            self.row_instrument, np.abs(self.row_lots.astype(np.float64)), minlength=len(self.instruments)
+        n = len(self.instruments)
+        held = np.bincount(self.row_instrument, np.abs(self.row_lots.astype(np.float64)), minlength=n)
+        held = held + np.bincount(
+            self.holdings["instrument"], self.holdings["lots"].astype(np.float64), minlength=n
         )
         return [
             (float(o.lots.astype(np.float64).sum()), float(h)) for o, h in zip(self.orders, held, strict=True)

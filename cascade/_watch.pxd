@@ -10,6 +10,7 @@ from libc.math cimport INFINITY
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint16_t
 
 from cascade._margin cimport (
+    after_haircut,
     magnitude,
     mark_value,
     row_maintenance,
@@ -22,8 +23,10 @@ from cascade._breakers cimport account_waits
 from cascade._queue cimport SORT_ITEM, queue_push, queue_sort, sorted_t
 from cascade._rest cimport rest, rest_end, rest_over, travel
 from cascade._run cimport (
+    COLLATERAL,
     DIRTY,
     EVENT_QUEUED,
+    HOLDS_COLLATERAL,
     INITIAL,
     LEFT_HALTED,
     LOOK_BY_COUNTS,
@@ -146,15 +149,31 @@ cdef inline int64_t mark_after(const run_t* r, int i, int64_t seq) noexcept nogi
     return history[lo - 1].mark if lo > 0 else r.instruments[i].start_mark
 
 
+cdef inline int64_t weight_after(const run_t* r, int i, int64_t seq) noexcept nogil:
+    """What the value of collateral in an instrument counted for just after event `seq`."""
+    cdef int64_t weight = r.instruments[i].weight
+    cdef int32_t k = r.haircuts_n - 1
+    while k >= 0 and r.haircuts[k].seq > seq:
+        if r.haircuts[k].instrument == i:
+            weight = r.haircuts[k].before
+        k -= 1
+    return weight
+
+
 cdef inline bint unhealthy_after(run_t* r, int32_t a, int64_t seq) noexcept nogil:
     """Whether the account was unhealthy just after event `seq`, at the shadow marks of that moment."""
     cdef standing_t s
     cdef int32_t k = r.accounts[a].journal, at
+    cdef int64_t mark
+    cdef const row_t* row
     cdef const journal_t* j
     s.equity = s.balance = r.accounts[a].balance
     s.maintenance = 0
     s.flat = True
     gather_rows(r, a)
+    if r.accounts[a].flags & HOLDS_COLLATERAL:
+        for at in range(r.holding_first[a], r.holding_first[a + 1]):
+            gather_one(r, at)
     while k >= 0 and r.journal[k].seq > seq:
         j = &r.journal[k]
         s.equity = s.balance = j.balance
@@ -165,7 +184,12 @@ cdef inline bint unhealthy_after(run_t* r, int32_t a, int64_t seq) noexcept nogi
                     r.scratch[at].basis = j.basis
         k = j.previous
     for at in range(r.scratch_n):
-        standing_add(r, &r.scratch[at], mark_after(r, r.scratch[at].instrument, seq), &s)
+        row = &r.scratch[at]
+        mark = mark_after(r, row.instrument, seq)
+        if row.slot == COLLATERAL:
+            s.equity += after_haircut(r, row.instrument, row.lots, mark, weight_after(r, row.instrument, seq)) - row.basis
+        else:
+            standing_add(r, row, mark, &s)
     return standing_unhealthy(r, &s)
 
 
@@ -369,6 +393,8 @@ cdef inline int examine(run_t* r, int32_t a, int64_t now, standing_t* s) noexcep
         if account.turn_case >= 0:
             case = &r.cases[account.turn_case]
             case.open = False
+        if account.flags & HOLDS_COLLATERAL:
+            return SEEN_AGAIN   # what marks can do to it is more than _safe knows
         return SEEN_FLAT if s.flat or account.flags & NEVER_LIQUIDATED else SEEN_HEALTHY
     if account.turn_case >= 0:
         case = &r.cases[account.turn_case]
@@ -680,7 +706,7 @@ cdef inline cause_t find_cause(
     cdef const mark_change_t* change
     cdef context_t context
     cdef int64_t lo = previous_check
-    cdef bint untouched = account.journal < 0 and account.rows_n == 1
+    cdef bint untouched = account.journal < 0 and account.rows_n == 1 and not account.flags & HOLDS_COLLATERAL
     cdef cause_t c
     c.event = -1
     c.generation = 1

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from ._rundata import RunData
-from ._state import INVERSE, State
+from ._state import COLLATERAL, INVERSE, State
+from .instruments import RATE_ONE
 from .margin import MARK_ONE
-from .records import NO_INSTRUMENT, EventKind
+from .records import NO_INSTRUMENT, SLOT_MASK, TAKER_SLOT_SHIFT, EventKind
 from .tables import Table
 
 FEW = 30
@@ -177,10 +178,14 @@ def _shares(state: State, data: RunData, events: np.ndarray, y: np.ndarray, cont
 
 
 def _held(state: State, events: np.ndarray, account: np.ndarray, b: int, seq: np.ndarray) -> np.ndarray:
-    """(k,) lots that accounts held in instrument b just before events, all slots together."""
+    """(k,) lots that accounts held in instrument b just before events, all slots together, collateral as far
+    as it counts."""
     mine = state.row_instrument == b
     start = np.zeros(len(state.account_mode))
     np.add.at(start, state.row_account[mine], state.row_lots[mine].astype(np.float64))
+    counts = 1 - float(state.haircut[b]) / RATE_ONE
+    collateral = state.holdings[state.holdings["instrument"] == b]
+    np.add.at(start, collateral["account"], collateral["lots"] * counts)
     traded = events[
         np.isin(events["kind"], [EventKind.FILL, EventKind.ADL, EventKind.TAKEOVER])
         & (events["instrument"] == b)
@@ -188,6 +193,8 @@ def _held(state: State, events: np.ndarray, account: np.ndarray, b: int, seq: np
     ]
     who = np.concatenate([traded["a"], traded["b"]]).astype(np.int64)
     lots = np.concatenate([traded["quantity"], -traded["quantity"]]).astype(np.float64)
+    slots = traded["flags"] >> TAKER_SLOT_SHIFT & SLOT_MASK  # who sells collateral is the taker
+    lots[: len(traded)][slots == COLLATERAL] *= counts
     when = np.concatenate([traded["seq"], traded["seq"]])
     order = np.lexsort((when, who))
     who, lots, when = who[order], lots[order], when[order]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ._badrows import show
-from ._standing import Standing, Sums
+from ._standing import Standing, Sums, haircut_values
 from ._state import KNOWN_TO_INFINITY, KNOWN_TO_ZERO, NEVER_LIQUIDATED, State
 from .errors import InputError, InputTypeError
 from .instruments import PRICE_LIMIT
@@ -143,6 +143,9 @@ def _forced(
         np.add.at(
             change, rows["account"][mine], (then.value - then.needed) - (sums.value - sums.needed)[mine]
         )
+        held = state.holdings["instrument"] == b
+        worth = haircut_values(state, state.holdings[held], marks)[0] - sums.held_value[held]
+        np.add.at(change, state.holdings["account"][held], worth)
         falls = healthy & (excess + change < 0)
         gone = falls[rows["account"]] & pushes
         lots = np.abs(rows["lots"][gone]).astype(np.float64)

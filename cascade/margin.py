@@ -331,39 +331,44 @@ def liquidation_price(
     )
 
 
-def net_size(terms: Terms, lots: np.ndarray, rates: np.ndarray) -> np.ndarray:
+def net_size(terms: Terms, lots: np.ndarray, rates: np.ndarray, spot: Any = 0.0) -> np.ndarray:
     """How (n, k) positions' values, less what rates (1e-12) of their notionals take, move with u: the price
-    of a linear contract, 1 / price of an inverse one. (n,) float64.
+    of a linear contract, 1 / price of an inverse one. (n,) float64. `spot`, (n,) float64: lots that nothing
+    is taken of.
 
     In extended precision: long and short can nearly cancel, and rates then decide.
     """
     net = lots.sum(axis=1).astype(np.longdouble) * (RATE_ONE if terms.contract == LINEAR else -RATE_ONE)
-    net = net - (np.abs(lots).astype(np.longdouble) * rates).sum(axis=1)
+    net = net - (np.abs(lots).astype(np.longdouble) * rates).sum(axis=1) + np.longdouble(1) * spot * RATE_ONE
     return (net / RATE_ONE * terms.coef_num / terms.coef_den).astype(np.float64)
 
 
 def bankruptcy_together(
-    terms: Terms, lots: np.ndarray, money: np.ndarray, cut: Any = 0.0, fee: int = 0
+    terms: Terms, lots: np.ndarray, money: np.ndarray, cut: Any = 0.0, fee: int = 0, spot: Any = 0.0
 ) -> np.ndarray:
     """The price in ticks at which closing all of (n, k) positions of one instrument leaves nothing.
 
     money, cut : (n,) int64 and float64 quanta, the accounts' equity without these positions.
+    spot : as for `together`.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        u = -(money + cut) / net_size(terms, lots, np.full(lots.shape, fee))
+        u = -(money + cut) / net_size(terms, lots, np.full(lots.shape, fee), spot)
         price = u if terms.contract == LINEAR else 1 / u
     return np.where(np.isfinite(price) & (price > 0), price, np.nan)
 
 
-def together(terms: Terms, lots: np.ndarray, rest: np.ndarray, cut: Any, mark: Any) -> np.ndarray:
-    """Liquidation prices of accounts with several positions in one instrument (hedge mode): its price moves
-    them all.
+def together(
+    terms: Terms, lots: np.ndarray, rest: np.ndarray, cut: Any, mark: Any, spot: Any = 0.0
+) -> np.ndarray:
+    """Liquidation prices of accounts with several positions in one instrument (hedge mode), or collateral in
+    it as well: its price moves them all.
 
     Parameters
     ----------
     lots : (n, k) int64, the positions of one account a row, 0 where there are fewer than k
     rest, cut : as for `liquidation_price`, without any of them
     mark : float ticks, or (n,)
+    spot : (n,) float64, lots that are worth something and need nothing: collateral after its haircut
 
     Returns
     -------
@@ -409,7 +414,7 @@ def together(terms: Terms, lots: np.ndarray, rest: np.ndarray, cut: Any, mark: A
             base += np.where(free, 0, amounts[tier])
             taken[:, :, k] = np.where(free, 0, rate)
             bend -= np.where(free, 0.0, growing) * size[:, k : k + 1] ** 2
-        steepness = np.stack([net_size(terms, lots, taken[:, j]) for j in range(low.shape[1])], axis=1)
+        steepness = np.stack([net_size(terms, lots, taken[:, j], spot) for j in range(low.shape[1])], axis=1)
         level = base + np.broadcast_to(np.asarray(cut, np.float64), rest.shape)[:, None]
         # Both roots of level + steepness u + bend u^2, without cancellation; of a straight line the one.
         half = -(steepness + np.copysign(np.sqrt(steepness**2 - 4 * level * bend), steepness)) / 2

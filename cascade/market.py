@@ -16,9 +16,11 @@ from ._bands import bands_table, levels_table
 from ._engine import CoreEngine
 from ._indicators import fillable_table, ranks_table
 from ._marks import NO_BASIS
-from ._standing import Standing, accounts_table, loaded_mark, map_table
+from ._rundata import ROW_DTYPE
+from ._standing import Standing, accounts_table, holdings_table, loaded_mark, map_table
 from ._state import (
     ACCOUNT_LIMIT,
+    COLLATERAL,
     CROSS,
     EXTERNAL,
     ISOLATED,
@@ -33,6 +35,7 @@ from ._state import (
 )
 from ._summary import summary_of
 from .breakers import check_symbols
+from .collateral import Collateral, read_collateral
 from .criticality import Criticality, criticality_of
 from .errors import InputError, InputTypeError, RangeError
 from .instruments import HOUR_NS, PRICE_LIMIT, RATE_ONE, Instrument, decimal_text, exact, rate
@@ -72,6 +75,10 @@ class Market:
     cash_quantum : number, optional
         Smallest unit of money; by default the largest power of ten <= 1e-6 (1e-10 where an instrument is
         inverse) that makes a lot's value a tick whole.
+    collateral : Collateral or sequence of Collateral, optional
+        Assets that accounts may hold beside the settlement currency: see `docs/model.md`, section 5.
+    settlement_asset : str, optional
+        Name of the settlement currency in the `asset` column of `load_accounts`.
 
     Examples
     --------
@@ -92,8 +99,11 @@ class Market:
         self, instruments: Instrument | Iterable[Instrument], *, rules: VenueRules | Venue | None = None,
         fund: Any = 0,
         vault: Any = 0, cash_quantum: Any = None,
+        collateral: Collateral | Iterable[Collateral] | None = None, settlement_asset: str | None = None,
     ) -> None:  # fmt: skip
         self.instruments: tuple[Instrument, ...] = _as_instruments(instruments)
+        self._collateral, haircuts = read_collateral(collateral, settlement_asset, self.instruments)
+        self._settlement_asset = settlement_asset
         self._rules = as_rules(rules)
         quantum = pick_quantum(self.instruments) if cash_quantum is None else cash_quantum
         self.quantum = exact(quantum, "market.cash_quantum")
@@ -127,6 +137,8 @@ class Market:
         self._owner_row = np.full(SETTLEMENT + n, -1, np.int32)  # row of `_ids` per account
         self._ids = _load.Ids()
         self._rows = _load.Rows.empty()
+        self._holdings = np.zeros(0, ROW_DTYPE)
+        self._haircut = np.array([int(haircuts.get(i, 0) * RATE_ONE) for i in range(n)], np.int64)
         # What rounding to quanta took away, for prices that are reported.
         self._balance_rest = _load.nothing(SETTLEMENT + n)
         self._basis_rest = _load.nothing(0)
@@ -146,6 +158,11 @@ class Market:
     def rules(self) -> VenueRules:
         """The rules that a run follows unless it is given others; fixed, as they are part of `digest`."""
         return self._rules
+
+    @property
+    def collateral(self) -> tuple[Collateral, ...]:
+        """The assets that accounts may hold beside the settlement currency."""
+        return self._collateral
 
     # -- names and units -------------------------------------------------------------------------------------
     def instrument_index(self, symbol: Any, what: str = "instrument") -> int:
@@ -305,17 +322,41 @@ class Market:
         Parameters
         ----------
         accounts : table with columns account (int or str, new), balance (any finite number) in the settlement
-            currency
+            currency, and optionally asset
+            With an asset column there is a row for each (account, asset). The settlement asset is
+            `Market.settlement_asset` or a missing one; of an asset of `Market.collateral` the balance is an
+            amount >= 0 of that asset, a whole number of its instrument's lots, and its account may have been
+            loaded before. An account without a row in the settlement asset has 0 of it.
 
         Returns, raises
         ---------------
         As `load_book`.
         """
         bad = _load.bad_rows("accounts", on_bad)
-        ids, balance, rest = _load.accounts(accounts, self._ids, self.quantum, columns, bad)
-        self._add_cross(ids, balance, rest)
+        held = _load.holding_keys(self._owner_row[self._holdings["account"]], self._holdings["instrument"])
+        loaded = _load.accounts(accounts, self._ids, self.quantum, self._assets, held, columns, bad)
+        self._add_cross(loaded.new_ids, loaded.balance, loaded.balance_rest)
+        if len(loaded.lots):
+            held = np.zeros(len(loaded.lots), ROW_DTYPE)
+            held["account"] = self._cross_accounts[loaded.owner_row]
+            held["instrument"], held["slot"], held["lots"] = loaded.instrument, COLLATERAL, loaded.lots
+            held = np.concatenate([self._holdings, held])
+            self._holdings = held[np.lexsort((held["instrument"], held["account"]))]
         self._changed()
         return _load.dropped(bad)
+
+    @property
+    def asset_instruments(self) -> dict[str, int]:
+        """Position of the instrument that prices each asset of `collateral`, by the asset's name."""
+        return {asset.asset: self._index[asset.instrument] for asset in self._collateral}
+
+    @property
+    def _assets(self) -> _load.Assets:
+        instrument = self.asset_instruments
+        steps = {
+            i: self.instruments[i].lot_size * self.instruments[i].multiplier for i in instrument.values()
+        }
+        return _load.Assets(self._settlement_asset, instrument, steps)
 
     def _add_cross(self, ids: np.ndarray, balance: np.ndarray, rest: np.ndarray) -> None:
         first, n = len(self._ids), len(ids)
@@ -583,6 +624,8 @@ class Market:
             row_basis_rest=basis_rest,
             reference_1024=self._reference.copy(),
             settle_1024=self._settle.copy(),
+            haircut=self._haircut,
+            holdings=self._holdings,
         )
 
     @cached_property
@@ -606,6 +649,8 @@ class Market:
             h.update(column.size.to_bytes(8, "little") + column.tobytes())
         for records in self._rows.records():
             h.update(records.tobytes())
+        if self._collateral:
+            h.update(repr((self._collateral, self._settlement_asset)).encode() + self._holdings.tobytes())
         h.update(self._ids.digest_bytes())
         return h.hexdigest()
 
@@ -878,12 +923,23 @@ class Market:
     def margin(self, rules: VenueRules | Venue | None = None) -> Table:
         """account, margin_mode, instrument, position_side, balance, equity, maintenance, ratio (equity /
         maintenance, NaN where nothing is needed), initial (what opening the positions anew would need: each
-        one's initial rate times its notional, rounded up) of every margin account at the marks."""
+        one's initial rate times its notional, rounded up), collateral (what collateral in other assets counts
+        for in equity) of every margin account at the marks."""
         standing = self._valued(rules)
         return accounts_table(
-            self, standing.state, standing.rules, standing.state.account_balance, standing.rows,
-            standing.marks,
+            self, standing.state, standing.rules, standing.state.account_balance,
+            np.concatenate([standing.rows, standing.state.holdings]), standing.marks,
         )  # fmt: skip
+
+    def holdings(self, rules: VenueRules | Venue | None = None) -> Table:
+        """Collateral in other assets than the settlement currency, at the marks.
+
+        Returns
+        -------
+        Table : account, asset, instrument, quantity (of the asset), price (the instrument's mark), haircut,
+        value (what it counts for, after the haircut, in the settlement currency)
+        """
+        return holdings_table(self, self.state(), self.state().holdings, self.marks(rules))
 
     def fillable_prices(self, rules: VenueRules | Venue | None = None) -> Table:
         """What each position would be ordered at under rules.order_price="fillable": the mark less a part of
@@ -1020,6 +1076,7 @@ class Names:
 
     def __init__(self, market: Market):
         self.instruments, self._ids, self._owner_row = market.instruments, market._ids, market._owner_row
+        self.collateral = market.collateral
 
     account_names = Market.account_names
 

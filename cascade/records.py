@@ -250,5 +250,8 @@ EVENT_DTYPE = np.dtype(
 """One event of a run, 64 bytes: lots, 1/1024 ticks, quanta; a and b are account indices, -1 where there is
 none."""
 
+TAKER_SLOT_SHIFT, MAKER_SLOT_SHIFT, SLOT_MASK = 4, 6, 3
+"""Where the flags of a trade's event hold the slots of its two sides, beside the order's kind in the low
+bits."""
 NO_INSTRUMENT = 0xFFFF
 """`instrument` of an event that concerns none."""

@@ -14,8 +14,15 @@ from typing import Any
 import numpy as np
 
 from ._rundata import ROW_DTYPE, RunData
-from ._standing import MODE_NAMES, accounts_table, per_instrument, positions_table, slot_names
-from ._state import ISOLATED, SETTLEMENT, State
+from ._standing import (
+    MODE_NAMES,
+    accounts_table,
+    holdings_table,
+    per_instrument,
+    positions_table,
+    slot_names,
+)
+from ._state import COLLATERAL, ISOLATED, SETTLEMENT, State
 from ._summary import STATUS_NAMES, known_until_of, summary_of
 from .causes import branching_ratio, contagion_table, network_table
 from .errors import EngineStateError
@@ -133,9 +140,10 @@ class Result:
         return rows
 
     def _final_rows(self) -> np.ndarray:
-        """All position rows, sorted by account, instrument, slot; rows that are flat and were never held are
-        left out."""
-        state, touched = self._state, np.concatenate([self._data.touched_rows, self._flat_rows()])
+        """All position rows and holdings, sorted by account, instrument, slot; rows that are flat and were
+        never held are left out."""
+        state = self._state
+        touched = np.concatenate([state.holdings, self._data.touched_rows, self._flat_rows()])
         rows = np.empty(len(state.row_lots) + len(touched), ROW_DTYPE)
         n = len(state.row_lots)
         for name, column in zip(
@@ -191,8 +199,8 @@ class Result:
 
     @cached_property
     def liquidations(self) -> Table:
-        """One row a position closed (or a flat account's debt served), in order. Needs record="liquidations"
-        or "all".
+        """One row a position closed (or collateral sold, position_side "collateral"; or a flat account's debt
+        served), in order. Needs record="liquidations" or "all".
 
         `cause` is the event that made the account unhealthy, -1 the shock, -2 it was so before;
         `cause_liquidation` is the row of this table that this event belongs to, -1 if none. `side` is the
@@ -212,6 +220,8 @@ class Result:
             moving = moving_terms(terms, self._rules)
             liquidation[mine] = liquidation_price(moving, lots, rest, 0.0, y["mark"] / MARK_ONE)
             bankruptcy[mine] = price_of_closing(terms, lots, y["bankruptcy_value"])
+            sold = mine[y["slot"] == COLLATERAL]  # no position, and no such prices
+            liquidation[sold] = bankruptcy[sold] = np.nan
         with np.errstate(divide="ignore", invalid="ignore"):
             average = self._average_price(instrument, x["filled"], x["filled_value"])
         statuses = np.array([s.name.lower() for s in LiquidationStatus])
@@ -339,14 +349,20 @@ class Result:
     def accounts(self) -> Table:
         """Every margin account at the end; an isolated position is an account of its own."""
         return accounts_table(
-            self._market, self._state, self._rules, self._final_balances(), self._final_rows(),
-            self._data.final_marks,
+            self._market, self._state.with_haircuts(self._data.haircuts), self._rules,
+            self._final_balances(), self._final_rows(), self._data.final_marks,
         )  # fmt: skip
 
     @cached_property
     def positions(self) -> Table:
         """Every open position at the end; the vault's, if it took some, with margin_mode "system"."""
         return positions_table(self._market, self._state, self._final_rows())
+
+    @cached_property
+    def holdings(self) -> Table:
+        """Collateral in other assets at the end, at the final marks: the columns of `Market.holdings`."""
+        state = self._state.with_haircuts(self._data.haircuts)
+        return holdings_table(self._market, state, self._final_rows(), self._data.final_marks)
 
     # -- causes ----------------------------------------------------------------------------------------------
     def network(self, *, roots: bool = False, total: bool = False) -> Table:

@@ -43,6 +43,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "fee_cap": ("equity", "improvement"),
     "fund_stop_at": ("lt", "le"),
     "socialise_by": ("equity", "profit"),
+    "collateral_sale": ("last", "first"),
 }
 """The strings that a field takes; the engines' codes are their positions."""
 
@@ -249,6 +250,9 @@ class VenueRules:
         else they wait (dYdX).
     offset_hedges : bool
         First close long against short slots of one instrument at the mark (Bybit, OKX).
+    collateral_sale : {"last", "first"}
+        When collateral in other assets is sold for what an account owes in the settlement asset: once its
+        positions are closed; or before they are taken as well, unrealised loss counted.
     breakers : sequence of PriceBand, VelocityLogic, MarketHalt
         Price bands and circuit breakers (`cs.breakers`), at most 16.
 
@@ -313,6 +317,7 @@ class VenueRules:
     adl_overlap: bool = False
     adl_negative_only: bool = False
     offset_hedges: bool = False
+    collateral_sale: str = "last"
     breakers: tuple[_breakers.Breaker, ...] = ()
 
     def __post_init__(self) -> None:

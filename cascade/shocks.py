@@ -34,8 +34,8 @@ _EVERYWHERE = 2**62
 class Shock:
     """What happens to the market at one instant, before anybody is liquidated.
 
-    Within one shock the parts happen in this order: price, index, depth, cash, funding, orders. `a + b` is
-    all of a, then all of b.
+    Within one shock the parts happen in this order: price, index, depth, haircut, cash, funding, orders.
+    `a + b` is all of a, then all of b.
 
     Parameters
     ----------
@@ -53,6 +53,8 @@ class Shock:
         Deposits (positive) and withdrawals (negative), in the settlement currency.
     orders : {symbol: number}
         Signed quantities of market orders by the external account.
+    haircut : number or {asset: number}
+        New haircuts in [0, 1], to 1e-12, of assets of `Market.collateral`; a plain number is every asset's.
     funding : number or {symbol: number}
         Funding rates in [-1, 1], of 1e-12: every open position pays (where long) or receives notional * rate,
         the external account being the other side. The price is the rules' (`Funding.price`).
@@ -75,12 +77,16 @@ class Shock:
 
     def __init__(
         self, price: Any = None, *, index: Any = None, depth: Any = None, cash: Mapping | None = None,
-        orders: Mapping | None = None, funding: Any = None,
+        orders: Mapping | None = None, funding: Any = None, haircut: Any = None,
     ) -> None:  # fmt: skip
         part = {
             "price": _moves(price, "shock.price", -1, open_below=True),
             "index": _moves(index, "shock.index", -1, open_below=True),
             "depth": _depths(depth),
+            "haircut": {
+                k: int(rate(v, _place("shock.haircut", k), 0) * FUNDING_ONE)
+                for k, v in _keyed(haircut, "shock.haircut").items()
+            },
             "cash": _amounts(cash, "shock.cash"),
             "funding": {
                 k: int(rate(v, _place("shock.funding", k)) * FUNDING_ONE)
@@ -171,7 +177,7 @@ class Shock:
 
     def compile(self, market: Any) -> np.ndarray:
         """The shock as OP_DTYPE rows for a market (its `instrument_index`, `instruments`, `followers`,
-        `owner`, `to_quanta` and, for followers, `state`)."""
+        `asset_instruments`, `owner`, `to_quanta` and, for followers, `state`)."""
         ops: list[tuple] = []
         for part in self._parts:
             for name, kind in (("price", ShockPart.GAP), ("index", ShockPart.INDEX)):
@@ -185,6 +191,8 @@ class Shock:
                 for k, (side, low, high, factor) in enumerate(rows):
                     # k > 0: the mid of the first row
                     ops.append((ShockPart.DEPTH, i, -1, side, factor, low, high, k))
+            for i, haircut in _by_asset(part["haircut"], market):
+                ops.append((ShockPart.HAIRCUT, i, -1, 0, haircut, 0, 0, 0))
             cash = sorted(
                 ((market.owner(account), amount) for account, amount in part["cash"].items()),
                 key=lambda pair: pair[0],
@@ -350,13 +358,29 @@ def _following(moves: dict[int, int], market: Any, what: str) -> Iterator[tuple[
             yield i, g
 
 
+def _by_asset(values: dict, market: Any) -> list[tuple[int, int]]:
+    """(index of the instrument that prices an asset, haircut) in instrument order; None stands for all that
+    are not named."""
+    found: dict[int, int] = {}
+    assets: dict[str, int] = market.asset_instruments
+    for asset, haircut in values.items():
+        if asset is not None and asset not in assets:
+            rule = f"must be an asset of Market.collateral ({', '.join(list(assets)[:8])})"
+            raise InputError(f"shock.haircut = {show(asset)}: {rule}")
+        if asset is not None:
+            found[assets[asset]] = haircut
+    if None in values:
+        found = dict.fromkeys(assets.values(), values[None]) | found
+    return sorted(found.items())
+
+
 def _readable(name: str, values: dict) -> str:
     """A part as the user would write it."""
 
     def one(value: Any) -> Any:
         if name in ("cash", "orders"):
             return value
-        if name == "funding":
+        if name in ("funding", "haircut"):
             return value / FUNDING_ONE
         if isinstance(value, list):
             if len(value) == 1 and value[0][:3] == (0, 0, _EVERYWHERE):
@@ -400,6 +424,9 @@ def _in_words(name: str, values: dict) -> str:
         elif name == "funding":
             whose = "all funding" if key is None else f"{key} funding"
             texts.append(f"{whose} {value / FUNDING_ONE * 100:+.6g}%")
+        elif name == "haircut":
+            whose = "all haircuts" if key is None else f"haircut of {key}"
+            texts.append(f"{whose} {value / FUNDING_ONE:.6g}")
         elif name == "depth":
             texts.append(f"{'depth of all books' if key is None else f'{key} depth'} {factor(value)}")
         elif name == "orders":

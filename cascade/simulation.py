@@ -13,8 +13,8 @@ from ._bands import fences_table
 from ._bounds import Bounds
 from ._core import OrderBook
 from ._orders import as_orders, check_levels, exact_int, exact_side, integer_column
-from ._standing import accounts_table, positions_table
-from ._state import CROSS
+from ._standing import accounts_table, holdings_table, positions_table
+from ._state import COLLATERAL, CROSS
 from .errors import EngineStateError, InputError
 from .result import Result
 from .shocks import Shock, as_shock
@@ -166,7 +166,8 @@ class Simulation:
         `Result.accounts`."""
         with self._busy:
             balances, rows, marks = self._engine.balances(), self._engine.rows(), self._engine.marks()
-        return accounts_table(self._names, self._state, self._engine.rules, balances, rows, marks)
+            state = self._state.with_haircuts(self._engine.haircuts())
+        return accounts_table(self._names, state, self._engine.rules, balances, rows, marks)
 
     @property
     def positions(self) -> Table:
@@ -174,6 +175,15 @@ class Simulation:
         with self._busy:
             rows = self._engine.rows()
         return positions_table(self._names, self._state, rows)
+
+    @property
+    def holdings(self) -> Table:
+        """Collateral in other assets as it stands, at the marks as if set now: the columns of
+        `Market.holdings`."""
+        with self._busy:
+            rows, marks = self._engine.rows(), self._engine.marks()
+            state = self._state.with_haircuts(self._engine.haircuts())
+        return holdings_table(self._names, state, rows, marks)
 
     def bands(self) -> Table:
         """Between which prices an order that came now could trade (`VenueRules.breakers`).
@@ -195,7 +205,7 @@ class Simulation:
             raise InputError(f"owner = {owner}: must be an owner number of an account (market.owner)")
         with self._busy:
             rows = self._engine.rows()
-        rows = rows[rows["account"] == owner]
+        rows = rows[(rows["account"] == owner) & (rows["slot"] != COLLATERAL)]
         sizes: dict[str, float] = {}
         for i, ins in enumerate(self._state.instruments):
             lots = int(rows["lots"][rows["instrument"] == i].sum())

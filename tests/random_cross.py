@@ -48,13 +48,19 @@ def spec(seed: int) -> dict[str, Any]:
         if "orders" in shock:
             i = rng.randrange(n)
             shock["orders"] = {f"I{i}": rng.choice((1, -1)) * max(1, round(lots[i] * rng.uniform(0.02, 0.5)))}
+    own = random.Random(f"cross collateral {seed}")
+    collateral: dict[str, Any] = {"assets": [], "held": []}
+    if own.random() < 0.4:
+        collateral, accounts = small._collateral(own, instruments, accounts, worth)
+        s["rules"]["collateral_sale"] = own.choice(("last", "first"))
     quantum = s["quantum"] if scale < 1_000 else 0.0001
     return s | {
         "instruments": instruments, "books": [_book(rng, mids[i], lots[i], risk) for i in range(n)],
         "orders": [small._orders(rng, mid, ids, 2) for mid in mids],
         "prices": [small._prices(rng, mid, risk) for mid in mids],
         "band_prices": {"reference": {}, "settle": {}},
-        "accounts": accounts, "positions": positions, "feeds": feeds, "shock": shocks, "quantum": quantum,
+        "accounts": accounts, "collateral": collateral, "positions": positions,
+        "feeds": feeds, "shock": shocks, "quantum": quantum,
     }  # fmt: skip
 
 

@@ -19,7 +19,8 @@ from cascade.rules import CHOICES, STAGES
 TICKS, LOTS = (1, 0.5), (1, 2)
 
 
-TURN_FIELDS = ("order_tif", "fee_cap", "fund_stop_at", "socialise_by")
+OTHER_FIELDS = ("order_tif", "fee_cap", "fund_stop_at", "socialise_by", "collateral_sale")
+"""Fields with choices that generators of their own draw."""
 TURN_VALUES = {
     "queue": ("fillable",),
     "size": ("fraction", "restore", "step_down"),
@@ -80,7 +81,7 @@ def spec(seed: int, turns: bool = True, breakers: bool = True) -> dict[str, Any]
     rules: dict[str, Any] = {
         name: rng.choice([c for c in choices if c not in TURN_VALUES.get(name, ())])
         for name, choices in CHOICES.items()
-        if name not in TURN_FIELDS and rng.random() < 0.75
+        if name not in OTHER_FIELDS and rng.random() < 0.75
     }
     if rng.random() < 0.5:
         rules["order_price"] = "bankruptcy"
@@ -105,10 +106,21 @@ def spec(seed: int, turns: bool = True, breakers: bool = True) -> dict[str, Any]
     own = random.Random(f"{seed} breakers")
     if breakers and own.random() < 0.3:
         rules["breakers"] = _breakers(own, n, mids, [x["tick_size"] for x in instruments], risk)
+    # So does collateral.
+    own = random.Random(f"collateral {seed}")
+    collateral: dict[str, Any] = {"assets": [], "held": []}
+    if own.random() < 0.35:
+        collateral, accounts = _collateral(own, instruments, accounts, worth)
+        rules["collateral_sale"] = own.choice(CHOICES["collateral_sale"])
     run: dict[str, Any] = {}
     if rng.random() < 0.1:
         run["max_waves"] = rng.randint(0, 4)
     shocks = _shocks(rng, mids, accounts, worth, risk)
+    own = random.Random(f"haircut {seed}")
+    if collateral["assets"] and own.random() < 0.4:
+        shocks = shocks or [{}]
+        name, haircut = own.choice(collateral["assets"])[0], own.choice((0, 0.2, 0.5, 0.75, 1))
+        own.choice(shocks)["haircut"] = own.choice(({name: haircut}, haircut))
     # What marks and funding need has numbers of its own: a seed's market stays as it was without them.
     own = random.Random(f"marks {seed}")
     feeds = [_feed(own, mid, risk) for mid in mids]
@@ -131,6 +143,7 @@ def spec(seed: int, turns: bool = True, breakers: bool = True) -> dict[str, Any]
         "prices": prices,
         "band_prices": _band_prices(own, mids),
         "accounts": accounts,
+        "collateral": collateral,
         "positions": positions,
         "fund": round(rng.choice((0, 0.3, 1, 5, 1e4)) * max(worth) * rng.random() * 4, 2),
         "vault": round(rng.choice((0, 0, 0.3, 3, 1e4)) * max(worth) * rng.random() * 4, 2),
@@ -250,6 +263,23 @@ def _positions(rng, ids, mids, worth, risk) -> list[tuple]:
             margin = round(abs(lots) * worth[i] * rng.uniform(0.1, 1.5) * risk, 2) if isolated else None
             found[account, i, side, isolated] = (account, i, lots, max(entry, 0.5), margin, side)
     return list(found.values())
+
+
+def _collateral(rng, instruments, accounts, worth) -> tuple[dict[str, Any], list]:
+    """Assets (name, instrument, haircut) and who holds lots of them; the accounts without the money that some
+    put into them."""
+    linear = [i for i, x in enumerate(instruments) if x["contract"] == "linear"]
+    chosen = rng.sample(linear, rng.randint(min(1, len(linear)), len(linear)))
+    assets = [(f"asset {i}", i, rng.choice((0, 0, 0.05, 0.1, 0.333333333333, 1))) for i in chosen]
+    held, left = [], []
+    for account, balance in accounts:
+        for _, i, _ in assets:
+            if rng.random() < 0.6:
+                lots = rng.choice((1, 1, 2, rng.randint(1, 10), rng.randint(1, 40)))
+                held.append((account, i, lots))
+                balance = round(balance - lots * worth[i] * rng.choice((0, 0.3, rng.uniform(0, 1))), 2)
+        left.append((account, balance))
+    return {"assets": assets, "held": held}, left
 
 
 def _hedges(rng, positions, mids) -> list[tuple]:
@@ -442,13 +472,28 @@ def _part(rng, depth: int) -> marks.Mark:
 def build(s: dict[str, Any]) -> tuple[cs.Market, cs.Shock, dict[str, Any]]:
     """The market, shock and run arguments of a `spec`."""
     instruments = [cs.Instrument(**x) for x in s["instruments"]]
-    market = cs.Market(instruments, fund=s["fund"], vault=s["vault"], cash_quantum=s["quantum"])
     symbols = [x.symbol for x in instruments]
+    collateral = s["collateral"]
+    assets = [cs.Collateral(name, symbols[i], haircut) for name, i, haircut in collateral["assets"]]
+    market = cs.Market(
+        instruments, fund=s["fund"], vault=s["vault"], cash_quantum=s["quantum"], collateral=assets
+    )
     ticks = [x["tick_size"] for x in s["instruments"]]
     lots = [x["lot_size"] for x in s["instruments"]]
     if s["accounts"]:
         market.load_accounts(
             {"account": _ids(a for a, _ in s["accounts"]), "balance": [float(b) for _, b in s["accounts"]]}
+        )
+    if collateral["held"]:
+        names = {i: name for name, i, _ in collateral["assets"]}
+        market.load_accounts(
+            {
+                "account": _ids(a for a, _, _ in collateral["held"]),
+                "balance": [
+                    float(n * lots[i] * s["instruments"][i]["multiplier"]) for _, i, n in collateral["held"]
+                ],
+                "asset": [names[i] for _, i, _ in collateral["held"]],
+            }
         )
     if s["positions"]:
         rows = s["positions"]

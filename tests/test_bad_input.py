@@ -591,7 +591,7 @@ TABLES = [
     (RECORDS.reshape(1, 1), cs.InputError, "accounts has shape (1, 1): must be 1-D"),
     ({"account": ["carol"]}, cs.InputError, "accounts: missing column 'balance' (it has 'account')"),
     ({}, cs.InputError, "accounts: missing columns 'account', 'balance' (it has no columns)"),
-    (good("accounts") | {"size": [1, 2, 3]}, cs.InputError, "accounts: unknown column 'size' (known: account, balance;"),
+    (good("accounts") | {"size": [1, 2, 3]}, cs.InputError, "accounts: unknown column 'size' (known: account, balance, asset;"),
     (good("accounts") | {5: [1, 2, 3]}, cs.InputError, "accounts: unknown column 5"),
 ]
 

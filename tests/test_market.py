@@ -246,7 +246,7 @@ def test_margin():
     table = loaded().margin()
     assert table.columns == (
         "account", "margin_mode", "instrument", "position_side", "balance", "equity", "maintenance", "ratio",
-        "initial",
+        "initial", "collateral",
     )  # fmt: skip
     assert table["balance"].tolist() == [10.0, 20.0]
     assert table["equity"].tolist() == [9.0, 19.5]

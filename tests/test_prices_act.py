@@ -14,8 +14,9 @@ NEAR = 2e-5
 ACCOUNTS = 60
 
 
-def market(rules):
-    """60 cross accounts with one to four positions each, books that are empty: index moves alone act."""
+def market(rules, collateral=False):
+    """60 cross accounts with one to four positions each, books that are empty: index moves alone act. With
+    collateral two of three have a part of their money in coins."""
     rng = np.random.default_rng(5)
     tiers = cs.venues.binance_usdm.tiers
     made = cs.Market(
@@ -24,6 +25,7 @@ def market(rules):
             for s in PRICES
         ],
         rules=rules,
+        collateral=[cs.Collateral(s, s, x) for s, x in (("BTCUSDT", "0.05"), ("SOLUSDT", "0.3"))],
     )
     for symbol in PRICES:
         empty = {"price": [], "quantity": []}
@@ -31,6 +33,8 @@ def market(rules):
     made.set_prices(index=PRICES, last=PRICES)
     balance = np.round(10 ** rng.uniform(2.5, 6, ACCOUNTS), 2)
     made.load_accounts({"account": np.arange(ACCOUNTS), "balance": balance})
+    if collateral:
+        load_coins(made, balance)
     rows = []
     for account in range(ACCOUNTS):
         for symbol in rng.permutation(list(PRICES))[: rng.integers(1, 5)]:
@@ -44,6 +48,17 @@ def market(rules):
         dict(zip(("account", "instrument", "size", "entry_price"), map(list, columns), strict=True))
     )
     return made
+
+
+def load_coins(made, balance):
+    """Coins worth a third of what accounts have, of one kind or two."""
+    rows = []
+    for account in range(ACCOUNTS):
+        for asset in (("BTCUSDT",), ("BTCUSDT", "SOLUSDT"), ())[account % 3]:
+            lots = round(balance[account] / 3 / PRICES[asset] / float(LOTS[asset]))
+            rows.append((account, asset, round(lots * float(LOTS[asset]), 3)))
+    columns = map(list, zip(*rows, strict=True))
+    made.load_accounts(dict(zip(("account", "asset", "balance"), columns, strict=True)))
 
 
 def found_first(result):

@@ -20,6 +20,7 @@ from cascade import marks
 from cascade.records import EventKind, LiquidationStatus, Reason, ShockPart, Why
 
 EXTERNAL, FUND, FEES, DUST, DEFICIT, VAULT, SETTLEMENT = range(7)
+COLLATERAL = 3
 KIND = {int(k): k for k in EventKind}
 CHANGES = (EventKind.FILL, EventKind.ADL, EventKind.TAKEOVER, EventKind.TRANSFER, EventKind.MARK)
 FIELDS = (
@@ -78,6 +79,10 @@ class Replay:
             self.basis[int(a), int(i), int(slot)] = int(b)
             self.lots[0, int(i), 0] -= int(q)
             self.basis[0, int(i), 0] -= int(b)
+        for a, i, slot, q, _ in s.holdings.tolist():
+            self.lots[a, i, slot] = q
+            self.lots[0, i, 0] -= q
+        self.haircut = [Fraction(int(h), 10**12) for h in s.haircut]
         self.last, self.index = [int(x) for x in s.last], [int(x) for x in s.index_1024]
         self.known = [[int(b), int(a)] for b, a in zip(s.known_bid, s.known_ask, strict=True)]
         # Orders as [price, lots, owner], by side, in priority order.
@@ -175,11 +180,21 @@ class Replay:
         return first
 
     def rows_of(self, a: int):
-        return [(key, q) for key, q in self.lots.items() if key[0] == a and q]
+        return [(key, q) for key, q in self.lots.items() if key[0] == a and q and key[2] != COLLATERAL]
+
+    def held_by(self, a: int):
+        """Collateral by instrument."""
+        return {key[1]: q for key, q in self.lots.items() if key[0] == a and q and key[2] == COLLATERAL}
 
     def equity(self, a: int, marks) -> int:
         pending = sum(b for key, b in self.basis.items() if key[0] == a)
-        return self.balance[a] + sum(self.at_mark(k[1], q, marks[k[1]]) for k, q in self.rows_of(a)) - pending
+        value = sum(self.at_mark(k[1], q, marks[k[1]]) for k, q in self.rows_of(a))
+        return self.balance[a] + value + self.collateral(a, marks) - pending
+
+    def collateral(self, a: int, marks) -> int:
+        """What other assets count for."""
+        held = self.held_by(a).items()
+        return sum((self.at_mark(i, q, marks[i]) * (1 - self.haircut[i])).__floor__() for i, q in held)
 
     def is_unhealthy(self, a: int, marks) -> bool:
         rows, equity = self.rows_of(a), self.equity(a, marks)
@@ -332,7 +347,7 @@ class Replay:
             if e.kind in (EventKind.QUEUED, EventKind.TURN, EventKind.RECOVERED, EventKind.END):
                 self.turn_ends()
             getattr(self, "on_" + e.kind.name.lower())(e)
-            self.changes += e.kind in CHANGES
+            self.changes += e.kind in CHANGES or (e.kind == EventKind.SHOCK and e.flags == ShockPart.HAIRCUT)
             self.check_totals(e)
             self.unhealthy_after.append(self.unhealthy(self.shadow))
         assert not self.expected
@@ -409,8 +424,8 @@ class Replay:
         a, self.turn_account = self.turn_account, None
         self.closing_ends()
         if not self.rows_of(a):
-            assert self.balance[a] >= 0  # 34
-            assert self.balance[a] == 0 or (
+            assert self.balance[a] >= 0 or self.held_by(a)  # 34
+            assert self.balance[a] <= 0 or (
                 self.rules.surplus == "account" and self.state.account_mode[a] != 2
             )
         if self.changes == self.turn_start:
@@ -439,11 +454,49 @@ class Replay:
                 "adl": [], "row": row, "notional": 0,
             }  # fmt: skip
             self.check_limit(e)
+        elif e.flags == 3:
+            self.sale_begins(e)
         elif e.flags == 2:
             self.adl_ends()
             assert "fund_walk" in self.rules.residual
             assert self.rules.order_price == "bankruptcy"
             assert abs(e.quantity) == self.closing["lots"] - self.closing["done"]
+
+    def sale_begins(self, e):
+        """Collateral is sold for a debt alone, the smallest haircut first, and no lot too many."""
+        row = self.rows[self.row_number]
+        self.row_number += 1
+        i, held = e.instrument, self.held_by(e.a)
+        assert row["account"] == e.a == self.turn_account
+        assert (row["instrument"], row["slot"]) == (i, COLLATERAL)
+        assert e.price_1024 == 0
+        owed = self.collateral(e.a, self.marks) - self.equity(e.a, self.marks)
+        assert owed > 0
+        assert self.rules.collateral_sale == "first" or not self.rows_of(e.a)
+        others = {j for j in held if (self.haircut[j], j) < (self.haircut[i], i)}
+        # What comes before it in the order was offered in this turn, and lots of it are left.
+        mine = [r for r in self.rows[: self.row_number] if r["seq"] == self.turn.seq]
+        assert others <= {int(r["instrument"]) for r in mine}
+        enough = [n for n in range(1, held[i] + 1) if self.brings(e.a, i, n) >= owed]
+        assert -e.quantity == min(enough, default=held[i])
+        self.closing = {
+            "order": e, "slot": COLLATERAL, "lots": -e.quantity, "value": 0, "first": lambda k: 0,
+            "done": 0, "adl": [], "row": row, "notional": 0,
+        }  # fmt: skip
+
+    def brings(self, a, i, lots):
+        """What selling some lots into the book would bring, fees taken off; 0 if they are too many for it."""
+        parent = self.state.account_parent[a]
+        total = 0
+        for price, quantity, owner in self.books[i][1]:
+            if price < self.known[i][0] or not lots:
+                break
+            if owner != (a if parent < 0 else parent):
+                k = min(lots, quantity)
+                value = k * price * self.terms[i].coef_num
+                total += value - Fraction(self.terms[i].taker_fee * value, 10**12).__ceil__()
+                lots -= k
+        return 0 if lots else total
 
     def check_limit(self, e):
         """28: the limit is the tick at which the account is left with 0, rounded in its favour."""
@@ -578,6 +631,7 @@ class Replay:
             return
         assert e.b == a
         assert self.balance[a] < 0
+        assert not self.held_by(a)
         if why == Why.SOCIALISED:
             if not self.social:
                 self.social_owed = -self.balance[a]
@@ -642,7 +696,7 @@ class Replay:
             return None
         found = []
         for (a, j, s), q in self.lots.items():
-            if j != i or q * side <= 0 or a == account or self.state.account_mode[a] == 0:
+            if j != i or q * side <= 0 or a == account or self.state.account_mode[a] == 0 or s == COLLATERAL:
                 continue
             value = self.at_mark(i, q, self.marks[i])
             u, v = value - self.basis[a, j, s], abs(value)
@@ -749,6 +803,9 @@ class Replay:
             self.depth(op)
         elif part == ShockPart.FUNDING:
             self.funding(e, int(op["rate"]))
+        elif part == ShockPart.HAIRCUT:
+            assert e.quantity == op["rate"]
+            self.haircut[i] = Fraction(e.quantity, 10**12)
         else:
             assert part == ShockPart.CASH
             assert e.value == op["quantity"]
@@ -761,7 +818,7 @@ class Replay:
         assert e.price_1024 == (self.index if at_index else self.marks)[e.instrument]
         assert e.quantity == rate
         for a, i, slot in sorted(k for k, q in self.lots.items() if q and k[0] != EXTERNAL):
-            if i == e.instrument:
+            if i == e.instrument and slot != COLLATERAL:
                 lots = self.lots[a, i, slot]
                 paid = rounded(Fraction(abs(self.at_mark(i, lots, e.price_1024)) * rate * sign(lots), 10**12))
                 if paid:
@@ -878,8 +935,10 @@ def test_m3_names_do_not_matter():
         shock = [
             {**part, "cash": {ids[a]: x for a, x in part.get("cash", {}).items()}} for part in s["shock"]
         ]
+        held = [(ids[a], i, n) for a, i, n in s["collateral"]["held"]]
         _, other = run_spec(
             s, shock=shock, accounts=[(ids[a], b) for a, b in s["accounts"]],
+            collateral={**s["collateral"], "held": held},
             positions=[(ids[p[0]], *p[1:]) for p in s["positions"]],
             orders=[[(*o[:4], ids[o[4]]) for o in orders] for orders in s["orders"]],
         )  # fmt: skip
@@ -937,6 +996,7 @@ def test_m11_a_larger_sale_reaches_everybody_that_a_smaller_one_does():
             [[]],
             s["prices"][:1],
         )
+        s["collateral"] = {name: [x for x in rows if x[1] == 0] for name, rows in s["collateral"].items()}
         s["positions"] = [
             (a, i, abs(lots), entry, margin, "both" if side == "short" else side)
             for a, i, lots, entry, margin, side in {

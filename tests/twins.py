@@ -15,6 +15,7 @@ from cascade.records import EventKind, LiquidationStatus, Reason, ShockPart, Why
 ENGINES = ("reference", "core")
 FUND, FEES, DEFICIT, VAULT = 1, 2, 4, 5
 FUND_WALK_ORDER = 2
+COLLATERAL = 3
 TAKER_SLOT_SHIFT, MAKER_SLOT_SHIFT, SLOT_MASK = 4, 6, 3
 
 BRANCHES = (
@@ -95,6 +96,21 @@ BRANCHES = (
     "shock stopped by a band",
     "external level kept out",
     "fund walk stopped by a band",
+    # collateral
+    "collateral sold",
+    "collateral sold before positions",
+    "collateral sold in part",
+    "two assets sold in one turn",
+    "collateral finds no buyer",
+    "collateral beyond data",
+    "collateral waits for a band or a halt",
+    "collateral sold does not cover",
+    "collateral sold to an account",
+    "collateral sold in the position's own book",
+    "the vault takes collateral",
+    "a flat account's collateral sold",
+    "a haircut changed",
+    "a holder's liquidation caused by a later wave",
 )
 """What random markets must make happen."""
 
@@ -224,7 +240,11 @@ def count_branches(market, result, rules, found: Counter) -> None:
                 seen.add("vault takeover")
             if kind == EventKind.FILL and a == 0 and b >= first_user and order_of[cause][1]:
                 seen.add("gap crosses an internal order")
-            if taker[2] and a >= first_user and not held[taker]:
+            if taker[2] == COLLATERAL:
+                seen.add("the vault takes collateral" if b == VAULT else "collateral sold")
+                if kind == EventKind.FILL and b >= first_user:
+                    seen.add("collateral sold to an account")
+            elif taker[2] and a >= first_user and not held[taker]:
                 seen.add("hedge slot closed")
         elif kind == EventKind.OFFSET:
             seen.add("hedges offset")
@@ -233,6 +253,8 @@ def count_branches(market, result, rules, found: Counter) -> None:
         elif kind == EventKind.SHOCK:
             if flags == ShockPart.GAP and quantity:
                 seen.add("levels dropped by a gap")
+            if flags == ShockPart.HAIRCUT:
+                seen.add("a haircut changed")
         elif kind == EventKind.CANCEL:
             seen.add({Reason.OWNER: "own orders taken off", Reason.STP: "own order gives way"}.get(flags, ""))
             if flags == Reason.FOK_UNFILLABLE:
@@ -305,6 +327,7 @@ def count_branches(market, result, rules, found: Counter) -> None:
         served[account, cause] += 1
         del seq
     count_turns(rows, order_of, rules, seen)
+    count_sales(rows, state, rules, seen)
     for name, happened in (
         ("partial deleveraging", partial.any()),
         ("deleveraging lacks counterparties", ((rows["adl"] > 0) & (rows["left"] > 0)).any()),
@@ -331,6 +354,41 @@ def count_branches(market, result, rules, found: Counter) -> None:
         if happened:
             seen.add(name)
     found.update(name for name in seen if name in BRANCHES)
+
+
+def count_sales(rows, state, rules, seen: set[str]) -> None:
+    """What the rows of the liquidations tell about sales of collateral."""
+    turns: dict = defaultdict(list)
+    for row in rows:
+        turns[int(row["seq"])].append(row)
+    names = {
+        LiquidationStatus.STRANDED: "collateral finds no buyer",
+        LiquidationStatus.BEYOND_DATA: "collateral beyond data",
+        LiquidationStatus.BANDED: "collateral waits for a band or a halt",
+        LiquidationStatus.HALTED: "collateral waits for a band or a halt",
+    }
+    holders = set(state.holdings["account"].tolist())
+    if any(row["cause"] >= 0 and row["wave"] > 2 and int(row["account"]) in holders for row in rows):
+        seen.add("a holder's liquidation caused by a later wave")
+    for turn in turns.values():
+        sold = [row["slot"] == COLLATERAL and not row["takeover"] for row in turn]
+        sales = [row for row, is_sale in zip(turn, sold, strict=True) if is_sale]
+        seen |= {names[status] for row in sales if (status := int(row["status"])) in names}
+        if not sales:
+            continue
+        if any(sold[k] and not sold[k + 1] for k in range(len(turn) - 1)):
+            seen.add("collateral sold before positions")
+        if len({int(row["instrument"]) for row in sales}) > 1:
+            seen.add("two assets sold in one turn")
+        if any(row["filled"] < row["held"] and not row["left"] for row in sales):
+            seen.add("collateral sold in part")
+        if turn[-1]["shortfall"]:
+            seen.add("collateral sold does not cover")
+        if all(sold) and rules.collateral_sale == "last":
+            seen.add("a flat account's collateral sold")
+        positions = {int(row["instrument"]) for row, is_sale in zip(turn, sold, strict=True) if not is_sale}
+        if positions & {int(row["instrument"]) for row in sales}:
+            seen.add("collateral sold in the position's own book")
 
 
 def count_turns(rows, order_of, rules, seen: set[str]) -> None:

@@ -11,6 +11,7 @@ from .. import _bookdump
 from .._core import OrderBook
 from .._rundata import ROW_DTYPE, RunData, RunTotals
 from .._state import EXTERNAL
+from ..instruments import RATE_ONE
 from ..matching import as_matching
 from ..records import REPORT_DTYPE
 from .engine import Engine
@@ -117,7 +118,7 @@ class ReferenceEngine:
             (a.index, i, slot, p.lots, p.basis)
             for a in self.engine.accounts
             if a.mode
-            for (i, slot), p in sorted(a.positions.items())
+            for (i, slot), p in sorted((a.positions | a.collateral).items())
         ]
         return np.array(rows, ROW_DTYPE)
 
@@ -133,6 +134,9 @@ class ReferenceEngine:
 
     def marks(self) -> list[int]:
         return list(self.engine.shadow)
+
+    def haircuts(self) -> list[int]:
+        return [RATE_ONE - weight for weight in self.engine.weights]
 
     @property
     def time_ns(self) -> int:

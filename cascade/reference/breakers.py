@@ -224,8 +224,9 @@ class Breakers(Ledger):
                 band.first = len(self.instants[i])
 
     def waits(self, account: Account) -> bool:
-        """Whether the account can have no turn: it has positions, all of them in halted instruments."""
-        rows = account.open_rows() if self.rules.breakers else []
+        """Whether the account can have no turn: it has positions, all of them in halted instruments; or none,
+        and the same of its collateral."""
+        rows = account.open_rows() or account.collateral_rows() if self.rules.breakers else []
         return bool(rows) and all(self.halted_until[i] for i, _ in rows)
 
     def next_due(self, until: int) -> tuple[int, int, int] | None:

@@ -253,6 +253,14 @@ class Engine(OrderEntry, Waterfall):
                         book.remove(order)
         self.update_shadow(i, shock)
 
+    def shock_haircut(self, op) -> None:
+        """A new haircut of the asset that an instrument prices."""
+        i, haircut = int(op["instrument"]), int(op["rate"])
+        shock = self.emit(EventKind.SHOCK, instrument=i, quantity=haircut, flags=ShockPart.HAIRCUT)
+        self.weight_history.append((shock, list(self.weights)))
+        self.weights[i] = RATE_ONE - haircut
+        self.changes += 1
+
     def shock_cash(self, op) -> None:
         """A deposit or withdrawal."""
         account, amount = self.accounts[int(op["account"])], int(op["quantity"])
@@ -332,11 +340,15 @@ class Engine(OrderEntry, Waterfall):
         return equity <= needed if self.rules.trigger == "le" else equity < needed
 
     def liquidatable_after(self, index: int, seq: int) -> bool:
-        """The same just after event `seq`, at the shadow marks of that moment."""
+        """The same just after event `seq`, at the shadow marks and haircuts of that moment."""
         marks = []
         for past in self.mark_history:
             marks.append(next(mark for when, mark in reversed(past) if when <= seq))
-        return self.liquidatable(self.account_after(index, seq), marks)
+        now = self.weights
+        self.weights = next((weights for when, weights in self.weight_history if when > seq), now)
+        found = self.liquidatable(self.account_after(index, seq), marks)
+        self.weights = now
+        return found
 
     def crossing_event(self, index: int, lo: int, hi: int) -> int:
         """The event after which the account is unhealthy and before which it was not, by bisection over (lo,

@@ -6,6 +6,7 @@ import numpy as np
 
 from .._rundata import FLAT_DTYPE, LIQUIDATION_DTYPE, MARK_DTYPE, ROW_DTYPE, WAVE_DTYPE, RunData, RunTotals
 from .._state import DEFICIT, FUND, SETTLEMENT, SYSTEM, VAULT
+from ..instruments import RATE_ONE
 from ..records import EVENT_DTYPE
 from .engine import Engine
 
@@ -22,10 +23,11 @@ def export(engine: Engine, record: str) -> RunData:
             strict=True
         )
     }
+    loaded |= {(a, i, slot): (lots, basis) for a, i, slot, lots, basis in state.holdings.tolist()}
     rows = [
         (a.index, i, slot, p.lots, p.basis)
         for a in [engine.accounts[VAULT], *accounts]
-        for (i, slot), p in sorted(a.positions.items())
+        for (i, slot), p in sorted((a.positions | a.collateral).items())
         if loaded.get((a.index, i, slot), (0, 0) if a.index == VAULT else None) != (p.lots, p.basis)
     ]
     liquidations = np.zeros(len(engine.liquidations), LIQUIDATION_DTYPE)
@@ -60,6 +62,7 @@ def export(engine: Engine, record: str) -> RunData:
         system_balances=[a.balance for a in engine.accounts[: SETTLEMENT + n]],
         external=[(p.lots, p.basis) for _, p in sorted(engine.accounts[0].positions.items())],
         settlement=[engine.accounts[SETTLEMENT + i].positions[i, 0].basis for i in range(n)],
+        haircuts=[RATE_ONE - weight for weight in engine.weights],
         deposits=engine.deposits,
         totals={
             **engine.totals,

@@ -93,12 +93,16 @@ class Funds(Ledger):
         return 0
 
     def vault_takes_all(self, account: Account, rows: list[tuple[int, int]], turn: int) -> bool:
-        """The vault takes all positions of an account at their value at mark, and its positive balance; False
-        if it has no room for all of them."""
+        """The vault takes all positions of an account at their value at mark, its collateral for what that
+        counts for, and its positive balance; False if it has no room for all of them."""
         taken = []
         for i, slot in rows:
             lots = -account.positions[i, slot].lots
             taken.append((i, lots, value_at_mark(self.terms[i], lots, self.marks[i])))
+        for (i, slot), p in sorted(account.collateral.items()):
+            if p.lots:
+                rows = [*rows, (i, slot)]
+                taken.append((i, -p.lots, -self.after_haircut(i, p.lots, self.marks[i])))
         if not self.vault_has_room(taken):
             return False
         for row, (_, lots, value) in zip(rows, taken, strict=True):
@@ -130,7 +134,8 @@ class Funds(Ledger):
     def settle_flat(self, account: Account, turn: int, record: dict) -> None:
         """A flat account: serve what it owes, or hand on what it has left."""
         if account.balance < 0:
-            self.serve_shortfall(account, turn, record)
+            if not account.holds_collateral:  # what could not be sold still stands for the debt
+                self.serve_shortfall(account, turn, record)
         elif account.balance > 0:
             record["surplus"] = account.balance
             if self.rules.surplus != "account":
@@ -182,7 +187,7 @@ class Funds(Ledger):
             if other.mode != SYSTEM and other is not account:
                 weight = self.equity(other, self.marks)
                 if self.rules.socialise_by == "profit":
-                    weight -= other.balance
+                    weight -= other.balance + self.collateral_value(other, self.marks)
                 if weight > 0:
                     shares.append((other.index, weight))
         whole = sum(weight for _, weight in shares)

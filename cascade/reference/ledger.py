@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .._state import EXTERNAL, FEES, FUND, SETTLEMENT, SYSTEM, VAULT, Terms
+from .._state import COLLATERAL, EXTERNAL, FEES, FUND, SETTLEMENT, SYSTEM, VAULT, Terms
 from ..errors import AuditError
-from ..records import NO_INSTRUMENT, EventKind, Why
+from ..instruments import RATE_ONE
+from ..records import MAKER_SLOT_SHIFT, NO_INSTRUMENT, TAKER_SLOT_SHIFT, EventKind, Why
 from .money import (
     MARK_ONE,
     fee,
@@ -19,10 +20,6 @@ from .money import (
     value_after_fee,
     value_at_mark,
 )
-
-TAKER_SLOT_SHIFT, MAKER_SLOT_SHIFT = 4, 6
-"""Where the flags of a trade's event hold the slots of its two sides (SLOTS), beside the order's kind in the
-low bits."""
 
 
 @dataclass(slots=True)
@@ -35,7 +32,8 @@ class Position:
 
 @dataclass(slots=True)
 class Account:
-    """A margin account: its balance in quanta and its positions by (instrument, slot)."""
+    """A margin account: its balance in quanta, its positions by (instrument, slot), and the lots of other
+    assets that it holds as collateral by (instrument, COLLATERAL)."""
 
     index: int
     mode: int
@@ -43,6 +41,7 @@ class Account:
     flags: int
     balance: int
     positions: dict[tuple[int, int], Position] = field(default_factory=dict)
+    collateral: dict[tuple[int, int], Position] = field(default_factory=dict)
 
     def open_rows(self) -> list[tuple[int, int]]:
         return [row for row, p in sorted(self.positions.items()) if p.lots]
@@ -51,16 +50,31 @@ class Account:
     def flat(self) -> bool:
         return not any(p.lots for p in self.positions.values())
 
+    def collateral_rows(self) -> list[tuple[int, int]]:
+        return [row for row, p in sorted(self.collateral.items()) if p.lots]
+
+    @property
+    def holds_collateral(self) -> bool:
+        return bool(self.collateral_rows())
+
+    def rows_like(self, row: tuple[int, int]) -> dict[tuple[int, int], Position]:
+        """The positions or the collateral, whichever a row belongs to."""
+        return self.collateral if row[1] == COLLATERAL else self.positions
+
     def copy(self) -> Account:
-        rows = {row: Position(p.lots, p.basis) for row, p in self.positions.items()}
-        return Account(self.index, self.mode, self.parent, self.flags, self.balance, rows)
+        rows, held = (
+            {row: Position(p.lots, p.basis) for row, p in table.items()}
+            for table in (self.positions, self.collateral)
+        )
+        return Account(self.index, self.mode, self.parent, self.flags, self.balance, rows, held)
 
 
 class Ledger:
     """Accounts and positions under double entry: a change is an event, and every event leaves the totals as
     they were.
 
-    Contracts and basis of each instrument sum to zero over all accounts; balances sum to `deposits`.
+    Contracts (and collateral) and basis of each instrument sum to zero over all accounts; balances sum to
+    `deposits`.
     """
 
     def __init__(self, state, rules):
@@ -88,6 +102,12 @@ class Ledger:
             self.accounts[a].positions[int(i), int(slot)] = Position(int(lots), int(basis))
             external[int(i), 0].lots -= int(lots)
             external[int(i), 0].basis -= int(basis)
+        for a, i, slot, lots, _ in state.holdings.tolist():
+            self.accounts[a].collateral[i, slot] = Position(lots, 0)
+            external[i, 0].lots -= lots
+        # What a collateral asset's value counts for, 1e-12.
+        self.weights = [RATE_ONE - int(haircut) for haircut in state.haircut]
+        self.weight_history: list[tuple[int, list[int]]] = []  # (event, weights before it)
         for i in range(n):
             self.accounts[SETTLEMENT + i].positions[i, 0] = Position()
         self.deposits = sum(a.balance for a in self.accounts)
@@ -143,7 +163,7 @@ class Ledger:
     # -- movements -------------------------------------------------------------------------------------------
     def move_position(self, account: Account, row: tuple[int, int], lots: int, value: int) -> None:
         """Add signed lots and signed value to a position."""
-        p = account.positions.setdefault(row, Position())
+        p = account.rows_like(row).setdefault(row, Position())
         p.lots += lots
         p.basis += value
         self.sum_lots[row[0]] += lots
@@ -180,7 +200,7 @@ class Ledger:
         A flip is a close, then an open: at a price the close is worth its value there, without one its share
         of `value`.
         """
-        p = account.positions.get(row)
+        p = account.rows_like(row).get(row)
         realises = account.mode != SYSTEM or account.index == VAULT
         if not realises or p is None or sign(p.lots) * sign(lots) >= 0:
             return 0
@@ -244,12 +264,28 @@ class Ledger:
 
     # -- valuation -------------------------------------------------------------------------------------------
     def equity(self, account: Account, marks: list[int]) -> int:
-        """Balance and unrealised profit. Between a closing FILL and its transfer the profit still sits in a
-        flat row's basis."""
+        """Balance, unrealised profit and collateral. Between a closing FILL and its transfer the profit still
+        sits in a flat row's basis."""
+        return self.settlement_equity(account, marks) + self.collateral_value(account, marks)
+
+    def settlement_equity(self, account: Account, marks: list[int]) -> int:
+        """Balance and unrealised profit: what the account has in the settlement asset alone."""
         return account.balance + sum(
             (value_at_mark(self.terms[i], p.lots, marks[i]) if p.lots else 0) - p.basis
             for (i, _), p in account.positions.items()
         )
+
+    def collateral_value(self, account: Account, marks: list[int]) -> int:
+        """What collateral in other assets counts for; what a sale has brought sits in its basis for a
+        moment."""
+        return sum(
+            self.after_haircut(i, p.lots, marks[i]) - p.basis for (i, _), p in account.collateral.items()
+        )
+
+    def after_haircut(self, i: int, lots: int, mark: int) -> int:
+        """What lots of a collateral asset count for: its part of their value at the mark, both rounded
+        down."""
+        return value_at_mark(self.terms[i], lots, mark) * self.weights[i] // RATE_ONE
 
     def row_maintenance(self, account: Account, row: tuple[int, int], marks: list[int]) -> int:
         """Maintenance of an open position: on its notional at the mark or at entry, and a closing fee where
@@ -320,7 +356,10 @@ class Ledger:
     def recount(self) -> None:
         """The same from scratch, over every account."""
         for i in range(len(self.terms)):
-            rows = [p for a in self.accounts for (j, _), p in a.positions.items() if j == i]
+            rows = [
+                p for a in self.accounts for table in (a.positions, a.collateral)
+                for (j, _), p in table.items() if j == i
+            ]  # fmt: skip
             if sum(p.lots for p in rows) or sum(p.basis for p in rows):
                 raise AuditError(f"event {self.seq}: instrument {i} does not sum to zero")
         if sum(a.balance for a in self.accounts) != self.deposits:
@@ -328,3 +367,5 @@ class Ledger:
         for a in self.accounts[SETTLEMENT + len(self.terms) :]:
             if any(p.lots == 0 and p.basis for p in a.positions.values()):
                 raise AuditError(f"event {self.seq}: account {a.index} is flat with a basis")
+            if any(p.lots < 0 or p.basis for p in a.collateral.values()):
+                raise AuditError(f"event {self.seq}: account {a.index} owes collateral, or has a basis in it")

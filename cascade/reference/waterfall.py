@@ -3,12 +3,13 @@ sharers, deficit."""
 
 from __future__ import annotations
 
-from .._state import EXTERNAL, ISOLATED, LINEAR
+from .._state import COLLATERAL, EXTERNAL, ISOLATED, LINEAR
 from ..errors import AuditError
 from ..instruments import PRICE_LIMIT, RATE_ONE
 from ..records import EventKind, LiquidationStatus, Reason, Why
 from .breakers import Breakers
 from .closing import Closing
+from .collateral import CollateralSales
 from .deleveraging import Deleveraging
 from .funds import Funds
 from .ledger import Account
@@ -30,7 +31,7 @@ WAITING = (LiquidationStatus.BANDED, LiquidationStatus.HALTED)
 """Lots that wait for a band to move or a halt to end."""
 
 
-class Waterfall(Breakers, Sizes, Deleveraging, Funds):
+class Waterfall(Breakers, Sizes, Deleveraging, CollateralSales, Funds):
     """Turns and the waterfall behind them."""
 
     # -- trading ---------------------------------------------------------------------------------------------
@@ -170,9 +171,12 @@ class Waterfall(Breakers, Sizes, Deleveraging, Funds):
                     self.cancel(i, order, turn, Reason.OWNER)
         offset = self.rules.offset_hedges and self.offset_hedges(account, turn)
         first_row = len(self.liquidations)
-        rows = self.position_order(account)
         statuses: list[LiquidationStatus] = []
         parted = False
+        if self.rules.collateral_sale == "first":
+            self.sell_collateral(account, turn, statuses)
+        unsold = bool(statuses)
+        rows = self.position_order(account)
         if self.is_below(account, "adl_below"):
             for row in rows:
                 self.deleverage_row(account, row, turn)
@@ -183,6 +187,8 @@ class Waterfall(Breakers, Sizes, Deleveraging, Funds):
                 break
             if account.positions[row].lots:
                 parted |= self.take(account, row, turn, statuses)
+        if account.flat and not unsold:
+            self.sell_collateral(account, turn, statuses)
         if len(self.liquidations) == first_row:
             self.liquidations.append(self.new_record(account, turn, None))
             if LiquidationStatus.HALTED in statuses:
@@ -305,13 +311,15 @@ class Waterfall(Breakers, Sizes, Deleveraging, Funds):
             "status": LiquidationStatus.FLAT,
         }  # fmt: skip
         if row is not None:
-            p, (i, slot) = account.positions[row], row
+            p, (i, slot) = account.rows_like(row)[row], row
             value = value_at_mark(self.terms[i], p.lots, self.marks[i])
             record |= {
-                "instrument": i, "slot": slot, "mark": self.marks[i], "value": value,
-                "row_maintenance": self.row_maintenance(account, row, self.marks), "quantity": -p.lots,
-                "held": p.lots, "bankruptcy_value": self.bankruptcy_value(account, row, self.marks),
+                "instrument": i, "slot": slot, "mark": self.marks[i], "value": value, "quantity": -p.lots,
+                "held": p.lots,
             }  # fmt: skip
+        if row is not None and row[1] != COLLATERAL:
+            record["row_maintenance"] = self.row_maintenance(account, row, self.marks)
+            record["bankruptcy_value"] = self.bankruptcy_value(account, row, self.marks)
         return record
 
     def close(self, account: Account, row, turn: int, n: int, *, follows: bool = False) -> dict:
@@ -355,15 +363,16 @@ class Waterfall(Breakers, Sizes, Deleveraging, Funds):
             elif not self.rules.adl_negative_only or record["equity"] < 0:
                 left = self.deleverage(account, row, left, closing, record)
         record["left"] = left
-        if not left:
-            record["status"] = LiquidationStatus.CLOSED
-        elif follows:
+        record["status"] = self.status_of(left, stop)
+        if left and follows:
             record["status"] = LiquidationStatus.PART
-        else:
-            record["status"] = OPEN_STATUS[stop]
         self.finish_record(account, record, closing, fees_before)
         self.turn_closed += record["closed_value"]
         return record
+
+    def status_of(self, left: int, stop: Reason) -> LiquidationStatus:
+        """What became of an order of which lots are left, by what stopped it."""
+        return OPEN_STATUS[stop] if left else LiquidationStatus.CLOSED
 
     def deleverage_row(self, account: Account, row: tuple[int, int], turn: int) -> None:
         """Deleverage a position without an order; what finds no counterparty is for the orders that

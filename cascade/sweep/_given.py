@@ -17,7 +17,7 @@ from ..shocks import Shock
 TABLES = {
     "liquidations": "liquidations", "prices": "liquidations", "network": "liquidations", "fills": "all",
     "adl": "all", "flows": "all", "contagion": "all", "waves": "summary", "accounts": "summary",
-    "positions": "summary",
+    "positions": "summary", "holdings": "summary",
 }  # fmt: skip
 """The tables of a result that can be kept, and the record that each needs."""
 RECORDS = ("summary", "liquidations", "all")
