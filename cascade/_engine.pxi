@@ -917,7 +917,7 @@ cdef class Engine:
         r.marks_version = 0
         r.step = r.check_step = r.step_wave = r.wave = 0
         r.in_step = r.limit_hit = r.any_stuck = r.shock_has_order = r.ranking_stands = False
-        r.singles = r.disturbed = r.agents = False
+        r.singles = r.disturbed = r.owing = r.agents = False
         r.flats_n = r.journal_n = 0
         r.shock_left = r.error = 0
         r.events_n = r.liquidations_n = r.records_n = r.contexts_n = r.waves_n = r.cases_n = 0

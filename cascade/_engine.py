@@ -311,6 +311,7 @@ def triggers_of(state: State, rules: VenueRules) -> dict[str, Any]:
     # Whom the core may settle without a look at more than this one position: owners hold nothing themselves.
     holds = np.zeros(len(state.account_mode), bool)
     holds[account] = True
+    holds[holders] = True
     owner = np.maximum(state.account_parent, 0)
     single_ones = (state.account_flags & NEVER_LIQUIDATED == 0) & (
         (state.account_parent < 0) | (~holds[owner] & (state.account_balance[owner] >= 0))

@@ -651,6 +651,7 @@ ctypedef struct run_t:
     int64_t singles_n               # turns in this run
     bint disturbed                  # some account has changed in another's turn: whether a single has is to be seen from its record
     int32_t served                  # the account whose turn it is
+    bint owing                      # somebody without positions owes money
     bint agents                     # accounts have sent orders in this run: any of them may hold something new
     flat_t* flats                # what became of them, for who has not looked yet: accounts and rows are as loaded
     int32_t flats_n, flats_cap

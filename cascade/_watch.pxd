@@ -396,6 +396,7 @@ cdef inline int examine(run_t* r, int32_t a, int64_t now, standing_t* s) noexcep
         if account.flags & HOLDS_COLLATERAL:
             return SEEN_AGAIN   # what marks can do to it is more than _safe knows
         return SEEN_FLAT if s.flat or account.flags & NEVER_LIQUIDATED else SEEN_HEALTHY
+    r.owing = r.owing or s.flat
     if account.turn_case >= 0:
         case = &r.cases[account.turn_case]
         if case.idle_changes == r.changes and case.idle_marks == r.marks_version:
@@ -461,7 +462,8 @@ cdef inline bint examine_single(run_t* r, int i, bint short, int32_t at, int64_t
     cdef int32_t a = ins.short_account[at] if short else ins.long_account[at]
     cdef standing_t s
     cdef row_t row
-    if single.lots == 0 or ((r.disturbed or r.initial_n > 0) and r.accounts[a].state & (DIRTY | INITIAL)):
+    # An owner who owes money must hear of what a single leaves at once.
+    if single.lots == 0 or (single.isolated and r.owing) or ((r.disturbed or r.initial_n > 0) and r.accounts[a].state & (DIRTY | INITIAL)):
         return False
     row.lots = single.lots
     row.basis = single.basis

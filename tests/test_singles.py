@@ -153,3 +153,25 @@ def test_a_simulation_goes_on_from_what_the_short_way_left(longs_on_a_ladder):
         sim.settle()
         results[record] = sim.result()
     assert not difference(results["all"], results["summary"], ("all", "summary"))
+
+
+@pytest.mark.fast
+def test_what_an_owner_who_owes_gets_counts_at_once():
+    market = cs.Market(cs.Instrument("X", tick_size=1, lot_size=1, tiers=0.003), fund=1_000)
+    price = np.arange(1_000, 900, -1)
+    asks = {"price": [1_001], "quantity": [1]}
+    market.load_book("X", {"price": price, "quantity": np.ones(100)}, asks, complete=True)
+    market.load_accounts({"account": ["owner", "other"], "balance": [0.0, 0.0]})
+    market.load_positions(
+        {
+            "account": ["owner", "other", "other"], "instrument": ["X"] * 3, "size": [1, 1, 1],
+            "entry_price": [1_000, 1_000, 1_000], "margin": [5.0, 5.0, 5.5],
+            "position_side": ["both", "long", "both"],
+        }
+    )  # fmt: skip
+    rules = cs.VenueRules(trigger="le", queue="largest")
+    for cash in ({"owner": -2.0}, {"other": -3.0}, {"owner": -1.0, "other": -50.0}):
+        for price in (-0.002, -0.003, -0.006):
+            shock = cs.Shock(price=price, cash=cash)
+            whole, part = (market.run(shock, rules=rules, record=record) for record in ("all", "summary"))
+            assert not difference(whole, part, ("all", "summary"))
