@@ -11,6 +11,7 @@ import random_markets
 from twins import difference, planted
 
 import cascade as cs
+from cascade import _core
 
 
 def crowd(seed: int) -> tuple[cs.Market, cs.Shock, dict]:
@@ -111,7 +112,8 @@ def test_many_markets_and_every_case_occurs():
     )), found  # fmt: skip
 
 
-@pytest.mark.fast
+@pytest.mark.canary
+@pytest.mark.skipif(not _core.TESTING, reason="needs a build with CASCADE_TESTING=1")
 def test_money_that_is_lost_on_the_short_way_is_noticed(longs_on_a_ladder):
     market, shock = longs_on_a_ladder
     market.run(shock, record="summary")
