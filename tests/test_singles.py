@@ -175,3 +175,26 @@ def test_what_an_owner_who_owes_gets_counts_at_once():
             shock = cs.Shock(price=price, cash=cash)
             whole, part = (market.run(shock, rules=rules, record=record) for record in ("all", "summary"))
             assert not difference(whole, part, ("all", "summary"))
+
+
+@pytest.mark.fast
+def test_what_comes_to_an_owner_after_its_own_position_closed_is_not_lost():
+    """An account with a position of its own gets what its isolated position leaves, in the same step."""
+    market = cs.Market(cs.Instrument("X", tick_size=1, lot_size=1, tiers=0.003), fund=1_000)
+    price = np.arange(1_000, 900, -1)
+    asks = {"price": [1_001], "quantity": [1]}
+    market.load_book("X", {"price": price, "quantity": np.ones(100)}, asks, complete=True)
+    market.load_accounts({"account": ["owner"], "balance": [5.0]})
+    market.load_positions(
+        {
+            "account": ["owner", "owner"], "instrument": ["X"] * 2, "size": [1, 1], "entry_price": [1_000, 1_000],
+            "margin": [np.nan, 5.0],
+        }
+    )  # fmt: skip
+    for queue in ("ratio", "largest", "fifo"):
+        rules, shock = cs.VenueRules(queue=queue), cs.Shock(price=-0.003)
+        whole = market.run(shock, rules=rules, record="all")
+        assert whole.liquidations["margin_mode"].tolist() == ["cross", "isolated"]
+        for audit in ("delta", "full"):
+            part = market.run(shock, rules=rules, record="summary", audit=audit)
+            assert not difference(whole, part, ("all", "summary"))
