@@ -58,7 +58,7 @@ from cascade._run cimport (
 )
 from cascade._ledger cimport flats_tell
 from cascade._safe cimport ROOM32, exposure_of, exposure_t, loss_of, room_of, safe_move
-from cascade._step cimport advance, count_left, finish
+from cascade._step cimport advance, count_left, finish, singles_end
 from cascade._trade cimport mark_now
 from cascade._types cimport ERR_AUDIT, ERR_CROSSES, ERR_MEMORY
 from cascade._uneat cimport book_uneat
@@ -638,7 +638,7 @@ cdef class Engine:
             if n:
                 op = <const op_t*>&ops[0]
                 with nogil:
-                    flats_tell(&self.r)
+                    singles_end(&self.r)
                     for k in range(n):
                         apply_op(&self.r, &op[k])
             self.check_error()
@@ -745,7 +745,7 @@ cdef class Engine:
         cdef order_msg_t one
         self.enter()
         try:
-            flats_tell(r)
+            singles_end(r)
             sink_fix(&sink, self.reports, self.reports_cap)
             for k in range(n):
                 m = <const order_msg_t*>&orders[0] + k
@@ -774,7 +774,7 @@ cdef class Engine:
         try:
             if n == 0:
                 return
-            flats_tell(&self.r)
+            singles_end(&self.r)
             status = set_levels(&self.r, i, BID if side > 0 else ASK, &prices[0], &lots[0], n, &bad)
             if status == ERR_CROSSES:
                 raise InputError(
@@ -789,7 +789,7 @@ cdef class Engine:
         self.enter()
         try:
             with nogil:
-                flats_tell(&self.r)
+                singles_end(&self.r)
                 pass_time(&self.r, dt)
             self.check_error()
         finally:
@@ -821,7 +821,7 @@ cdef class Engine:
         try:
             memcpy(r.inputs, &inputs[0, 0], <size_t>r.instruments_n * r.inputs_n * sizeof(int64_t))
             with nogil:
-                flats_tell(r)
+                singles_end(r)
                 inputs_changed(r)
             self.check_error()
         finally:

@@ -308,15 +308,18 @@ def triggers_of(state: State, rules: VenueRules) -> dict[str, Any]:
     others = row[~indexed]
     flat = account[others[state.row_lots[others] == 0]]
     scanned = np.union1d(several, account[others[state.row_lots[others] != 0]])
-    # Whom the core may settle without a look at more than this one position: owners hold nothing themselves.
+    # Whom the core may settle without a look at more than this one position: owners hold nothing themselves, and
+    # nobody's money comes to an account that holds something.
     holds = np.zeros(len(state.account_mode), bool)
     holds[account] = True
     holds[holders] = True
     owner = np.maximum(state.account_parent, 0)
-    single_ones = (state.account_flags & NEVER_LIQUIDATED == 0) & (
-        (state.account_parent < 0) | (~holds[owner] & (state.account_balance[owner] >= 0))
+    owns = np.zeros(len(state.account_mode), bool)
+    owns[state.account_parent[state.account_parent >= 0]] = True
+    single_ones = (state.account_flags & NEVER_LIQUIDATED == 0) & np.where(
+        state.account_parent < 0, ~owns, ~holds[owner] & (state.account_balance[owner] >= 0)
     )
-    del owner, holds
+    del owner, owns, holds
     lists: dict[str, list[np.ndarray]] = {
         "long_trigger": [], "long_account": [], "long_single": [],
         "short_trigger": [], "short_account": [], "short_single": [],

@@ -3,6 +3,7 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from cascade._deleverage cimport rankings_forget
+from cascade._ledger cimport flats_tell
 from cascade._liquidate cimport turn
 from cascade._margin cimport standing_shadow, standing_t, standing_unhealthy
 from cascade._queue cimport queue_pop, queue_waits
@@ -76,6 +77,27 @@ cdef inline void single_queue(run_t* r, const waiting_t* w) noexcept nogil:
         case.cause = w.cause
         case.cause_row = w.cause_row
         case.open = True
+
+
+cdef inline void single_waits(run_t* r, waiting_t* w) noexcept nogil:
+    """The same of one that still waits."""
+    if w.single >= 0:
+        single_queue(r, w)
+        r.accounts[w.account].state |= QUEUED
+        w.single = -1
+
+
+cdef inline void singles_end(run_t* r) noexcept nogil:
+    """Before anything comes from outside: accounts as they are. In the middle of a step, where an interrupt has stopped it, no single
+    knows what is to come."""
+    cdef int32_t k
+    flats_tell(r)
+    if not r.in_step:
+        return
+    for k in range(r.line_at, r.line_n):
+        single_waits(r, &r.line[k])
+    for k in range(r.heap_n):
+        single_waits(r, &r.heap[k])
 
 
 cdef inline bint step_turn(run_t* r) noexcept nogil:

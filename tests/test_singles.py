@@ -177,3 +177,61 @@ def test_what_an_owner_who_owes_gets_counts_at_once():
             shock = cs.Shock(price=price, cash=cash)
             whole, part = (market.run(shock, rules=rules, record=record) for record in ("all", "summary"))
             assert not difference(whole, part, ("all", "summary"))
+
+
+@pytest.mark.fast
+def test_what_comes_to_an_owner_after_its_own_position_closed_is_not_lost():
+    """An account with a position of its own gets what its isolated position leaves, in the same step."""
+    market = cs.Market(cs.Instrument("X", tick_size=1, lot_size=1, tiers=0.003), fund=1_000)
+    price = np.arange(1_000, 900, -1)
+    asks = {"price": [1_001], "quantity": [1]}
+    market.load_book("X", {"price": price, "quantity": np.ones(100)}, asks, complete=True)
+    market.load_accounts({"account": ["owner"], "balance": [5.0]})
+    market.load_positions(
+        {
+            "account": ["owner", "owner"], "instrument": ["X"] * 2, "size": [1, 1], "entry_price": [1_000, 1_000],
+            "margin": [np.nan, 5.0],
+        }
+    )  # fmt: skip
+    for queue in ("ratio", "largest", "fifo"):
+        rules, shock = cs.VenueRules(queue=queue), cs.Shock(price=-0.003)
+        whole = market.run(shock, rules=rules, record="all")
+        assert whole.liquidations["margin_mode"].tolist() == ["cross", "isolated"]
+        for audit in ("delta", "full"):
+            part = market.run(shock, rules=rules, record="summary", audit=audit)
+            assert not difference(whole, part, ("all", "summary"))
+
+
+@pytest.mark.parametrize("record", ["summary", "liquidations"])
+def test_what_comes_in_the_middle_of_a_step_finds_ordinary_accounts(record):
+    """An interrupt leaves a step half done; an account then rests an order that those who still wait will hit."""
+    n = 6_000
+    market = cs.Market(cs.Instrument("X", tick_size=1, lot_size=1, tiers=0.003), fund=1_000_000)
+    asks = {"price": [100_001], "quantity": [1]}
+    bids = {"price": np.arange(100_000, 70_000, -1), "quantity": np.full(30_000, 3)}
+    market.load_book("X", bids, asks, complete=True)
+    market.load_accounts({"account": ["maker", "owner"], "balance": [1e6, 0.0]})
+    market.load_positions(
+        {
+            "account": np.append(np.arange(n - 1).astype(str), "owner"), "instrument": np.full(n, "X"),
+            "size": np.ones(n), "entry_price": np.full(n, 100_000), "margin": 2_000.0 + np.arange(n) % 37,
+        }
+    )  # fmt: skip
+    order = np.zeros(1, cs.ORDER_DTYPE)
+    order["order_id"], order["side"], order["quantity"], order["owner"] = 1, 1, 500, market.owner("maker")
+    results = []
+    for kept in ("all", record):
+        sim = market.start(cs.Shock(price=-0.02), record=kept)
+        engine = sim._engine.engine
+        engine.cancelled = True
+        with pytest.raises(cs.Cancelled):
+            sim.step()
+        engine.cancelled = False
+        assert (0 < engine.singles_served < n - 1) == (kept == record)
+        order["price"] = int(sim.mark("X"))
+        sim.submit("X", order)
+        sim.apply(cs.Shock(cash={"owner": -50.0}))
+        sim.settle()
+        assert sim.position(market.owner("maker")) == {"X": 500}
+        results.append(sim.result())
+    assert not difference(*results, ("all", record))
