@@ -63,7 +63,7 @@ cdef inline bint plain_new(book_t* b, const order_msg_t* m, int64_t row, report_
     cdef int side = sign < 0    # sides come at random: no branch depends on them
     cdef uint64_t rank = price_rank(side, price)
     # Bits that a plain order has not: an owner, a display, a side that is neither 1 nor -1, lots below 1 or above 2**62.
-    cdef uint64_t odd = <uint64_t>(m.owner | m.display) | <uint64_t>((sign + 1) & ~2) | (<uint64_t>(lots - 1) >> 62)
+    cdef uint64_t odd = <uint64_t>(m.owner | m.display) | <uint64_t>((sign + 1) & ~2) | ((<uint64_t>lots - 1) >> 62)
     cdef level_t* v
     cdef uint32_t h, level
     cdef uint32_t* slot
