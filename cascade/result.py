@@ -38,7 +38,9 @@ class Result:
     Attributes
     ----------
     status : str
-        "settled", "stranded", "out_of_data", "halted" or "limit" (later also "horizon").
+        "settled", "stranded" (lots that a complete book cannot take), "out_of_data" (lots where the knowledge
+        of a book ends), "halted", "horizon" (what is left waits for time to pass) or "limit" (the caller's
+        cap).
     """
 
     _market: Any = field(repr=False)

@@ -528,6 +528,14 @@ class Venue:
         object.__setattr__(self, "sources", tuple(self.sources))
         object.__setattr__(self, "variants", dict(self.variants))
 
+    def __repr__(self) -> str:
+        parts = [f"rules of {self.date}"]
+        if self.variants:
+            parts.append(f"variants {', '.join(self.variants)}")
+        if self.tier_dates:
+            parts.append(f"tiers of {', '.join(self.tier_dates)}")
+        return f"<cascade.Venue {self.name}: {'; '.join(parts)}>"
+
     def tiers(self, symbol: str, date: str | None = None) -> list[list[Any]]:
         """Margin tiers of a symbol: rows (floor, cap, initial rate, maintenance rate, maintenance amount).
 
@@ -560,4 +568,6 @@ def as_rules(rules: VenueRules | Venue | None, default: VenueRules | None = None
         return rules.rules
     if isinstance(rules, VenueRules):
         return rules
-    raise InputTypeError(f"rules = {show(rules)}: must be a VenueRules or a Venue")
+    raise InputTypeError(
+        f"rules = {show(rules)}: must be a VenueRules or a Venue, as cs.venues.binance_usdm is"
+    )

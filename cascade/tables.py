@@ -91,7 +91,9 @@ class Table(dict[str, np.ndarray]):
                 raise KeyError(f"{key!r}: the columns are {', '.join(self)}") from None
         if isinstance(key, list) and all(isinstance(name, str) for name in key):
             return self._like({name: self[name] for name in key})
-        raise InputTypeError(f"table[{key!r}]: must be a column name or a list of them (rows: table.rows)")
+        raise InputTypeError(
+            f"table[{key!r}]: must be a column name or a list of them (rows: table.rows(slice(5)))"
+        )
 
     def __len__(self) -> int:
         return self._num_rows
@@ -133,7 +135,9 @@ class Table(dict[str, np.ndarray]):
             if which.size == 0 and which.ndim == 1 and which.dtype.kind == "f":
                 which = which.astype(np.intp)  # an empty list
             if which.ndim != 1 or which.dtype.kind not in "biu":
-                raise InputTypeError("rows: must be a slice, a mask or a 1-D array of row numbers")
+                raise InputTypeError(
+                    "rows: must be a slice, a mask or a 1-D array of row numbers, as rows(slice(5))"
+                )
             if which.dtype.kind == "b" and which.size != self._num_rows:
                 raise InputError(f"rows: a mask of {which.size} rows for a table of {self._num_rows}")
             if which.dtype.kind != "b" and which.size:

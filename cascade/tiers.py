@@ -80,7 +80,7 @@ class TierTable(dict[str, Rows]):
         Raises
         ------
         InputError
-            An unknown symbol; the message names the nearest ones.
+            An unknown symbol; the message names the nearest ones, if any is near.
         """
         if not isinstance(name, str):
             raise InputTypeError(f"tiers: symbol = {show(name)}: must be a string")
@@ -92,11 +92,17 @@ class TierTable(dict[str, Rows]):
                 return candidate
             if candidate in self._names:
                 return self._names[candidate]
-        near = get_close_matches(name.upper(), self._names, 5) or list(self._names)[:5]
+        near = self._near(name.upper())
         raise InputError(
             f"tiers: symbol = {show(name)}: {self.exchange} ({self.as_of}) has {len(self)} symbols and not "
-            f"this one; near it: {', '.join(near)}"
+            f"this one; {'near it' if near else 'the first'}: {', '.join(near or list(self._names)[:5])}"
         )
+
+    def _near(self, name: str) -> list[str]:
+        """Up to five names that look like one; first those where one of the two begins with the other."""
+        begins = [n for n in self._names if len(name) > 1 < len(n) and name[: len(n)] == n[: len(name)]]
+        begins.sort(key=lambda n: abs(len(n) - len(name)))
+        return list(dict.fromkeys(begins + get_close_matches(name, self._names, 5)))[:5]
 
     def rows(self, name: str) -> Rows:
         """The rows of a symbol, the caller's to change."""

@@ -8,8 +8,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
+PAGES = ["README.md", "docs/sweeps.md", "docs/studies.md", "docs/reports.md", "docs/names.md"]
 
-@pytest.mark.parametrize("page", ["README.md", "docs/sweeps.md", "docs/studies.md", "docs/reports.md"])
+
+@pytest.mark.parametrize("page", PAGES)
 def test_examples_run(page, capsys, tmp_path, monkeypatch):
     path = ROOT / page
     if not path.exists():

@@ -251,7 +251,7 @@ def test_seeds():
 BAD = [
     ({"scenarios": 5}, cs.InputTypeError, "sweep.scenarios = 5"),
     ({"scenarios": [5]}, cs.InputTypeError, r"sweep.scenarios\[0\] = 5: must be a Shock"),
-    ({"scenarios": draw}, cs.InputTypeError, "sweep.n = null"),
+    ({"scenarios": draw}, cs.InputTypeError, "sweep.n: must be given with a callable"),
     ({"scenarios": draw, "n": -1}, cs.InputError, "sweep.n = -1"),
     ({"scenarios": [], "n": 2}, cs.InputError, "sweep.n = 2: 0 scenarios"),
     ({"scenarios": np.zeros((3, 2))}, cs.InputError, r"shape \(3, 2\): must be \(n, 1\)"),

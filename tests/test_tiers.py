@@ -111,6 +111,10 @@ def test_a_table(tmp_path):
     assert again["BTCUSDT"] == ROWS
     with pytest.raises(cs.InputError, match=r"'BTCUSD': test \(2026-01-01\) has 2 symbols.*near it: BTCUSDT"):
         table["BTCUSD"]
+    with pytest.raises(cs.InputError, match=r"not this one; near it: ETHUSDT_261225$"):
+        table["ETH"]
+    with pytest.raises(cs.InputError, match=r"not this one; the first: "):
+        table["XX"]
     with pytest.raises(cs.InputTypeError, match="must be a string"):
         table[7]
 

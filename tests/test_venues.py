@@ -142,7 +142,7 @@ def test_tiers_are_the_callers_own():
 
 @pytest.mark.parametrize("symbol", ["XRP", "btcusdt", "BTC/USDT:BTC", "BTC/EUR:EUR", ""])
 def test_unknown_symbols_are_refused(symbol):
-    with pytest.raises(cs.InputError, match=r"907 symbols.*near it"):
+    with pytest.raises(cs.InputError, match=r"907 symbols.*(near it|the first): "):
         cs.venues.binance_usdm.tiers(symbol)
 
 
@@ -356,3 +356,12 @@ def test_costs_that_count_the_fee_of_closing():
             amount=1,
         )
         assert margin + side * (500 * price - 200) == 500 * price * Fraction("0.0106") - 1
+
+
+def test_a_venue_is_written_in_one_line():
+    venue = cs.venues.binance_usdm
+    assert repr(venue) == str(venue)
+    assert repr(venue).startswith("<cascade.Venue Binance USD-M: rules of 2025-09-18; variants at_equality, ")
+    assert repr(venue).endswith("; tiers of 2024-10-24, 2026-09>")
+    bare = cs.Venue("A", cs.VenueRules(), "2026-01-01", (), "")
+    assert repr(bare) == "<cascade.Venue A: rules of 2026-01-01>"

@@ -26,6 +26,8 @@ RECORDS = ("summary", "liquidations", "all")
 def read_scenarios(market: Any, scenarios: Any, n: int | None) -> tuple[Any, int]:
     """(what `Job` takes, number of scenarios) from a list of Shocks, a table of moves, or a callable."""
     if callable(scenarios):
+        if n is None:
+            raise InputTypeError("sweep.n: must be given with a callable: the number of scenarios to draw")
         if isinstance(n, bool) or not isinstance(n, int | np.integer):
             raise InputTypeError(f"sweep.n = {show(n)}: must be the number of scenarios to draw")
         if n < 0:
