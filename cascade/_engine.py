@@ -308,8 +308,8 @@ def triggers_of(state: State, rules: VenueRules) -> dict[str, Any]:
     others = row[~indexed]
     flat = account[others[state.row_lots[others] == 0]]
     scanned = np.union1d(several, account[others[state.row_lots[others] != 0]])
-    # Whom the core may settle without a look at more than this one position: owners hold nothing themselves, and
-    # nobody's money comes to an account that holds something.
+    # Whom the core may settle without a look at more than this one position: owners hold nothing themselves,
+    # and nobody's money comes to an account that holds something.
     holds = np.zeros(len(state.account_mode), bool)
     holds[account] = True
     holds[holders] = True

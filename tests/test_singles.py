@@ -189,8 +189,8 @@ def test_what_comes_to_an_owner_after_its_own_position_closed_is_not_lost():
     market.load_accounts({"account": ["owner"], "balance": [5.0]})
     market.load_positions(
         {
-            "account": ["owner", "owner"], "instrument": ["X"] * 2, "size": [1, 1], "entry_price": [1_000, 1_000],
-            "margin": [np.nan, 5.0],
+            "account": ["owner", "owner"], "instrument": ["X"] * 2, "size": [1, 1],
+            "entry_price": [1_000, 1_000], "margin": [np.nan, 5.0],
         }
     )  # fmt: skip
     for queue in ("ratio", "largest", "fifo"):
@@ -204,7 +204,7 @@ def test_what_comes_to_an_owner_after_its_own_position_closed_is_not_lost():
 
 @pytest.mark.parametrize("record", ["summary", "liquidations"])
 def test_what_comes_in_the_middle_of_a_step_finds_ordinary_accounts(record):
-    """An interrupt leaves a step half done; an account then rests an order that those who still wait will hit."""
+    """An interrupt leaves a step half done; an account then rests an order that those who wait will hit."""
     n = 6_000
     market = cs.Market(cs.Instrument("X", tick_size=1, lot_size=1, tiers=0.003), fund=1_000_000)
     asks = {"price": [100_001], "quantity": [1]}
