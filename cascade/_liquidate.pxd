@@ -83,7 +83,7 @@ from cascade._types cimport (
     REASON_NONE,
     REASON_OWNER,
 )
-from cascade._watch cimport gather_taken
+from cascade._gather cimport gather_taken
 from cascade._wide cimport (
     money_price,
     wide_add,
