@@ -1,8 +1,8 @@
 """Margin: what a position is worth and needs, and an account's equity; integers only, as in reference/money.py."""
 
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint8_t
 
-from cascade._run cimport HOLDS_COLLATERAL, MAINTENANCE_FEE_AT_BANKRUPTCY, account_t, instrument_t, row_t, run_t, terms_t, tier_t
+from cascade._run cimport HOLDS_COLLATERAL, MAINTENANCE_FEE_AT_BANKRUPTCY, account_t, instrument_t, row_t, run_t, single_t, terms_t, tier_t
 from cascade._wide cimport (
     RATE_ONE,
     money_after_fee,
@@ -175,6 +175,27 @@ cdef inline int64_t collateral_value(const run_t* r, int32_t a, bint shadow) noe
             value += after_haircut(r, r.rows[k].instrument, r.rows[k].lots, ins.shadow if shadow else ins.mark, ins.weight)
             value -= r.rows[k].basis
     return value
+
+
+cdef inline row_t single_row(const single_t* single, int instrument) noexcept nogil:
+    """The position of a single."""
+    cdef row_t row
+    row.lots = single.lots
+    row.basis = single.basis
+    row.account = row.next = -1
+    row.instrument = <uint16_t>instrument
+    row.slot = <uint8_t>single.slot
+    return row
+
+
+cdef inline standing_t standing_alone(const run_t* r, const row_t* row, int64_t balance, int64_t mark) noexcept nogil:
+    """The standing of an account that has one position and nothing else."""
+    cdef standing_t s
+    s.equity = s.balance = balance
+    s.maintenance = 0
+    s.flat = True
+    standing_add(r, row, mark, &s)
+    return s
 
 
 cdef inline standing_t standing_of(const run_t* r, int32_t a) noexcept nogil:

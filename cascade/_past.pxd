@@ -3,7 +3,7 @@
 from libc.stdint cimport int32_t, int64_t
 
 from cascade._gather cimport gather_one, gather_rows
-from cascade._margin cimport after_haircut, standing_add, standing_t, standing_unhealthy
+from cascade._margin cimport after_haircut, single_row, standing_add, standing_alone, standing_t, standing_unhealthy
 from cascade._run cimport (
     COLLATERAL,
     HOLDS_COLLATERAL,
@@ -105,11 +105,7 @@ cdef inline int32_t history_upto(const mark_change_t* history, int32_t n, int64_
 
 cdef inline bint unhealthy_at(const run_t* r, const row_t* row, int64_t balance, int64_t mark) noexcept nogil:
     """Whether an account of one position is unhealthy at a mark."""
-    cdef standing_t s
-    s.equity = s.balance = balance
-    s.maintenance = 0
-    s.flat = True
-    standing_add(r, row, mark, &s)
+    cdef standing_t s = standing_alone(r, row, balance, mark)
     return standing_unhealthy(r, &s)
 
 
@@ -190,9 +186,7 @@ cdef inline bint single_cause(run_t* r, waiting_t* w, int64_t previous_check, in
     if not r.remember_marks:
         return True
     single += w.single
-    row.lots = single.lots
-    row.basis = single.basis
-    row.instrument = w.instrument
+    row = single_row(single, w.instrument)
     change = crossing_mark(r, &row, single.balance, previous_check, now)
     if change == NULL:
         return False

@@ -15,7 +15,7 @@ from cascade._closing cimport count_wave, implied_price_exists, record_new
 from cascade._funds cimport receiver, settle_flat
 from cascade._ladder cimport ASK, BID, level_t
 from cascade._ledger cimport add_overflow, audit_instrument, audit_money, flat_tell, flats_add, planted
-from cascade._margin cimport closing_value, magnitude, standing_add, standing_t, trade_value
+from cascade._margin cimport closing_value, magnitude, single_row, standing_alone, standing_t, trade_value
 from cascade._run cimport (
     DIRTY,
     FEES,
@@ -190,12 +190,8 @@ cdef inline liquidation_t* single_record(
     if r.record == RECORD_SUMMARY:
         r.records_n += 1
         return spare
-    row.lots = s.lots
-    row.basis = s.basis
-    row.instrument = w.instrument
-    now.equity = now.balance = s.balance
-    now.maintenance = 0
-    standing_add(r, &row, ins.mark, &now)
+    row = single_row(s, w.instrument)
+    now = standing_alone(r, &row, s.balance, ins.mark)
     context_begin(r, turn, r.wave, r.records_n)
     l = record_new(r, w.account, turn, w.cause, w.cause_row, &now, spare)
     l.instrument = w.instrument

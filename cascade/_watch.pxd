@@ -11,7 +11,7 @@ from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint16_t, uint8_t
 
 from cascade._breakers cimport account_waits
 from cascade._gather cimport gather_rows, gather_taken
-from cascade._margin cimport magnitude, mark_value, standing_add, standing_of, standing_t, standing_unhealthy
+from cascade._margin cimport magnitude, mark_value, single_row, standing_alone, standing_of, standing_t, standing_unhealthy
 from cascade._past cimport cause_t, find_cause, single_cause
 from cascade._queue cimport SORT_ITEM, queue_push, queue_sort, sorted_t
 from cascade._rest cimport rest, rest_end, rest_over, travel
@@ -247,13 +247,8 @@ cdef inline bint examine_single(run_t* r, int i, bint short, int32_t at, int64_t
     # An owner who owes money must hear of what a single leaves at once.
     if single.lots == 0 or (single.isolated and r.owing) or ((r.disturbed or r.initial_n > 0) and r.accounts[a].state & (DIRTY | INITIAL)):
         return False
-    row.lots = single.lots
-    row.basis = single.basis
-    row.instrument = <uint16_t>i
-    s.equity = s.balance = single.balance
-    s.maintenance = 0
-    s.flat = True
-    standing_add(r, &row, ins.mark, &s)
+    row = single_row(single, i)
+    s = standing_alone(r, &row, single.balance, ins.mark)
     if not standing_unhealthy(r, &s):
         return False
     found_add(r, a, &s, now)
