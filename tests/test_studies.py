@@ -205,6 +205,29 @@ def test_studies_draw_themselves():
         plt.close(figure)
 
 
+def test_bars_of_mitigation_and_of_a_fire_sale():
+    plt = pytest.importorskip("matplotlib.pyplot")
+    rules = cs.VenueRules()
+    changes = {"last": rules, "mid": rules.replace(mark="mid")}
+    found = cs.studies.mitigation(cs.datasets.cluster(), {"small": sale(700), "large": sale(900)}, changes)
+    figure, ax = plt.subplots()
+    assert found.plot("price_drop", ax=ax) is ax
+    heights = [bar.get_height() for bar in ax.patches]
+    table = found.column("price_drop")
+    np.testing.assert_allclose(heights, 100 * np.concatenate([table["last"], table["mid"]]))
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["last", "mid"]
+    assert ax.get_ylabel() == "price drop, %"
+    plt.close(figure)
+    banks = cs.studies.fire_sale(
+        (100, 200), [[0.5, 0.5], [0.2, 0.8]], (10, 10), (90, 190), (1e-3, 5e-4), (-0.05, 0)
+    )
+    figure, ax = plt.subplots()
+    assert banks.plot(ax=ax) is ax
+    heights = [bar.get_height() for bar in ax.patches]
+    np.testing.assert_allclose(heights, [10.96875, 19.38, 19.8375, 40.86])
+    plt.close(figure)
+
+
 # -- reverse stress ------------------------------------------------------------------------------------------
 COVARIANCE = [[0.0025, 0.00125], [0.00125, 0.0025]]
 """Two instruments with a deviation of 5% each and a correlation of 1/2."""

@@ -41,6 +41,22 @@ class FireSale:
     systemicness: np.ndarray
     indirect_vulnerability: np.ndarray
 
+    def plot(self, ax: Any = None) -> Any:
+        """Draw for each bank the losses that it causes, of all equity, beside what it loses of its own."""
+        from ..plot._look import COLOURS, axes_of, frame
+
+        ax = axes_of(ax)
+        place = np.arange(len(self.systemicness))
+        ax.bar(place - 0.2, self.systemicness * 100, 0.4, color=COLOURS[0], label="causes, of all equity")
+        lost = self.indirect_vulnerability * 100
+        ax.bar(place + 0.2, lost, 0.4, color=COLOURS[1], label="loses, of its equity")
+        ax.set_xticks(place, [str(k) for k in place])
+        ax.set_xlabel("bank")
+        ax.set_ylabel("second-round loss, percent")
+        ax.legend(frameon=False)
+        frame(ax)
+        return ax
+
 
 def fire_sale(assets: Any, weights: Any, equity: Any, debt: Any, impact: Any, shock: Any) -> FireSale:
     """One round of sales by banks that return to their leverage after a shock to asset prices.

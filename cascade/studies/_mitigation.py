@@ -40,6 +40,25 @@ class Mitigation:
         values = self.table[name].reshape(len(shocks), len(labels)) if len(labels) else self.table[name]
         return Table({"shock": np.array(shocks), **{label: values[:, k] for k, label in enumerate(labels)}})
 
+    def plot(self, outcome: str = "venue_loss", ax: Any = None) -> Any:
+        """Draw one outcome: a group of bars a shock, a bar a rule set."""
+        from ..plot._curves import quantity_of
+        from ..plot._look import COLOURS, axes_of, frame, name
+
+        ax = axes_of(ax)
+        table = self.column(outcome)
+        shocks, *labels = table
+        place, width = np.arange(len(table[shocks])), 0.8 / max(len(labels), 1)
+        factor, label = quantity_of(outcome, self.table[outcome])
+        for k, rules in enumerate(labels):
+            at = place + (k - (len(labels) - 1) / 2) * width
+            ax.bar(at, table[rules] * factor, width, color=COLOURS[k % len(COLOURS)], label=name(rules))
+        ax.set_xticks(place, [name(shock) for shock in table[shocks]], parse_math=False)
+        ax.set_ylabel(label)
+        ax.legend(frameon=False)
+        frame(ax)
+        return ax
+
 
 def mitigation(market: Any, shocks: Any, changes: Mapping[str, Any]) -> Mitigation:
     """What would have prevented it: the same shocks under several rules, or in several markets.
