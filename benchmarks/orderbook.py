@@ -14,6 +14,7 @@ import gc
 import json
 import os
 import platform
+import resource
 import shutil
 import subprocess
 import sys
@@ -46,6 +47,7 @@ CALL = 5.0
 BYTES_DEEP = 40
 BYTES_FLAT = 200
 COPY = 1.5
+LARGE_PAGE = 2 << 20  # bytes
 
 
 class Table:
@@ -439,11 +441,19 @@ def memory(table: Table, n: int) -> None:
 
 
 def copies(table: Table, n: int, rounds: int) -> None:
-    """A copy against memcpy of as many bytes into memory that is new too."""
-    table.head("copy: against memcpy of the bytes that it has into new memory (ndarray.copy, in large pages)")
+    """A copy against memcpy of as many bytes into memory of the kind that it gets.
+
+    The allocator hands out memory that was used before, or has the system map new memory, which is cleared
+    while it is filled: faults tell which. What was copied or freed a moment ago lies in the caches, and whose
+    turn came before decides who meets it there: everybody starts with caches full of something else.
+    """
+    table.head(
+        "copy: against memcpy into memory as the copy gets it, new (ndarray.copy) or used; caches cold"
+    )
     libc = ctypes.CDLL(None)
     libc.memcpy.restype = ctypes.c_void_p
     libc.memcpy.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
+    other = np.ones(1 << 29, np.uint8)
     for shape in SHAPES:
         rows = resting(shape, n, False)
         book = cs.OrderBook()
@@ -458,22 +468,27 @@ def copies(table: Table, n: int, rounds: int) -> None:
         del twin
         source, target = np.ones(size, np.uint8), np.ones(size, np.uint8)
 
-        def ours(book: cs.OrderBook = book) -> float:
-            return milliseconds(book.copy)
+        def cold(call: Callable[[], object]) -> Callable[[], float]:
+            def timed() -> float:
+                other[::64] += 1
+                return milliseconds(call)
 
-        def fresh(source: np.ndarray = source) -> float:
-            return milliseconds(source.copy)
+            return timed
 
-        def onto(source: np.ndarray = source, target: np.ndarray = target) -> float:
-            return milliseconds(lambda: libc.memcpy(target.ctypes.data, source.ctypes.data, source.nbytes))
+        def onto(source: np.ndarray = source, target: np.ndarray = target) -> None:
+            libc.memcpy(target.ctypes.data, source.ctypes.data, source.nbytes)
 
-        taken = in_turn({"ours": ours, "fresh": fresh, "onto": onto}, max(rounds, 7))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        book.copy()
+        faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+        kind = "new" if 2 * faults * LARGE_PAGE > size else "used"
+        calls = {"ours": cold(book.copy), "new": cold(source.copy), "used": cold(onto)}
+        taken = in_turn(calls, max(rounds, 7))
         ms = {name: median(times) for name, times in taken.items()}
-        ratio = ms["ours"] / ms["fresh"]
-        beside = f"{ratio:.2f} x memcpy ({ms['ours'] / ms['onto']:.2f} onto old)"
-        table.line(
-            f"{shape}, {size / 1e6:.0f} MB", f"{ms['ours']:.1f} ms", beside, f"< {COPY:g}", ratio < COPY
-        )
+        ratios = {k: ms["ours"] / ms[k] for k in ("new", "used")}
+        beside = f"{ratios['new']:.2f} x into new, {ratios['used']:.2f} x into used"
+        what = f"{shape}, {size / 1e6:.0f} MB, into {kind}"
+        table.line(what, f"{ms['ours']:.1f} ms", beside, f"< {COPY:g}", ratios[kind] < COPY)
 
 
 def milliseconds(call: Callable[[], object]) -> float:
