@@ -48,6 +48,7 @@ from cascade._run cimport (
     run_t,
     flat_t,
     single_t,
+    sorted_t,
     safe_t,
     scan_group_t,
     terms_t,
@@ -169,7 +170,7 @@ cdef class Engine:
             <size_t>self.books_loaded, <size_t>self.reports, <size_t>r.program, <size_t>r.weights, <size_t>r.inputs,
             <size_t>self.inputs_loaded, <size_t>r.bands, <size_t>self.bands_loaded, <size_t>r.levels,
             <size_t>r.instants, <size_t>r.instants_n, <size_t>r.instants_cap, <size_t>r.holding_first,
-            <size_t>r.haircuts, <size_t>r.flats,
+            <size_t>r.haircuts, <size_t>r.flats, <size_t>r.batch, <size_t>r.batch_least,
         ):
             PyMem_RawFree(<void*><size_t>memory)
         idmap_free(&r.wave_index)
@@ -917,7 +918,7 @@ cdef class Engine:
         r.marks_version = 0
         r.step = r.check_step = r.step_wave = r.wave = 0
         r.in_step = r.limit_hit = r.any_stuck = r.shock_has_order = r.ranking_stands = False
-        r.singles = r.disturbed = r.owing = r.agents = False
+        r.singles = r.batching = r.disturbed = r.owing = r.agents = False
         r.flats_n = r.journal_n = 0
         r.shock_left = r.error = 0
         r.events_n = r.liquidations_n = r.records_n = r.contexts_n = r.waves_n = r.cases_n = 0
@@ -925,7 +926,7 @@ cdef class Engine:
         r.resting_n = r.scans = 0
         r.all_rest = False
         r.haircuts_n = 0
-        r.dirty_n = r.watched_n = r.found_n = r.line_n = r.line_at = r.heap_n = r.touched_n = 0
+        r.dirty_n = r.watched_n = r.found_n = r.line_n = r.line_at = r.heap_n = r.touched_n = r.batch_n = r.batch_at = r.batch_sorted = 0
         if r.wave_index.cap > 1024:
             idmap_free(&r.wave_index)
         else:
@@ -1257,6 +1258,10 @@ cdef class Engine:
             to.line_cap = r.line_n
             to.heap = <waiting_t*>twin(r.heap, r.heap_n, r.heap_n, sizeof(waiting_t))
             to.heap_cap = r.heap_n
+            to.batch = <sorted_t*>twin(r.batch, r.batch_n, r.batch_n, sizeof(sorted_t))
+            to.batch_cap = r.batch_n
+            to.batch_least = <double*>twin(r.batch_least, r.batch_n, r.batch_n, sizeof(double))
+            to.batch_least_cap = r.batch_n
             to.touched_n = 0
             to.ranking_stands = False
             for i in range(r.waves_n):
@@ -1300,6 +1305,9 @@ cdef class Engine:
         r.found = NULL
         r.line = NULL
         r.heap = NULL
+        r.batch = NULL
+        r.batch_least = NULL
+        r.batch_least_cap = 0
         r.rankings = NULL
         r.touched = NULL
         r.taken = NULL

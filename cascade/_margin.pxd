@@ -72,18 +72,20 @@ cdef inline int64_t closing_value(const run_t* r, const terms_t* t, int64_t valu
     return money_after_fee(t.closing_fee, value) if r.rules.bankruptcy_fee else value
 
 
-cdef inline int64_t maintenance_at(
-    const run_t* r, const row_t* row, int64_t value, int64_t balance
+cdef inline int64_t maintenance_for(
+    const run_t* r, const terms_t* t, int64_t lots, int64_t basis, int64_t value, int64_t balance
 ) noexcept nogil:
     """Maintenance of an open position worth `value` at the mark, in an account of this balance."""
-    cdef const terms_t* t = &r.terms[row.instrument]
-    cdef int64_t needed = maintenance_of(
-        r, t, magnitude(row.basis if r.rules.maintenance_on_entry else value), row.lots
-    )
+    cdef int64_t needed = maintenance_of(r, t, magnitude(basis if r.rules.maintenance_on_entry else value), lots)
     if r.rules.maintenance_fee == MAINTENANCE_FEE_AT_BANKRUPTCY and t.closing_fee != 0:
         # As if the position were the account's only one: what the marks say of others does not matter.
-        needed += money_rate_up(t.closing_fee, magnitude(closing_value(r, t, balance - row.basis)))
+        needed += money_rate_up(t.closing_fee, magnitude(closing_value(r, t, balance - basis)))
     return needed
+
+
+cdef inline int64_t maintenance_at(const run_t* r, const row_t* row, int64_t value, int64_t balance) noexcept nogil:
+    """The same of a row."""
+    return maintenance_for(r, &r.terms[row.instrument], row.lots, row.basis, value, balance)
 
 
 cdef inline int64_t row_maintenance(const run_t* r, const row_t* row, int64_t mark) noexcept nogil:
@@ -195,6 +197,18 @@ cdef inline standing_t standing_alone(const run_t* r, const row_t* row, int64_t 
     s.maintenance = 0
     s.flat = True
     standing_add(r, row, mark, &s)
+    return s
+
+
+cdef inline standing_t standing_single(const run_t* r, const single_t* single, int instrument, int64_t mark) noexcept nogil:
+    """The standing of a single."""
+    cdef const terms_t* t = &r.terms[instrument]
+    cdef int64_t value = mark_value(t, single.lots, mark)
+    cdef standing_t s
+    s.balance = single.balance
+    s.equity = single.balance + value - single.basis
+    s.maintenance = maintenance_for(r, t, single.lots, single.basis, value, single.balance)
+    s.flat = False
     return s
 
 

@@ -5,7 +5,7 @@ from libc.stdint cimport int32_t
 from libc.stdlib cimport qsort
 from libc.string cimport memcpy, memset
 
-from cascade._run cimport run_room, run_t, waiting_t
+from cascade._run cimport run_room, run_t, sorted_t, waiting_t
 from cascade._wide cimport ratio_order
 
 
@@ -22,13 +22,8 @@ cdef inline int waiting_cmp(const waiting_t* a, const waiting_t* b) noexcept nog
     return -1 if a.account < b.account else 1 if a.account > b.account else 0
 
 
-# A waiting account while it is sorted.
-ctypedef struct sorted_t:
-    double near             # of its key; below all others for those without maintenance
-    const waiting_t* item
-
 cdef enum:
-    SORT_ITEM = 64          # bytes of scratch an account: two sorted_t, and counters at each depth
+    SORT_ITEM = 96          # bytes of scratch an account: two sorted_t, and counters at each depth
     SORT_DEPTH = 3
     BUCKET_LARGE = 24       # more accounts than this are not worth sorting by insertion
 
@@ -41,7 +36,7 @@ cdef inline int sort_cmp(const void* a, const void* b) noexcept nogil:
         return 1
     if y - x > 1e-14 * size:
         return -1
-    return waiting_cmp((<const sorted_t*>a).item, (<const sorted_t*>b).item)
+    return waiting_cmp((<const sorted_t*>a).who.item, (<const sorted_t*>b).who.item)
 
 
 cdef inline int32_t bucket_of(const sorted_t* s, double low, double scale) noexcept nogil:
@@ -49,9 +44,9 @@ cdef inline int32_t bucket_of(const sorted_t* s, double low, double scale) noexc
     return 0 if s.near < low else 1 + <int32_t>((s.near - low) * scale)
 
 
-cdef inline void sort_spread(sorted_t* items, sorted_t* spare, int32_t* first, int32_t n, int depth) noexcept nogil:
+cdef inline void sort_spread(sorted_t* items, sorted_t* spare, int32_t* first, int32_t n, int depth, bint by_item) noexcept nogil:
     """Bring items nearly in order: over as many buckets as there are items by their doubles, large buckets once more. `first` has room for
-    n + 3 counters at each depth."""
+    n + 3 counters at each depth. What that leaves is sorted `by_item`, or left."""
     cdef double low = DBL_MAX, high = -DBL_MAX, scale
     cdef int32_t k, at
     for k in range(n):
@@ -59,7 +54,8 @@ cdef inline void sort_spread(sorted_t* items, sorted_t* spare, int32_t* first, i
             low = items[k].near if items[k].near < low else low
             high = items[k].near if items[k].near > high else high
     if depth == 0 or not high > low:
-        qsort(items, n, sizeof(sorted_t), sort_cmp)
+        if by_item:
+            qsort(items, n, sizeof(sorted_t), sort_cmp)
         return
     scale = (n - 1) / (high - low)
     memset(first, 0, (n + 3) * sizeof(int32_t))
@@ -75,7 +71,7 @@ cdef inline void sort_spread(sorted_t* items, sorted_t* spare, int32_t* first, i
     at = 0
     for k in range(n + 1):      # first[k] is the end of bucket k now
         if first[k] - at > BUCKET_LARGE:
-            sort_spread(items + at, spare, first + n + 3, first[k] - at, depth - 1)
+            sort_spread(items + at, spare, first + n + 3, first[k] - at, depth - 1, by_item)
         at = first[k]
 
 
@@ -88,10 +84,10 @@ cdef inline const sorted_t* queue_sort(const waiting_t* items, int32_t n, void* 
     cdef int32_t k, at
     cdef sorted_t one
     for k in range(n):
-        sorted_items[k].item = &items[k]
+        sorted_items[k].who.item = &items[k]
         sorted_items[k].near = -DBL_MAX if items[k].first else items[k].near
     if n > BUCKET_LARGE:
-        sort_spread(sorted_items, sorted_items + n, <int32_t*>(sorted_items + 2 * n), n, SORT_DEPTH)
+        sort_spread(sorted_items, sorted_items + n, <int32_t*>(sorted_items + 2 * n), n, SORT_DEPTH, True)
     for k in range(1, n):
         one = sorted_items[k]
         at = k
@@ -103,7 +99,14 @@ cdef inline const sorted_t* queue_sort(const waiting_t* items, int32_t n, void* 
 
 
 cdef inline bint queue_waits(const run_t* r) noexcept nogil:
-    return r.line_at < r.line_n or r.heap_n > 0
+    return r.line_at < r.line_n or r.heap_n > 0 or r.batch_at < r.batch_n
+
+
+cdef inline const waiting_t* queue_first(const run_t* r) noexcept nogil:
+    """The first of all who wait, but for the batch; NULL for nobody."""
+    if r.line_at < r.line_n and (r.heap_n == 0 or waiting_cmp(&r.line[r.line_at], &r.heap[0]) < 0):
+        return &r.line[r.line_at]
+    return &r.heap[0] if r.heap_n > 0 else NULL
 
 
 cdef inline void queue_line(run_t* r, const waiting_t* w) noexcept nogil:
@@ -139,10 +142,10 @@ cdef inline void queue_push(run_t* r, const waiting_t* w) noexcept nogil:
 
 
 cdef inline waiting_t queue_pop(run_t* r) noexcept nogil:
-    """Take the first of all who wait; somebody does."""
+    """Take the first of all who wait, but for the batch; somebody does."""
     cdef waiting_t top, swap
     cdef int32_t k = 0, child
-    if r.heap_n == 0 or (r.line_at < r.line_n and waiting_cmp(&r.line[r.line_at], &r.heap[0]) < 0):
+    if queue_first(r) != &r.heap[0]:
         r.line_at += 1
         return r.line[r.line_at - 1]
     top = r.heap[0]

@@ -1,6 +1,6 @@
 """The run: everything that a cascade reads and changes, and the append-only logs that it writes. Other units work on a run_t*."""
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from cascade._book cimport book_t
 from cascade._pool cimport array_fit, idmap_t
@@ -11,9 +11,11 @@ from cascade._wide cimport fraction_t, wide_t
 cdef extern from *:
     """
     #define cascade_prefetch(p) __builtin_prefetch((p), 1)
+    #define cascade_prefetch_shared(p) __builtin_prefetch((p), 0)
     """
     # Accounts are met in the order of triggers and queues, not of memory: at a million of them this halves a run.
     void prefetch "cascade_prefetch"(const void* p) noexcept nogil
+    void prefetch_shared "cascade_prefetch_shared"(const void* p) noexcept nogil    # what other runs read meanwhile
 
 
 cdef enum:
@@ -216,7 +218,7 @@ cdef enum:
 
 
 cdef enum:
-    SCRATCH_ITEM = 64       # bytes of an item of run_t.shares, whoever uses it
+    SCRATCH_ITEM = 96       # bytes of an item of run_t.shares, whoever uses it
 
 
 # VenueRules as numbers.
@@ -529,6 +531,17 @@ ctypedef struct waiting_t:
     uint8_t short           # a single: in the list of shorts
     uint8_t first           # maintenance 0: before all others
 
+# Who waits, while that is being sorted: by item, or by a single's place (see _batch.pxd).
+ctypedef union sorted_who_t:
+    const waiting_t* item
+    uint64_t place
+
+ctypedef struct sorted_t:
+    double near             # of its key; below all others for those without maintenance
+    int64_t num             # the key, where it is a single's
+    int64_t den
+    sorted_who_t who
+
 # A candidate of deleveraging.
 ctypedef struct ranked_t:
     fraction_t rank
@@ -662,6 +675,11 @@ ctypedef struct run_t:
     int32_t line_n, line_at, line_cap
     waiting_t* heap                 # what came while the line was not empty
     int32_t heap_n, heap_cap
+    # Singles of one check whose turns are taken together: entries before batch_at are done, those before batch_sorted in order.
+    bint batching                   # in this step
+    sorted_t* batch
+    double* batch_least             # by entry: the least key from there on
+    int32_t batch_n, batch_at, batch_sorted, batch_cap, batch_least_cap
     # Deleveraging.
     ranking_t* rankings             # two an instrument: against longs, against shorts
     int32_t* touched                # accounts changed while a ranking stands

@@ -15,7 +15,7 @@ from cascade._closing cimport count_wave, implied_price_exists, record_new
 from cascade._funds cimport receiver, settle_flat
 from cascade._ladder cimport ASK, BID, level_t
 from cascade._ledger cimport add_overflow, audit_instrument, audit_money, flat_tell, flats_add, planted
-from cascade._margin cimport closing_value, magnitude, single_row, standing_alone, standing_t, trade_value
+from cascade._margin cimport closing_value, magnitude, standing_single, standing_t, trade_value
 from cascade._run cimport (
     DIRTY,
     FEES,
@@ -35,7 +35,6 @@ from cascade._run cimport (
     instrument_t,
     liquidation_t,
     prefetch,
-    row_t,
     run_t,
     single_t,
     terms_t,
@@ -172,9 +171,10 @@ cdef inline int64_t going_fill(run_t* r, int i, going_t* g, int64_t lots, int64_
     return value
 
 
-cdef inline int64_t going_fee(run_t* r, int i, const going_t* g, int64_t value, int64_t traded) noexcept nogil:
-    """The liquidation fee of a position of this bankruptcy value that traded at that value: see _funds.liquidation_fee."""
-    cdef int64_t most = value - traded if r.rules.fee_on_improvement else g.balance, amount
+cdef inline int64_t going_fee(const run_t* r, int i, int64_t balance, int64_t value, int64_t traded) noexcept nogil:
+    """The liquidation fee of a position of this bankruptcy value that traded at that value and left its account a balance: see
+    _funds.liquidation_fee."""
+    cdef int64_t most = value - traded if r.rules.fee_on_improvement else balance, amount
     amount = money_rate_up(r.terms[i].liquidation_fee, magnitude(traded))
     return amount if amount <= most else most if most > 0 else 0
 
@@ -186,12 +186,10 @@ cdef inline liquidation_t* single_record(
     cdef instrument_t* ins = &r.instruments[w.instrument]
     cdef liquidation_t* l
     cdef standing_t now
-    cdef row_t row
     if r.record == RECORD_SUMMARY:
         r.records_n += 1
         return spare
-    row = single_row(s, w.instrument)
-    now = standing_alone(r, &row, s.balance, ins.mark)
+    now = standing_single(r, s, w.instrument, ins.mark)
     context_begin(r, turn, r.wave, r.records_n)
     l = record_new(r, w.account, turn, w.cause, w.cause_row, &now, spare)
     l.instrument = w.instrument
@@ -279,7 +277,7 @@ cdef inline bint single_turn(run_t* r, const waiting_t* w) noexcept nogil:
     l.closed_value = magnitude(traded)
     l.fee = wide_low(wide_sub(r.taker_fees, fees))
     if r.terms[i].liquidation_fee != 0:
-        fee = going_fee(r, i, &g, value, traded)
+        fee = going_fee(r, i, g.balance, value, traded)
         if fee != 0:
             going_pays(r, &g, receiver(r.rules.fee_to), fee)
             l.fee += fee

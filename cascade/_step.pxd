@@ -2,11 +2,12 @@
 
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
+from cascade._batch cimport batch_first, batch_pop, batch_turns
 from cascade._deleverage cimport rankings_forget
 from cascade._ledger cimport flats_tell
 from cascade._liquidate cimport turn
 from cascade._margin cimport standing_shadow, standing_t, standing_unhealthy
-from cascade._queue cimport queue_pop, queue_waits
+from cascade._queue cimport queue_pop, queue_push, queue_waits
 from cascade._run cimport (
     EVENT_END,
     LEFT_BANDED,
@@ -90,10 +91,14 @@ cdef inline void single_waits(run_t* r, waiting_t* w) noexcept nogil:
 cdef inline void singles_end(run_t* r) noexcept nogil:
     """Before anything comes from outside: accounts as they are. In the middle of a step, where an interrupt has stopped it, no single
     knows what is to come."""
+    cdef waiting_t next_one
     cdef int32_t k
     flats_tell(r)
     if not r.in_step:
         return
+    while r.batch_at < r.batch_n:
+        next_one = batch_pop(r)
+        queue_push(r, &next_one)
     for k in range(r.line_at, r.line_n):
         single_waits(r, &r.line[k])
     for k in range(r.heap_n):
@@ -106,7 +111,13 @@ cdef inline bint step_turn(run_t* r) noexcept nogil:
     cdef int32_t ahead
     if not r.waves_left or r.budget <= 0 or r.error != 0 or not queue_waits(r):
         return False
-    next_one = queue_pop(r)
+    if batch_first(r):
+        r.wave = r.step_wave
+        if batch_turns(r):
+            return True
+        next_one = batch_pop(r)
+    else:
+        next_one = queue_pop(r)
     if next_one.single >= 0:
         r.wave = r.step_wave
         if single_turn(r, &next_one):

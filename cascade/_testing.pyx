@@ -263,7 +263,7 @@ def sorted_accounts(items):
     for k in range(n):
         fill_waiting(&rows[k], items[k])
     ordered = queue_sort(rows, n, scratch)
-    return [ordered[k].item.account for k in range(n)]
+    return [ordered[k].who.item.account for k in range(n)]
 
 
 def drained(script):

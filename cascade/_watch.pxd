@@ -9,11 +9,12 @@ whoever it points at is examined exactly, so the accounts found are those that a
 from libc.math cimport INFINITY
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint16_t, uint8_t
 
+from cascade._batch cimport batch_add, batch_begin, batch_ready, batch_room
 from cascade._breakers cimport account_waits
 from cascade._gather cimport gather_rows, gather_taken
-from cascade._margin cimport magnitude, mark_value, single_row, standing_alone, standing_of, standing_t, standing_unhealthy
+from cascade._margin cimport magnitude, mark_value, standing_of, standing_single, standing_t, standing_unhealthy
 from cascade._past cimport cause_t, find_cause, single_cause
-from cascade._queue cimport SORT_ITEM, queue_push, queue_sort, sorted_t
+from cascade._queue cimport SORT_ITEM, queue_push, queue_sort
 from cascade._rest cimport rest, rest_end, rest_over, travel
 from cascade._run cimport (
     DIRTY,
@@ -44,11 +45,13 @@ from cascade._run cimport (
     instrument_t,
     loss_t,
     prefetch,
+    prefetch_shared,
     row_t,
     run_room,
     run_t,
     safe_t,
     single_t,
+    sorted_t,
     waiting_t,
     watch,
 )
@@ -243,14 +246,15 @@ cdef inline bint examine_single(run_t* r, int i, bint short, int32_t at, int64_t
     cdef const single_t* single = (ins.short_single if short else ins.long_single) + at
     cdef int32_t a = ins.short_account[at] if short else ins.long_account[at]
     cdef standing_t s
-    cdef row_t row
     # An owner who owes money must hear of what a single leaves at once.
     if single.lots == 0 or (single.isolated and r.owing) or ((r.disturbed or r.initial_n > 0) and r.accounts[a].state & (DIRTY | INITIAL)):
         return False
-    row = single_row(single, i)
-    s = standing_alone(r, &row, single.balance, ins.mark)
+    s = standing_single(r, single, i, ins.mark)
     if not standing_unhealthy(r, &s):
         return False
+    if r.batching:
+        batch_add(r, i, short, at, &s)
+        return True
     found_add(r, a, &s, now)
     if r.error == 0:
         r.found[r.found_n - 1].single = at
@@ -259,34 +263,50 @@ cdef inline bint examine_single(run_t* r, int i, bint short, int32_t at, int64_t
     return True
 
 
-cdef inline void examine_index(run_t* r, int i, int64_t now) noexcept nogil:
-    """Look at the untouched accounts of one position whose trigger the mark has reached; from now on they are watched or rest."""
+cdef inline int32_t triggers_upto(const int64_t* trigger, int32_t first, int32_t n, bint short, int64_t mark) noexcept nogil:
+    """The end of the triggers from `first` on that a mark has reached: by doubling strides, then by halving."""
+    cdef int32_t stride = 1, last = first, mid
+    while last < n and (trigger[last] <= mark if short else trigger[last] >= mark):
+        first = last + 1
+        last = n if stride > n - first else first + stride
+        stride *= 2
+    while first < last:
+        mid = first + (last - first) // 2
+        if trigger[mid] <= mark if short else trigger[mid] >= mark:
+            first = mid + 1
+        else:
+            last = mid
+    return first
+
+
+cdef inline void examine_list(run_t* r, int i, bint short, int32_t first, int32_t last, int64_t now) noexcept nogil:
+    """Look at the untouched accounts in places [first, last) of an index of triggers; from now on they are watched or rest."""
     cdef instrument_t* ins = &r.instruments[i]
-    cdef int32_t a
-    if r.singles:
-        while ins.long_at < ins.long_n and ins.long_trigger[ins.long_at] >= ins.mark:
-            ins.long_at += 1
-            if not examine_single(r, i, False, ins.long_at - 1, now):
-                examine_fresh(r, ins.long_account[ins.long_at - 1], now)
-        while ins.short_at < ins.short_n and ins.short_trigger[ins.short_at] <= ins.mark:
-            ins.short_at += 1
-            if not examine_single(r, i, True, ins.short_at - 1, now):
-                examine_fresh(r, ins.short_account[ins.short_at - 1], now)
+    cdef const int32_t* accounts = ins.short_account if short else ins.long_account
+    cdef const single_t* singles = ins.short_single if short else ins.long_single
+    cdef int32_t k
+    if r.batching and not batch_room(r, last - first):
         return
-    while ins.long_at < ins.long_n and ins.long_trigger[ins.long_at] >= ins.mark:
-        a = ins.long_account[ins.long_at]
-        ins.long_at += 1
-        if ins.long_at + 16 < ins.long_n:
-            prefetch(&r.accounts[ins.long_account[ins.long_at + 16]])
-            prefetch(&r.rows[r.accounts[ins.long_account[ins.long_at + 8]].first_row])
-        examine_fresh(r, a, now)
-    while ins.short_at < ins.short_n and ins.short_trigger[ins.short_at] <= ins.mark:
-        a = ins.short_account[ins.short_at]
-        ins.short_at += 1
-        if ins.short_at + 16 < ins.short_n:
-            prefetch(&r.accounts[ins.short_account[ins.short_at + 16]])
-            prefetch(&r.rows[r.accounts[ins.short_account[ins.short_at + 8]].first_row])
-        examine_fresh(r, a, now)
+    for k in range(first, last):
+        if r.singles:
+            prefetch_shared(&singles[k + 24])
+            if examine_single(r, i, short, k, now):
+                continue
+        elif k + 16 < last:
+            prefetch(&r.accounts[accounts[k + 16]])
+            prefetch(&r.rows[r.accounts[accounts[k + 8]].first_row])
+        examine_fresh(r, accounts[k], now)
+
+
+cdef inline void examine_index(run_t* r, int i, int64_t now) noexcept nogil:
+    """Look at the untouched accounts of one position whose trigger the mark has reached."""
+    cdef instrument_t* ins = &r.instruments[i]
+    cdef int32_t at = ins.long_at
+    ins.long_at = triggers_upto(ins.long_trigger, at, ins.long_n, False, ins.mark)
+    examine_list(r, i, False, at, ins.long_at, now)
+    at = ins.short_at
+    ins.short_at = triggers_upto(ins.short_trigger, at, ins.short_n, True, ins.mark)
+    examine_list(r, i, True, at, ins.short_at, now)
 
 
 cdef inline double moved(int64_t start, int64_t change) noexcept nogil:
@@ -466,6 +486,7 @@ cdef inline void check(run_t* r) noexcept nogil:
     cdef const sorted_t* ordered
     cdef case_t* case
     r.found_n = 0
+    batch_begin(r)
     travel(r)
     look_at_watched(r, now)
     look_at_rested(r, now)
@@ -474,14 +495,15 @@ cdef inline void check(run_t* r) noexcept nogil:
     look_at_untouched(r, now)
     r.check_seq = now
     r.check_step = r.step
+    batch_ready(r)
     if r.found_n == 0 or not run_room(r, &r.shares, &r.shares_cap, r.found_n, SORT_ITEM):
         return
     ordered = queue_sort(r.found, r.found_n, r.shares)
     for k in range(r.found_n):
-        w = <waiting_t*>ordered[k].item
+        w = <waiting_t*>ordered[k].who.item
         a = w.account
         if k + 8 < r.found_n:
-            prefetch(ordered[k + 8].item)
+            prefetch(ordered[k + 8].who.item)
         if w.single >= 0:
             if single_cause(r, w, previous_check, now):
                 r.wave = r.step_wave
@@ -492,7 +514,7 @@ cdef inline void check(run_t* r) noexcept nogil:
             w.single = -1
             watch(r, a)
         if k + 4 < r.found_n:
-            prefetch(&r.accounts[ordered[k + 4].item.account])
+            prefetch(&r.accounts[ordered[k + 4].who.item.account])
         cause = find_cause(r, a, previous_check, previous_step, now)
         wave = cause.generation if r.rules.continuous else r.step_wave
         case = case_of(r, a)
