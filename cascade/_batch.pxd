@@ -6,11 +6,12 @@ different about a turn (an order that it uses up, a shortfall that the fund does
 """
 
 from libc.float cimport DBL_MAX
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from cascade._book cimport book_front, book_has, book_lots, book_t, book_take
 from cascade._closing cimport count_wave
+from cascade._cuts cimport CUT_FAR, CUT_NEAR, FAR_RATIO, LEAST_MAINTENANCE, NEAR_RATIO, cut_width
 from cascade._funds cimport receiver
 from cascade._ladder cimport ASK, BID
 from cascade._ledger cimport add_overflow, audit_instrument, audit_money, planted
@@ -29,11 +30,13 @@ from cascade._run cimport (
     book_traded,
     flat_t,
     instrument_t,
+    prefetch_shared,
     run_room,
     run_t,
     single_t,
     sorted_t,
     terms_t,
+    tier_t,
     waiting_t,
 )
 from cascade._single cimport going_fee, within_limit
@@ -58,6 +61,10 @@ cdef inline bint place_short(uint64_t place) noexcept nogil:
 
 cdef inline int32_t place_at(uint64_t place) noexcept nogil:
     return <int32_t>place     # its low bits
+
+
+cdef inline uint64_t place_of(int i, bint short, int32_t at) noexcept nogil:
+    return <uint64_t>i << (PLACE_SHORT + 1) | <uint64_t>short << PLACE_SHORT | <uint64_t>at
 
 
 cdef inline const single_t* place_single(const run_t* r, uint64_t place) noexcept nogil:
@@ -95,12 +102,6 @@ cdef inline waiting_t place_waiting(const run_t* r, uint64_t place) noexcept nog
 # -- the check -------------------------------------------------------------------------------------------------------
 
 
-cdef inline void batch_begin(run_t* r) noexcept nogil:
-    """Before a check: whether this one's singles go into a batch."""
-    r.batching = r.singles and r.record == RECORD_SUMMARY and not r.remember_marks and r.rules.queue == QUEUE_RATIO
-    r.batch_n = r.batch_at = r.batch_sorted = 0
-
-
 cdef inline bint batch_room(run_t* r, int32_t n) noexcept nogil:
     """Room for n more."""
     return run_room(r, <void**>&r.batch, &r.batch_cap, <int64_t>r.batch_n + n, sizeof(sorted_t))
@@ -117,7 +118,7 @@ cdef inline void batch_add(run_t* r, int i, bint short, int32_t at, const standi
         item.num = 0
         item.den = 1
         item.near = -DBL_MAX
-    item.who.place = <uint64_t>i << (PLACE_SHORT + 1) | <uint64_t>short << PLACE_SHORT | <uint64_t>at
+    item.who.place = place_of(i, short, at)
 
 
 cdef inline bint batch_before(const run_t* r, const sorted_t* a, const sorted_t* b) noexcept nogil:
@@ -126,71 +127,177 @@ cdef inline bint batch_before(const run_t* r, const sorted_t* a, const sorted_t*
     return order < 0 or (order == 0 and place_account(r, a.who.place) < place_account(r, b.who.place))
 
 
-cdef inline bint surely_before(double a, double b) noexcept nogil:
-    """Whether the doubles of two keys tell that one comes before another."""
-    return b - a > 1e-14 * ((-a if a < 0 else a) + (-b if b < 0 else b))
-
-
-cdef inline void batch_sort(run_t* r, int32_t end) noexcept nogil:
-    """Bring the entries from batch_at on in order, to where nobody behind comes before any of them: at least to `end`."""
-    cdef int32_t first = r.batch_at, n, k, at
-    cdef sorted_t* items = r.batch + first
-    cdef double most = -DBL_MAX
+cdef inline void batch_sort(run_t* r) noexcept nogil:
+    """Bring the batch in order."""
+    cdef int32_t k, at
     cdef sorted_t one
-    for k in range(first, r.batch_n):
-        if k >= end and surely_before(most, r.batch_least[k]):
-            end = k
-            break
-        most = r.batch[k].near if r.batch[k].near > most else most
-        end = k + 1 if k >= end else end
-    r.batch_sorted = end
-    n = end - first
-    if n > BUCKET_LARGE and run_room(r, &r.shares, &r.shares_cap, n, SORT_ITEM):
-        sort_spread(items, <sorted_t*>r.shares, <int32_t*>(<sorted_t*>r.shares + n), n, SORT_DEPTH, False)
-    for k in range(1, n):
-        one = items[k]
+    if r.batch_n > BUCKET_LARGE and run_room(r, &r.shares, &r.shares_cap, r.batch_n, SORT_ITEM):
+        sort_spread(
+            r.batch, <sorted_t*>r.shares, <int32_t*>(<sorted_t*>r.shares + r.batch_n), r.batch_n, SORT_DEPTH, False
+        )
+    for k in range(1, r.batch_n):
+        if not batch_before(r, &r.batch[k], &r.batch[k - 1]):
+            continue
+        one = r.batch[k]
         at = k
-        while at > 0 and batch_before(r, &one, &items[at - 1]):
-            items[at] = items[at - 1]
+        while at > 0 and batch_before(r, &one, &r.batch[at - 1]):
+            r.batch[at] = r.batch[at - 1]
             at -= 1
-        items[at] = one
+        r.batch[at] = one
 
 
 cdef inline void batch_ready(run_t* r) noexcept nogil:
-    """After a check: each of the batch is queued. An index of triggers gives its singles nearly in the order of their keys where one rate of
-    maintenance holds for all; several lists are merged by sorting."""
-    cdef double least = DBL_MAX
-    cdef int32_t k = r.batch_n
-    if k == 0 or not run_room(r, <void**>&r.batch_least, &r.batch_least_cap, k, sizeof(double)):
+    """After a check: whoever was found for the batch is queued."""
+    r.seq += r.batch_n
+    batch_sort(r)
+
+
+# -- the range -------------------------------------------------------------------------------------------------------
+
+
+cdef inline int32_t triggers_upto(const int64_t* trigger, int32_t first, int32_t n, bint short, int64_t mark) noexcept nogil:
+    """The end of the triggers from `first` on that a mark has reached: by doubling strides, then by halving."""
+    cdef int32_t stride = 1, last = first, mid
+    while last < n and (trigger[last] <= mark if short else trigger[last] >= mark):
+        first = last + 1
+        last = n if stride > n - first else first + stride
+        stride *= 2
+    while first < last:
+        mid = first + (last - first) // 2
+        if trigger[mid] <= mark if short else trigger[mid] >= mark:
+            first = mid + 1
+        else:
+            last = mid
+    return first
+
+
+cdef inline double range_slack(const run_t* r, int i, int level, int64_t least, double price) noexcept nogil:
+    """How far from a price (1/1024 ticks) a trigger of the index must lie for rounding, its own too, to make no difference."""
+    cdef const tier_t* tier = &r.tiers[r.terms[i].tier_first]
+    cdef double width = cut_width(level, <double>r.terms[i].coef_num, <double>tier.rate / <double>tier.one, least)
+    return 2 * width + 8 + 4e-9 * (-price if price < 0 else price)
+
+
+cdef inline int64_t range_price(double price) noexcept nogil:
+    """A price among triggers."""
+    return 0 if price < 0 else INT64_MAX if price > 9e18 else <int64_t>price
+
+
+cdef inline int range_level_of(const run_t* r, int i, bint short, int64_t trigger) noexcept nogil:
+    """The cuts that hold while nobody's ratio is worse than with this trigger; 0 for none."""
+    cdef const tier_t* tier = &r.tiers[r.terms[i].tier_first]
+    cdef double rate = <double>tier.rate / <double>tier.one, mark = <double>r.instruments[i].mark, ratio
+    cdef int64_t least = r.instruments[i].short_least if short else r.instruments[i].long_least
+    if least == 0 or rate * <double>r.terms[i].coef_num * <double>least * mark < 1024 * (LEAST_MAINTENANCE + 1):
+        return 0
+    ratio = ((1 + rate) * <double>trigger / mark - 1) / rate if short else (1 - (1 - rate) * <double>trigger / mark) / rate
+    return CUT_NEAR if ratio > -NEAR_RATIO + 0.01 else CUT_FAR if ratio > -FAR_RATIO + 0.01 else 0
+
+
+cdef inline bint range_begin(run_t* r) noexcept nogil:
+    """Before a check: take those whose triggers the mark has surely passed off their index, to a cut; False where the order of many is not
+    sure, as among several lists. They count as queued."""
+    cdef instrument_t* ins
+    cdef int lists = 0, i, level
+    cdef bint short = False
+    cdef const int64_t* trigger
+    cdef const single_t* singles
+    cdef int32_t at, end, n
+    cdef double slack
+    if r.owing or r.disturbed or r.initial_n > 0:
+        return False
+    for i in range(r.instruments_n):
+        ins = &r.instruments[i]
+        if ins.long_at < ins.long_n and ins.long_trigger[ins.long_at] >= ins.mark:
+            lists += 1
+            r.range_instrument = i
+            r.range_short = False
+        if ins.short_at < ins.short_n and ins.short_trigger[ins.short_at] <= ins.mark:
+            lists += 1
+            r.range_instrument = i
+            r.range_short = True
+    if lists != 1:
+        return False
+    i = r.range_instrument
+    short = r.range_short
+    ins = &r.instruments[i]
+    trigger = ins.short_trigger if short else ins.long_trigger
+    singles = ins.short_single if short else ins.long_single
+    at = ins.short_at if short else ins.long_at
+    n = ins.short_n if short else ins.long_n
+    level = range_level_of(r, i, short, trigger[at])
+    if level == 0:
+        return False
+    slack = range_slack(r, i, level, ins.short_least if short else ins.long_least, <double>ins.mark)
+    end = triggers_upto(trigger, at, n, short, range_price(<double>ins.mark - slack if short else <double>ins.mark + slack))
+    while at < end < n and not singles[end].cuts & level:
+        end -= 1
+    if end <= at:
+        return False
+    r.range_level = level
+    r.range_at = at
+    r.range_end = end
+    r.seq += end - at
+    if short:
+        ins.short_at = end
+    else:
+        ins.long_at = end
+    return True
+
+
+cdef inline void batch_begin(run_t* r) noexcept nogil:
+    """Before a check: whether this one's singles go into a batch, and who of them is a range."""
+    r.batching = r.singles and r.record == RECORD_SUMMARY and not r.remember_marks and r.rules.queue == QUEUE_RATIO
+    r.batch_n = r.batch_at = r.range_at = r.range_end = 0
+    if r.batching and range_begin(r):
+        r.batching = False      # who is left goes through the queue
+
+
+cdef inline int32_t range_cut(const run_t* r, const single_t* singles, int32_t at) noexcept nogil:
+    """The first cut of the range behind a place."""
+    at += 1
+    while at < r.range_end and not singles[at].cuts & r.range_level:
+        at += 1
+    return at
+
+
+cdef inline int32_t range_before(const run_t* r, const waiting_t* other, int32_t end) noexcept nogil:
+    """How far the range, up to `end`, surely comes before another one of the queue."""
+    cdef int i = r.range_instrument
+    cdef const instrument_t* ins = &r.instruments[i]
+    cdef const tier_t* tier = &r.tiers[r.terms[i].tier_first]
+    cdef const int64_t* trigger = ins.short_trigger if r.range_short else ins.long_trigger
+    cdef double rate = <double>tier.rate / <double>tier.one, price, slack
+    if other.first:
+        return r.range_at
+    # The trigger price of a single with that key.
+    price = (1 + rate * other.near) / (1 + rate) if r.range_short else (1 - rate * other.near) / (1 - rate)
+    price *= <double>ins.mark
+    slack = range_slack(r, i, r.range_level, ins.short_least if r.range_short else ins.long_least, price)
+    return triggers_upto(
+        trigger, r.range_at, end, r.range_short, range_price(price - slack if r.range_short else price + slack)
+    )
+
+
+cdef inline void range_window(run_t* r, int32_t end) noexcept nogil:
+    """Move the range up to `end`, a cut, into the batch, which is empty."""
+    cdef int i = r.range_instrument
+    cdef const instrument_t* ins = &r.instruments[i]
+    cdef const single_t* singles = ins.short_single if r.range_short else ins.long_single
+    cdef standing_t s
+    cdef int32_t k
+    r.batch_n = r.batch_at = 0
+    if not batch_room(r, end - r.range_at):
         return
-    r.seq += k
-    while k > 0:
-        k -= 1
-        least = r.batch[k].near if r.batch[k].near < least else least
-        r.batch_least[k] = least
-    if r.batch[0].who.place >> PLACE_SHORT != r.batch[r.batch_n - 1].who.place >> PLACE_SHORT:
-        batch_sort(r, r.batch_n)
+    for k in range(r.range_at, end):
+        if singles[k].lots != 0:
+            s = standing_single(r, &singles[k], i, ins.mark)
+            batch_add(r, i, r.range_short, k, &s)
+    r.range_at = end
+    batch_sort(r)
 
 
 # -- turns -----------------------------------------------------------------------------------------------------------
-
-
-cdef inline bint batch_first(const run_t* r) noexcept nogil:
-    """Whether the next turn is that of the batch's first."""
-    cdef const waiting_t* other = queue_first(r)
-    cdef waiting_t own
-    if r.batch_at == r.batch_n:
-        return False
-    if other == NULL:
-        return True
-    own = place_waiting(r, r.batch[r.batch_at].who.place)
-    return waiting_cmp(&own, other) < 0
-
-
-cdef inline waiting_t batch_pop(run_t* r) noexcept nogil:
-    """Take the batch's first, as one of the queue; there is one."""
-    r.batch_at += 1
-    return place_waiting(r, r.batch[r.batch_at - 1].who.place)
 
 
 # Of the turns that one order fills: how many, and the sums of what they did.
@@ -252,17 +359,7 @@ cdef inline void sums_book(run_t* r, int i, int side, const sums_t* sums) noexce
         r.totals.higher = wide_add(r.totals.higher, notional)
 
 
-cdef inline bint batch_fund_pays(const run_t* r) noexcept nogil:
-    """Whether the fund, before all others and without a limit, pays what singles owe as long as it can."""
-    return r.rules.shortfall_n > 0 and r.rules.shortfall[0] == PAYER_FUND and not r.rules.fund_stops
-
-
-cdef inline double batch_upto(const waiting_t* other) noexcept nogil:
-    """A key up to which the batch is surely before another one."""
-    return -DBL_MAX if other.first else other.near - 2e-14 * (-other.near if other.near < 0 else other.near)
-
-
-# The book in front of the batch's first, and what the rules say of turns there.
+# The book in front of the singles of a list, and what the rules say of turns there.
 ctypedef struct front_t:
     const terms_t* terms
     const single_t* singles
@@ -277,11 +374,8 @@ ctypedef struct front_t:
     bint fees_to_fund       # liquidation fees
 
 
-cdef inline bint front_of(const run_t* r, front_t* f) noexcept nogil:
-    """What the batch's first meets; False for nothing."""
-    cdef uint64_t place = r.batch[r.batch_at].who.place
-    cdef int i = place_instrument(place)
-    cdef bint short = place_short(place)
+cdef inline bint front_of(const run_t* r, int i, bint short, front_t* f) noexcept nogil:
+    """What singles of a list meet; False for nothing."""
     cdef const instrument_t* ins = &r.instruments[i]
     cdef const book_t* book = &r.books[i]
     cdef int far = ASK if short else BID
@@ -301,121 +395,194 @@ cdef inline bint front_of(const run_t* r, front_t* f) noexcept nogil:
     return f.price <= ins.known_ask if short else f.price >= ins.known_bid
 
 
-cdef inline int32_t batch_reach(const run_t* r, const front_t* f, double last) noexcept nogil:
-    """How far the order in front fills the entries from batch_at on without being used up, whatever their order, none of them later than
-    `last`: to an entry that nobody behind comes before."""
-    cdef int32_t k = r.batch_at, reach = k
-    cdef double most = -DBL_MAX, near
+cdef inline bint batch_sure(const sorted_t* item, const waiting_t* other) noexcept nogil:
+    """Whether the doubles tell that one of the batch comes before another of the queue."""
+    cdef double a = item.near, b = other.near
+    return not other.first and b - a > 1e-14 * ((-a if a < 0 else a) + (-b if b < 0 else b))
+
+
+cdef inline int32_t range_reach(const run_t* r, const front_t* f, int32_t end) noexcept nogil:
+    """How far, up to `end`, the order in front fills the range without being used up, whatever its order: to a cut."""
+    cdef int32_t k = r.range_at, reach = k
     cdef int64_t left = f.room
-    while k < r.batch_n:
-        near = r.batch[k].near
-        most = near if near > most else most
-        left -= magnitude(f.singles[place_at(r.batch[k].who.place)].lots)
-        k += 1
-        if left <= 0 or most > last:
+    while k < end:
+        left -= magnitude(f.singles[k].lots)
+        if left <= 0:
             break
-        if k == r.batch_n or surely_before(most, r.batch_least[k]):
+        k += 1
+        if k == r.range_end or f.singles[k].cuts & r.range_level:
             reach = k
     return reach
 
 
-cdef inline int32_t batch_serve(run_t* r, const front_t* f, int32_t end, bint in_order, double last, sums_t* sums) noexcept nogil:
-    """Sum up the turns of entries from batch_at to `end`, none of them later than `last`, as far as they go the usual way; where that ends.
-    Out of order, the fund must cover all of them without what it gets from them."""
+# How a single's turn with the order in front ends.
+cdef enum:
+    TURN_USUAL = 0
+    TURN_OTHER = 1          # not in a way that this unit knows
+
+
+cdef inline int turn_add(
+    run_t* r, const front_t* f, const single_t* s, int32_t account, bint in_order, wide_t* fund, sums_t* sums
+) noexcept nogil:
+    """Add one turn to the sums, if it is a usual one. Where the order is open, the fund must do without what it gets meanwhile."""
     cdef const terms_t* t = f.terms
-    cdef const single_t* s
-    cdef wide_t fund = r.system[FUND]
-    cdef int64_t room = f.room, lots, value, owed, balance, closing, fee, extra, events
-    cdef int32_t k = r.batch_at, account
-    cdef uint64_t in_list = r.batch[k].who.place >> PLACE_SHORT
-    memset(sums, 0, sizeof(sums_t))
-    while k < end and r.batch[k].who.place >> PLACE_SHORT == in_list and r.batch[k].near <= last:
-        s = f.singles + place_at(r.batch[k].who.place)
-        account = f.accounts[place_at(r.batch[k].who.place)]
-        lots = magnitude(s.lots)
-        room -= lots
-        if room <= 0 or (r.disturbed and r.accounts[account].state & DIRTY):
-            break
-        value = trade_value(t, f.side * lots, f.price)
-        closing = closing_value(r, t, s.balance - s.basis)
-        if not within_limit(r, t, f.side, lots, closing, f.price):
-            break
-        if add_overflow(value, s.basis, &owed) or add_overflow(s.balance, -owed, &balance):
-            break
-        events = 1 + (owed != 0)
-        fee = extra = 0
-        if t.taker_fee != 0:
-            fee = money_rate_up(t.taker_fee, magnitude(value))
-            if add_overflow(balance, -fee, &balance):
-                break
-            events += fee != 0
-        if t.liquidation_fee != 0:
-            extra = going_fee(r, f.instrument, balance, closing, value)
-            if add_overflow(balance, -extra, &balance):
-                break
-            events += extra != 0
-            if f.fees_to_fund and in_order:
-                fund = wide_add(fund, wide_of(extra))
-        if balance < 0:
-            if not f.covered or wide_cmp(fund, wide_of(-balance)) < 0:
-                break
-            fund = wide_add(fund, wide_of(balance))
-            sums.over |= add_overflow(sums.shortfall, -balance, &sums.shortfall)
-            balance = 0
-            events += 1
-        elif balance > 0 and not f.kept:
-            if r.rules.surplus == TO_FUND and in_order:
-                fund = wide_add(fund, wide_of(balance))
-            sums.over |= add_overflow(sums.surplus, balance, &sums.surplus)
-            balance = 0
-            events += 1
-        elif balance > 0 and s.isolated:
-            events += 1         # to the account's owner, when flats_tell comes
-        sums.n += 1
-        sums.lots += lots
-        sums.value += value
-        sums.changes += events
-        sums.held += s.lots
-        sums.over |= add_overflow(sums.basis, s.basis, &sums.basis)
-        sums.over |= add_overflow(sums.owed, owed, &sums.owed)
-        sums.over |= add_overflow(sums.before, s.balance, &sums.before)
-        sums.over |= add_overflow(sums.after, balance, &sums.after)
-        sums.over |= add_overflow(sums.fees, fee, &sums.fees)
-        sums.over |= add_overflow(sums.liquidation_fees, extra, &sums.liquidation_fees)
-        r.flats[r.flats_n].account = account
-        r.flats[r.flats_n].money = balance
-        r.flats_n += 1
-        k += 1
+    cdef int64_t lots = magnitude(s.lots), value, owed, balance, closing, fee = 0, extra = 0, events
+    if sums.lots + lots >= f.room or (r.disturbed and r.accounts[account].state & DIRTY):
+        return TURN_OTHER
+    value = trade_value(t, f.side * lots, f.price)
+    closing = closing_value(r, t, s.balance - s.basis)
+    if not within_limit(r, t, f.side, lots, closing, f.price):
+        return TURN_OTHER
+    if add_overflow(value, s.basis, &owed) or add_overflow(s.balance, -owed, &balance):
+        return TURN_OTHER
+    events = 1 + (owed != 0)
+    if t.taker_fee != 0:
+        fee = money_rate_up(t.taker_fee, magnitude(value))
+        if add_overflow(balance, -fee, &balance):
+            return TURN_OTHER
+        events += fee != 0
+    if t.liquidation_fee != 0:
+        extra = going_fee(r, f.instrument, balance, closing, value)
+        if add_overflow(balance, -extra, &balance):
+            return TURN_OTHER
+        events += extra != 0
+        if f.fees_to_fund and in_order:
+            fund[0] = wide_add(fund[0], wide_of(extra))
+    if balance < 0:
+        if not f.covered or wide_cmp(fund[0], wide_of(-balance)) < 0:
+            return TURN_OTHER
+        fund[0] = wide_add(fund[0], wide_of(balance))
+        sums.over |= add_overflow(sums.shortfall, -balance, &sums.shortfall)
+        balance = 0
+        events += 1
+    elif balance > 0 and not f.kept:
+        if r.rules.surplus == TO_FUND and in_order:
+            fund[0] = wide_add(fund[0], wide_of(balance))
+        sums.over |= add_overflow(sums.surplus, balance, &sums.surplus)
+        balance = 0
+        events += 1
+    elif balance > 0 and s.isolated:
+        events += 1             # to the account's owner, when flats_tell comes
+    sums.n += 1
+    sums.lots += lots
+    sums.value += value
+    sums.changes += events
+    sums.held += s.lots
+    sums.over |= add_overflow(sums.basis, s.basis, &sums.basis)
+    sums.over |= add_overflow(sums.owed, owed, &sums.owed)
+    sums.over |= add_overflow(sums.before, s.balance, &sums.before)
+    sums.over |= add_overflow(sums.after, balance, &sums.after)
+    sums.over |= add_overflow(sums.fees, fee, &sums.fees)
+    sums.over |= add_overflow(sums.liquidation_fees, extra, &sums.liquidation_fees)
+    r.flats[r.flats_n].account = account
+    r.flats[r.flats_n].money = balance
+    r.flats_n += 1
+    return TURN_USUAL
+
+
+cdef inline bint turns_end(run_t* r, const front_t* f, sums_t* sums) noexcept nogil:
+    """What the turns did comes true."""
+    cdef int i = f.instrument
+    book_take(&r.books[i], f.maker, sums.lots)
+    r.instruments[i].last_ticks = f.price
+    book_traded(&r.instruments[i])
     sums.events = sums.changes + 2 * sums.n     # TURN, ORDER
-    return k
+    sums_book(r, i, f.side, sums)
+    audit_book(r, i)
+    shadow_update(r, i, r.seq)
+    count_wave(r, r.wave, i, sums.lots, magnitude(sums.value), <int>sums.n)
+    return True
 
 
-cdef inline bint batch_turns(run_t* r) noexcept nogil:
-    """Serve the batch's first, and those behind it, whom the order in front of their book fills without being used up. False for none."""
-    cdef const waiting_t* other = queue_first(r)
-    cdef double last = DBL_MAX if other == NULL else batch_upto(other)
-    cdef int32_t flats = r.flats_n, end, n
+cdef inline bint range_turns(run_t* r, const waiting_t* other) noexcept nogil:
+    """Serve as many of the range as one order fills whole before somebody else's turn; where there is none, its first go into the batch."""
+    cdef int32_t flats = r.flats_n, end = r.range_end, reach, k
+    cdef bint usual = True
+    cdef wide_t fund = r.system[FUND]
     cdef front_t f
     cdef sums_t sums
-    if not front_of(r, &f) or not run_room(r, <void**>&r.flats, &r.flats_cap, <int64_t>flats + r.batch_n - r.batch_at, sizeof(flat_t)):
+    if not run_room(r, <void**>&r.flats, &r.flats_cap, <int64_t>flats + end - r.range_at, sizeof(flat_t)):
         return False
-    if r.batch_at >= r.batch_sorted:
-        end = batch_reach(r, &f, last)
-        n = batch_serve(r, &f, end, False, last, &sums)
-        if n == r.batch_at or n < end or sums.over:     # here it matters who comes first
-            r.flats_n = flats
-            batch_sort(r, end if end > r.batch_at else end + 1)
-    if r.flats_n == flats:
-        n = batch_serve(r, &f, r.batch_sorted, True, last, &sums)
-        if sums.n == 0 or sums.over:
-            r.flats_n = flats
-            return False
-    r.batch_at = n
-    book_take(&r.books[f.instrument], f.maker, sums.lots)
-    r.instruments[f.instrument].last_ticks = f.price
-    book_traded(&r.instruments[f.instrument])
-    sums_book(r, f.instrument, f.side, &sums)
-    audit_book(r, f.instrument)
-    shadow_update(r, f.instrument, r.seq)
-    count_wave(r, r.wave, f.instrument, sums.lots, magnitude(sums.value), <int>sums.n)
-    return True
+    reach = r.range_at
+    if front_of(r, r.range_instrument, r.range_short, &f):
+        reach = range_reach(r, &f, end)
+        if other != NULL and reach > r.range_at:
+            end = range_before(r, other, reach)
+            reach = range_reach(r, &f, end) if end < reach else reach
+        memset(&sums, 0, sizeof(sums_t))
+        k = r.range_at
+        while usual and k < reach:
+            prefetch_shared(&f.singles[k + 24])
+            if f.singles[k].lots != 0:
+                usual = turn_add(r, &f, &f.singles[k], f.accounts[k], False, &fund, &sums) == TURN_USUAL
+            k += 1
+        if usual and sums.n > 0 and not sums.over:
+            r.range_at = reach
+            return turns_end(r, &f, &sums)
+    else:
+        f.singles = r.instruments[r.range_instrument].short_single if r.range_short else r.instruments[r.range_instrument].long_single
+    # Here it matters who comes first.
+    r.flats_n = flats
+    range_window(r, reach if reach > r.range_at else range_cut(r, f.singles, r.range_at))
+    return False
+
+
+# Whose turn it is.
+cdef enum:
+    BATCH_SERVED = 0        # those of the batch that were have been served
+    BATCH_ONE = 1           # that of the batch's first, by itself
+    BATCH_OTHER = 2         # that of the queue's first, if there is one
+
+
+cdef inline int batch_turns(run_t* r) noexcept nogil:
+    """Serve those whose turn it is, as far as the order in front of their book fills them without being used up."""
+    cdef const waiting_t* other = queue_first(r)
+    cdef int32_t flats = r.flats_n
+    cdef uint64_t in_list
+    cdef wide_t fund = r.system[FUND]
+    cdef waiting_t own
+    cdef sorted_t* item
+    cdef front_t f
+    cdef sums_t sums
+    while r.batch_at == r.batch_n and r.range_at < r.range_end and r.error == 0:
+        if range_turns(r, other):
+            return BATCH_SERVED
+    if r.batch_at == r.batch_n:
+        return BATCH_OTHER
+    item = &r.batch[r.batch_at]
+    if other != NULL:
+        own = place_waiting(r, item.who.place)
+        if waiting_cmp(&own, other) > 0:
+            return BATCH_OTHER
+    in_list = item.who.place >> PLACE_SHORT
+    if (
+        not front_of(r, place_instrument(item.who.place), place_short(item.who.place), &f)
+        or not run_room(r, <void**>&r.flats, &r.flats_cap, <int64_t>flats + r.batch_n - r.batch_at, sizeof(flat_t))
+    ):
+        return BATCH_ONE
+    memset(&sums, 0, sizeof(sums_t))
+    while r.batch_at + sums.n < r.batch_n:
+        item = &r.batch[r.batch_at + sums.n]
+        if item.who.place >> PLACE_SHORT != in_list or (other != NULL and sums.n > 0 and not batch_sure(item, other)):
+            break
+        if turn_add(r, &f, &f.singles[place_at(item.who.place)], f.accounts[place_at(item.who.place)], True, &fund, &sums) != TURN_USUAL:
+            break
+    if sums.n == 0 or sums.over:
+        r.flats_n = flats
+        return BATCH_ONE
+    r.batch_at += <int32_t>sums.n
+    turns_end(r, &f, &sums)
+    return BATCH_SERVED
+
+
+cdef inline waiting_t batch_pop(run_t* r) noexcept nogil:
+    """Take the batch's first, as one of the queue; there is one."""
+    r.batch_at += 1
+    return place_waiting(r, r.batch[r.batch_at - 1].who.place)
+
+
+cdef inline bint batch_all(run_t* r) noexcept nogil:
+    """Whether the batch holds somebody, who is left of the range among them."""
+    if r.batch_at == r.batch_n and r.range_at < r.range_end:
+        range_window(r, r.range_end)
+    return r.batch_at < r.batch_n

@@ -170,7 +170,7 @@ cdef class Engine:
             <size_t>self.books_loaded, <size_t>self.reports, <size_t>r.program, <size_t>r.weights, <size_t>r.inputs,
             <size_t>self.inputs_loaded, <size_t>r.bands, <size_t>self.bands_loaded, <size_t>r.levels,
             <size_t>r.instants, <size_t>r.instants_n, <size_t>r.instants_cap, <size_t>r.holding_first,
-            <size_t>r.haircuts, <size_t>r.flats, <size_t>r.batch, <size_t>r.batch_least,
+            <size_t>r.haircuts, <size_t>r.flats, <size_t>r.batch,
         ):
             PyMem_RawFree(<void*><size_t>memory)
         idmap_free(&r.wave_index)
@@ -480,6 +480,8 @@ cdef class Engine:
                 r.instruments[i].short_trigger = &trigger[0]
                 r.instruments[i].short_account = &account[0]
                 r.instruments[i].short_single = <const single_t*>&single[0, 0]
+            r.instruments[i].long_least, r.instruments[i].long_others = self.columns["long_plain"][i]
+            r.instruments[i].short_least, r.instruments[i].short_others = self.columns["short_plain"][i]
         account = self.columns["debtors"]
         r.debtors = <int32_t*>claim(account.shape[0], sizeof(int32_t))
         r.debtors_n = <int32_t>account.shape[0]
@@ -926,7 +928,7 @@ cdef class Engine:
         r.resting_n = r.scans = 0
         r.all_rest = False
         r.haircuts_n = 0
-        r.dirty_n = r.watched_n = r.found_n = r.line_n = r.line_at = r.heap_n = r.touched_n = r.batch_n = r.batch_at = r.batch_sorted = 0
+        r.dirty_n = r.watched_n = r.found_n = r.line_n = r.line_at = r.heap_n = r.touched_n = r.batch_n = r.batch_at = r.range_at = r.range_end = 0
         if r.wave_index.cap > 1024:
             idmap_free(&r.wave_index)
         else:
@@ -1260,8 +1262,6 @@ cdef class Engine:
             to.heap_cap = r.heap_n
             to.batch = <sorted_t*>twin(r.batch, r.batch_n, r.batch_n, sizeof(sorted_t))
             to.batch_cap = r.batch_n
-            to.batch_least = <double*>twin(r.batch_least, r.batch_n, r.batch_n, sizeof(double))
-            to.batch_least_cap = r.batch_n
             to.touched_n = 0
             to.ranking_stands = False
             for i in range(r.waves_n):
@@ -1306,8 +1306,6 @@ cdef class Engine:
         r.line = NULL
         r.heap = NULL
         r.batch = NULL
-        r.batch_least = NULL
-        r.batch_least_cap = 0
         r.rankings = NULL
         r.touched = NULL
         r.taken = NULL

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from . import _core
+from . import _bulk, _core
 from ._marks import Clock, Program, inputs_of, samples_of
 from ._rundata import RunData, RunTotals
-from ._state import EXTERNAL, ISOLATED, NEVER_LIQUIDATED, SYSTEM, State, Terms
+from ._state import EXTERNAL, ISOLATED, LINEAR, NEVER_LIQUIDATED, SYSTEM, State, Terms
 from .breakers import band_terms, level_terms
 from .instruments import RATE_ONE
 from .margin import (
@@ -35,6 +35,8 @@ PRICE_SLACK = 1e-9
 """Relative slack of a trigger in float64."""
 NEVER_FALLS, NEVER_RISES = 0, 2**63 - 1
 """Triggers of a long and of a short that no mark reaches; the other one's is reached by every mark."""
+CUT_RATE = 0.5
+"""The highest rate of maintenance for which cuts are marked."""
 CHUNK = 32_768
 """Positions whose triggers are solved at a time: what it takes stays in the caches."""
 RECORDS = {"summary": 0, "liquidations": 1, "all": 2}
@@ -347,7 +349,33 @@ def triggers_of(state: State, rules: VenueRules) -> dict[str, Any]:
     if len(holders):
         scanned, owing = np.setdiff1d(scanned, holders), np.union1d(owing, holders)
     scanned = scanned[state.account_flags[scanned] & NEVER_LIQUIDATED == 0]
-    return {**lists, "scanned": scanned.astype(np.int32), "debtors": owing.astype(np.int32)}
+    return {
+        **lists, **_cuts_of(lists, state.terms_under(rules), rules),
+        "scanned": scanned.astype(np.int32), "debtors": owing.astype(np.int32),
+    }  # fmt: skip
+
+
+def _cuts_of(lists: dict[str, list[np.ndarray]], all_terms: tuple[Terms, ...], rules: VenueRules) -> dict[str, Any]:
+    """Mark where the order of singles is sure (_cuts.pxd); by list, the least lots of one (0: none are
+    marked) and how many entries are no singles."""
+    marked: dict[str, list[tuple[int, int]]] = {"long_plain": [], "short_plain": []}
+    for i, terms in enumerate(all_terms):
+        rate = terms.rates[0] / RATE_ONE
+        plain = (
+            rules.maintenance_on == "mark"
+            and (rules.maintenance_fee != "taker_at_bankruptcy" or not terms.closing_fee)
+            and terms.contract == LINEAR
+            and not terms.slope[0]
+            and terms.rates[0] > 0
+            and rate <= CUT_RATE
+            and len(terms.rates) == 1
+            and terms.amounts[0] == 0
+        )
+        for name in ("long", "short"):
+            singles = lists[f"{name}_single"][i]
+            cuts = _bulk.mark_cuts(singles, terms.coef_num, rate, name == "long") if plain else (0, 0)
+            marked[f"{name}_plain"].append(cuts)
+    return marked
 
 
 def _singles(state: State, row: np.ndarray, known: np.ndarray) -> np.ndarray:

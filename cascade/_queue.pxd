@@ -98,8 +98,12 @@ cdef inline const sorted_t* queue_sort(const waiting_t* items, int32_t n, void* 
     return sorted_items
 
 
+cdef inline bint batch_waits(const run_t* r) noexcept nogil:
+    return r.batch_at < r.batch_n or r.range_at < r.range_end
+
+
 cdef inline bint queue_waits(const run_t* r) noexcept nogil:
-    return r.line_at < r.line_n or r.heap_n > 0 or r.batch_at < r.batch_n
+    return r.line_at < r.line_n or r.heap_n > 0 or batch_waits(r)
 
 
 cdef inline const waiting_t* queue_first(const run_t* r) noexcept nogil:

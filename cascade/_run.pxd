@@ -287,7 +287,9 @@ ctypedef struct single_t:
     int64_t lots
     int64_t basis
     int64_t balance
-    int32_t isolated        # 1: what is left goes to its owner's account
+    uint8_t isolated        # 1: what is left goes to its owner's account
+    uint8_t cuts            # _cuts.pxd: who stands before it in its list surely goes first
+    uint16_t pad
     int32_t slot
 
 # What became of such an account: it is flat, and `money` is what it has left, or an isolated one's owner got.
@@ -362,6 +364,9 @@ ctypedef struct instrument_t:
     const int32_t* short_account
     const single_t* short_single
     int32_t short_n, short_at
+    # Of both lists: the least lots of a single where cuts are marked, else 0; and how many entries are no singles.
+    int64_t long_least, short_least
+    int64_t long_others, short_others
     # Untouched accounts that no one trigger price holds, by the move of the mark from start_mark that they stand, smallest first.
     const safe_t* falls
     int32_t falls_n, falls_at
@@ -675,11 +680,15 @@ ctypedef struct run_t:
     int32_t line_n, line_at, line_cap
     waiting_t* heap                 # what came while the line was not empty
     int32_t heap_n, heap_cap
-    # Singles of one check whose turns are taken together: entries before batch_at are done, those before batch_sorted in order.
+    # Singles of one check whose turns are taken together (_batch.pxd): some in the order of their keys, entries before batch_at are done;
+    # behind them a range of one list.
     bint batching                   # in this step
     sorted_t* batch
-    double* batch_least             # by entry: the least key from there on
-    int32_t batch_n, batch_at, batch_sorted, batch_cap, batch_least_cap
+    int32_t batch_n, batch_at, batch_cap
+    int range_instrument
+    bint range_short
+    int range_level                 # CUT_...: cuts that hold
+    int32_t range_at, range_end
     # Deleveraging.
     ranking_t* rankings             # two an instrument: against longs, against shorts
     int32_t* touched                # accounts changed while a ranking stands

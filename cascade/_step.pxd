@@ -2,12 +2,12 @@
 
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
-from cascade._batch cimport batch_first, batch_pop, batch_turns
+from cascade._batch cimport BATCH_ONE, BATCH_OTHER, BATCH_SERVED, batch_all, batch_pop, batch_turns
 from cascade._deleverage cimport rankings_forget
 from cascade._ledger cimport flats_tell
 from cascade._liquidate cimport turn
 from cascade._margin cimport standing_shadow, standing_t, standing_unhealthy
-from cascade._queue cimport queue_pop, queue_push, queue_waits
+from cascade._queue cimport batch_waits, queue_first, queue_pop, queue_push, queue_waits
 from cascade._run cimport (
     EVENT_END,
     LEFT_BANDED,
@@ -96,7 +96,7 @@ cdef inline void singles_end(run_t* r) noexcept nogil:
     flats_tell(r)
     if not r.in_step:
         return
-    while r.batch_at < r.batch_n:
+    while batch_all(r):
         next_one = batch_pop(r)
         queue_push(r, &next_one)
     for k in range(r.line_at, r.line_n):
@@ -109,15 +109,18 @@ cdef inline bint step_turn(run_t* r) noexcept nogil:
     """The next turn of the step; False when there is none."""
     cdef waiting_t next_one
     cdef int32_t ahead
+    cdef int whose
     if not r.waves_left or r.budget <= 0 or r.error != 0 or not queue_waits(r):
         return False
-    if batch_first(r):
+    whose = BATCH_OTHER
+    if batch_waits(r):
         r.wave = r.step_wave
-        if batch_turns(r):
+        whose = batch_turns(r)
+        if whose == BATCH_SERVED:
             return True
-        next_one = batch_pop(r)
-    else:
-        next_one = queue_pop(r)
+        if whose == BATCH_OTHER and queue_first(r) == NULL:
+            return False
+    next_one = batch_pop(r) if whose == BATCH_ONE else queue_pop(r)
     if next_one.single >= 0:
         r.wave = r.step_wave
         if single_turn(r, &next_one):

@@ -9,7 +9,7 @@ whoever it points at is examined exactly, so the accounts found are those that a
 from libc.math cimport INFINITY
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint16_t, uint8_t
 
-from cascade._batch cimport batch_add, batch_begin, batch_ready, batch_room
+from cascade._batch cimport batch_add, batch_begin, batch_ready, batch_room, triggers_upto
 from cascade._breakers cimport account_waits
 from cascade._gather cimport gather_rows, gather_taken
 from cascade._margin cimport magnitude, mark_value, standing_of, standing_single, standing_t, standing_unhealthy
@@ -263,22 +263,6 @@ cdef inline bint examine_single(run_t* r, int i, bint short, int32_t at, int64_t
     return True
 
 
-cdef inline int32_t triggers_upto(const int64_t* trigger, int32_t first, int32_t n, bint short, int64_t mark) noexcept nogil:
-    """The end of the triggers from `first` on that a mark has reached: by doubling strides, then by halving."""
-    cdef int32_t stride = 1, last = first, mid
-    while last < n and (trigger[last] <= mark if short else trigger[last] >= mark):
-        first = last + 1
-        last = n if stride > n - first else first + stride
-        stride *= 2
-    while first < last:
-        mid = first + (last - first) // 2
-        if trigger[mid] <= mark if short else trigger[mid] >= mark:
-            first = mid + 1
-        else:
-            last = mid
-    return first
-
-
 cdef inline void examine_list(run_t* r, int i, bint short, int32_t first, int32_t last, int64_t now) noexcept nogil:
     """Look at the untouched accounts in places [first, last) of an index of triggers; from now on they are watched or rest."""
     cdef instrument_t* ins = &r.instruments[i]
@@ -296,6 +280,19 @@ cdef inline void examine_list(run_t* r, int i, bint short, int32_t first, int32_
             prefetch(&r.accounts[accounts[k + 16]])
             prefetch(&r.rows[r.accounts[accounts[k + 8]].first_row])
         examine_fresh(r, accounts[k], now)
+
+
+cdef inline void range_others(run_t* r, int64_t now) noexcept nogil:
+    """Look at accounts in the batch's range that are no singles."""
+    cdef const instrument_t* ins = &r.instruments[r.range_instrument]
+    cdef const single_t* singles = ins.short_single if r.range_short else ins.long_single
+    cdef int32_t k
+    if r.range_at == r.range_end or (ins.short_others if r.range_short else ins.long_others) == 0:
+        return
+    for k in range(r.range_at, r.range_end):
+        if singles[k].lots == 0:
+            r.seq -= 1      # it is not queued yet
+            examine_fresh(r, (ins.short_account if r.range_short else ins.long_account)[k], now)
 
 
 cdef inline void examine_index(run_t* r, int i, int64_t now) noexcept nogil:
@@ -487,6 +484,7 @@ cdef inline void check(run_t* r) noexcept nogil:
     cdef case_t* case
     r.found_n = 0
     batch_begin(r)
+    range_others(r, now)
     travel(r)
     look_at_watched(r, now)
     look_at_rested(r, now)
