@@ -21,6 +21,7 @@ from cascade._run cimport (
     DIRTY,
     FEES,
     FUND,
+    ORDER_AT_BANKRUPTCY,
     PAYER_FUND,
     QUEUE_RATIO,
     RECORD_SUMMARY,
@@ -406,6 +407,7 @@ cdef inline int32_t range_reach(const run_t* r, const front_t* f, int32_t end) n
     cdef int32_t k = r.range_at, reach = k
     cdef int64_t left = f.room
     while k < end:
+        prefetch_shared(&f.singles[k + 32])
         left -= magnitude(f.singles[k].lots)
         if left <= 0:
             break
@@ -480,6 +482,72 @@ cdef inline int turn_add(
     return TURN_USUAL
 
 
+cdef inline bint plain_turns(const run_t* r, const front_t* f) noexcept nogil:
+    """Whether nothing but price and lots decides what a usual turn does."""
+    return (
+        f.terms.contract == 0
+        and f.terms.taker_fee == 0
+        and f.terms.liquidation_fee == 0
+        and r.rules.order_price != ORDER_AT_BANKRUPTCY
+        and f.covered
+        and not r.disturbed
+    )
+
+
+cdef inline bint range_add_plain(run_t* r, const front_t* f, int32_t end, sums_t* sums) noexcept nogil:
+    """turn_add of the whole range up to `end` where turns are plain; False, with nothing of worth in the sums, if one is not usual."""
+    cdef const single_t* s = f.singles + r.range_at
+    cdef const single_t* last = f.singles + end
+    cdef const int32_t* account = f.accounts + r.range_at
+    cdef flat_t* flat = r.flats + r.flats_n
+    cdef int64_t lot_value = f.side * f.price * f.terms.coef_num    # no more than that of the order, which int64 holds
+    cdef int64_t n = 0, changes = 0, large = 0, owed, balance, debt
+    cdef uint64_t lots = 0, basis = 0, owed_all = 0, before = 0, after = 0, surplus = 0, shortfall = 0
+    cdef bint over = False
+    while s < last:
+        prefetch_shared(s + 16)
+        if s.lots != 0:
+            over |= add_overflow(magnitude(s.lots) * lot_value, s.basis, &owed)
+            over |= add_overflow(s.balance, -owed, &balance)
+            debt = -balance if balance < 0 else 0
+            balance += debt
+            large |= magnitude(s.basis) | magnitude(s.balance) | magnitude(owed)
+            n += 1
+            lots += <uint64_t>s.lots
+            basis += <uint64_t>s.basis
+            owed_all += <uint64_t>owed
+            before += <uint64_t>s.balance
+            shortfall += <uint64_t>debt
+            changes += (owed != 0) + (debt != 0)
+            if not f.kept:
+                changes += balance > 0
+                surplus += <uint64_t>balance
+                balance = 0
+            else:
+                changes += (balance > 0) & s.isolated
+            after += <uint64_t>balance
+            flat.account = account[0]
+            flat.money = balance
+            flat += 1
+        s += 1
+        account += 1
+    r.flats_n = <int32_t>(flat - r.flats)
+    sums.n = n
+    sums.held = <int64_t>lots
+    sums.lots = magnitude(sums.held)
+    sums.value = sums.lots * lot_value
+    sums.basis = <int64_t>basis
+    sums.owed = <int64_t>owed_all
+    sums.before = <int64_t>before
+    sums.after = <int64_t>after
+    sums.surplus = <int64_t>surplus
+    sums.shortfall = <int64_t>shortfall
+    sums.changes = changes + n      # and the trades themselves
+    # No sum has left int64 unless a part of it was large; the fund pays all, whatever their order.
+    over = over or large >= (<int64_t>1 << 60) // (end - r.range_at)
+    return not over and wide_cmp(r.system[FUND], wide_of(sums.shortfall)) >= 0
+
+
 cdef inline bint turns_end(run_t* r, const front_t* f, sums_t* sums) noexcept nogil:
     """What the turns did comes true."""
     cdef int i = f.instrument
@@ -511,8 +579,10 @@ cdef inline bint range_turns(run_t* r, const waiting_t* other) noexcept nogil:
             reach = range_reach(r, &f, end) if end < reach else reach
         memset(&sums, 0, sizeof(sums_t))
         k = r.range_at
+        if reach > k and plain_turns(r, &f):
+            usual = range_add_plain(r, &f, reach, &sums)
+            k = reach
         while usual and k < reach:
-            prefetch_shared(&f.singles[k + 24])
             if f.singles[k].lots != 0:
                 usual = turn_add(r, &f, &f.singles[k], f.accounts[k], False, &fund, &sums) == TURN_USUAL
             k += 1
