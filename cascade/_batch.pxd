@@ -588,6 +588,7 @@ cdef inline bint range_turns(run_t* r, const waiting_t* other) noexcept nogil:
             k += 1
         if usual and sums.n > 0 and not sums.over:
             r.range_at = reach
+            r.ranged_n += sums.n
             return turns_end(r, &f, &sums)
     else:
         f.singles = r.instruments[r.range_instrument].short_single if r.range_short else r.instruments[r.range_instrument].long_single
@@ -641,6 +642,7 @@ cdef inline int batch_turns(run_t* r) noexcept nogil:
         r.flats_n = flats
         return BATCH_ONE
     r.batch_at += <int32_t>sums.n
+    r.batched_n += sums.n
     turns_end(r, &f, &sums)
     return BATCH_SERVED
 

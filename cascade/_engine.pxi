@@ -617,7 +617,7 @@ cdef class Engine:
         r.look = look
         r.seq = r.check_seq = r.looked_version = -1
         r.served = -1
-        r.singles_n = 0
+        r.singles_n = r.batched_n = r.ranged_n = 0
         r.settled = True
         self.status = 0
         for k in range(r.instruments_n):
@@ -1149,8 +1149,8 @@ cdef class Engine:
 
     @property
     def singles_served(self):
-        """Turns of the latest run that took the short way."""
-        return self.r.singles_n
+        """Turns of the latest run that took the short way; of them, those taken together in order, and those taken without one."""
+        return self.r.singles_n, self.r.batched_n, self.r.ranged_n
 
     @property
     def time_ns(self):

@@ -667,6 +667,7 @@ ctypedef struct run_t:
     # Accounts that _single.pxd deals with.
     bint singles                    # in this step
     int64_t singles_n               # turns in this run
+    int64_t batched_n, ranged_n     # of them: taken together in the order of their keys; without one
     bint disturbed                  # some account has changed in another's turn: whether a single has is to be seen from its record
     int32_t served                  # the account whose turn it is
     bint owing                      # somebody without positions owes money

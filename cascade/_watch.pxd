@@ -484,10 +484,10 @@ cdef inline void check(run_t* r) noexcept nogil:
     cdef case_t* case
     r.found_n = 0
     batch_begin(r)
-    range_others(r, now)
     travel(r)
     look_at_watched(r, now)
     look_at_rested(r, now)
+    range_others(r, now)
     for i in range(r.instruments_n):
         examine_index(r, i, now)
     look_at_untouched(r, now)
