@@ -1,4 +1,4 @@
-"""Singles that one check found, in runs that keep summaries alone: their turns taken together, as far as one resting order fills them.
+"""Singles that one check found, in runs that keep no events: their turns taken together, as far as one resting order fills them.
 
 What such a turn reads is its single, its rules and the order in front of the book, and nothing of what it changes but that order's lots and
 the fund concerns the next one. So the sums are kept in a loop over as many as the order fills, and booked and audited when it ends. What is
@@ -16,12 +16,14 @@ from cascade._funds cimport receiver
 from cascade._ladder cimport ASK, BID
 from cascade._ledger cimport add_overflow, audit_instrument, audit_money, planted
 from cascade._margin cimport closing_value, magnitude, standing_single, standing_t, trade_value
+from cascade._past cimport cause_of_mark, cause_t, crossing_near, crossing_window, single_cause, window_one_way
 from cascade._queue cimport BUCKET_LARGE, SORT_DEPTH, SORT_ITEM, queue_first, sort_spread, waiting_cmp
 from cascade._run cimport (
     DIRTY,
     FEES,
     FUND,
     ORDER_AT_BANKRUPTCY,
+    LEFT_CLOSED,
     PAYER_FUND,
     QUEUE_RATIO,
     RECORD_SUMMARY,
@@ -29,8 +31,11 @@ from cascade._run cimport (
     TO_ACCOUNT,
     TO_FUND,
     book_traded,
+    context_begin,
     flat_t,
     instrument_t,
+    liquidation_t,
+    mark_change_t,
     prefetch_shared,
     run_room,
     run_t,
@@ -98,6 +103,10 @@ cdef inline waiting_t place_waiting(const run_t* r, uint64_t place) noexcept nog
     w.cause_row = -1
     w.wave = r.step_wave
     return w
+
+
+cdef enum:
+    WINDOW = 64             # of a range, how many are brought in order at a time
 
 
 # -- the check -------------------------------------------------------------------------------------------------------
@@ -195,6 +204,22 @@ cdef inline int range_level_of(const run_t* r, int i, bint short, int64_t trigge
     return CUT_NEAR if ratio > -NEAR_RATIO + 0.01 else CUT_FAR if ratio > -FAR_RATIO + 0.01 else 0
 
 
+cdef enum:
+    LONG_LIST = 1
+    SHORT_LIST = 2
+    BOTH_LISTS = 3
+
+
+cdef inline int list_reached(const instrument_t* ins) noexcept nogil:
+    """Which of an instrument's lists have somebody whom the mark has reached."""
+    cdef int which = 0
+    if ins.long_at < ins.long_n and ins.long_trigger[ins.long_at] >= ins.mark:
+        which |= LONG_LIST
+    if ins.short_at < ins.short_n and ins.short_trigger[ins.short_at] <= ins.mark:
+        which |= SHORT_LIST
+    return which
+
+
 cdef inline bint range_begin(run_t* r) noexcept nogil:
     """Before a check: take those whose triggers the mark has surely passed off their index, to a cut; False where the order of many is not
     sure, as among several lists. They count as queued."""
@@ -209,14 +234,10 @@ cdef inline bint range_begin(run_t* r) noexcept nogil:
         return False
     for i in range(r.instruments_n):
         ins = &r.instruments[i]
-        if ins.long_at < ins.long_n and ins.long_trigger[ins.long_at] >= ins.mark:
-            lists += 1
+        if list_reached(ins) != 0:
+            lists += 2 if list_reached(ins) == BOTH_LISTS else 1
             r.range_instrument = i
-            r.range_short = False
-        if ins.short_at < ins.short_n and ins.short_trigger[ins.short_at] <= ins.mark:
-            lists += 1
-            r.range_instrument = i
-            r.range_short = True
+            r.range_short = list_reached(ins) == SHORT_LIST
     if lists != 1:
         return False
     i = r.range_instrument
@@ -246,17 +267,23 @@ cdef inline bint range_begin(run_t* r) noexcept nogil:
     return True
 
 
-cdef inline void batch_begin(run_t* r) noexcept nogil:
-    """Before a check: whether this one's singles go into a batch, and who of them is a range."""
-    r.batching = r.singles and r.record == RECORD_SUMMARY and not r.remember_marks and r.rules.queue == QUEUE_RATIO
+cdef inline void batch_begin(run_t* r, int64_t previous_check, int64_t now) noexcept nogil:
+    """Before a check after event `now`: whether this one's singles go into a batch, and who of them is a range. Where causes are wanted all
+    marks must have gone one way."""
+    cdef int i
+    r.batching = r.singles and r.rules.queue == QUEUE_RATIO
     r.batch_n = r.batch_at = r.range_at = r.range_end = 0
+    if r.batching and r.remember_marks:
+        for i in range(r.instruments_n):
+            crossing_window(r, i, previous_check, now)
+            if list_reached(&r.instruments[i]) and not window_one_way(r, i):
+                r.batching = False
     if r.batching and range_begin(r):
         r.batching = False      # who is left goes through the queue
 
 
 cdef inline int32_t range_cut(const run_t* r, const single_t* singles, int32_t at) noexcept nogil:
-    """The first cut of the range behind a place."""
-    at += 1
+    """The first cut of the range from a place on."""
     while at < r.range_end and not singles[at].cuts & r.range_level:
         at += 1
     return at
@@ -424,9 +451,10 @@ cdef enum:
 
 
 cdef inline int turn_add(
-    run_t* r, const front_t* f, const single_t* s, int32_t account, bint in_order, wide_t* fund, sums_t* sums
+    run_t* r, const front_t* f, const single_t* s, int32_t account, bint in_order, wide_t* fund, sums_t* sums, liquidation_t* l
 ) noexcept nogil:
-    """Add one turn to the sums, if it is a usual one. Where the order is open, the fund must do without what it gets meanwhile."""
+    """Add one turn to the sums, if it is a usual one, and note in `l` what its record says of it. Where the order is open, the fund must do
+    without what it gets meanwhile."""
     cdef const terms_t* t = f.terms
     cdef int64_t lots = magnitude(s.lots), value, owed, balance, closing, fee = 0, extra = 0, events
     if sums.lots + lots >= f.room or (r.disturbed and r.accounts[account].state & DIRTY):
@@ -450,6 +478,11 @@ cdef inline int turn_add(
         events += extra != 0
         if f.fees_to_fund and in_order:
             fund[0] = wide_add(fund[0], wide_of(extra))
+    l.surplus = balance if balance > 0 else 0
+    l.shortfall = l.fund = -balance if balance < 0 else 0
+    l.bankruptcy_value = closing
+    l.filled_value = value
+    l.fee = fee + extra
     if balance < 0:
         if not f.covered or wide_cmp(fund[0], wide_of(-balance)) < 0:
             return TURN_OTHER
@@ -569,6 +602,7 @@ cdef inline bint range_turns(run_t* r, const waiting_t* other) noexcept nogil:
     cdef wide_t fund = r.system[FUND]
     cdef front_t f
     cdef sums_t sums
+    cdef liquidation_t spare
     if not run_room(r, <void**>&r.flats, &r.flats_cap, <int64_t>flats + end - r.range_at, sizeof(flat_t)):
         return False
     reach = r.range_at
@@ -584,7 +618,7 @@ cdef inline bint range_turns(run_t* r, const waiting_t* other) noexcept nogil:
             k = reach
         while usual and k < reach:
             if f.singles[k].lots != 0:
-                usual = turn_add(r, &f, &f.singles[k], f.accounts[k], False, &fund, &sums) == TURN_USUAL
+                usual = turn_add(r, &f, &f.singles[k], f.accounts[k], False, &fund, &sums, &spare) == TURN_USUAL
             k += 1
         if usual and sums.n > 0 and not sums.over:
             r.range_at = reach
@@ -594,8 +628,35 @@ cdef inline bint range_turns(run_t* r, const waiting_t* other) noexcept nogil:
         f.singles = r.instruments[r.range_instrument].short_single if r.range_short else r.instruments[r.range_instrument].long_single
     # Here it matters who comes first.
     r.flats_n = flats
-    range_window(r, reach if reach > r.range_at else range_cut(r, f.singles, r.range_at))
+    range_window(r, reach if reach > r.range_at else range_cut(r, f.singles, r.range_at + 1))
     return False
+
+
+cdef inline void record_end(run_t* r, const front_t* f, const sorted_t* item, int32_t account, int64_t turn, liquidation_t* l) noexcept nogil:
+    """Fill in the rest of a usual turn's record, and keep it; batch_turns has made the room."""
+    cdef const single_t* s = f.singles + place_at(item.who.place)
+    cdef const mark_change_t* change = crossing_near(r, s, f.instrument)
+    cdef cause_t cause = cause_of_mark(change)
+    l.seq = turn
+    l.time_ns = r.time_ns
+    l.cause = cause.event
+    l.cause_row = cause.row if cause.event >= 0 else -1
+    l.account = account
+    l.instrument = f.instrument
+    l.slot = s.slot
+    l.step = r.step
+    l.wave = r.wave
+    l.status = LEFT_CLOSED
+    l.mark = r.instruments[f.instrument].mark
+    l.equity = item.num
+    l.maintenance = l.row_maintenance = item.den
+    l.value = item.num + s.basis - s.balance
+    l.held = s.lots
+    l.quantity = -s.lots
+    l.filled = magnitude(s.lots)
+    l.closed_value = magnitude(l.filled_value)
+    r.liquidations[r.liquidations_n] = l[0]
+    r.liquidations_n += 1
 
 
 # Whose turn it is.
@@ -605,18 +666,33 @@ cdef enum:
     BATCH_OTHER = 2         # that of the queue's first, if there is one
 
 
+cdef inline bint range_next(run_t* r, const waiting_t* other) noexcept nogil:
+    """Serve from the range, or put some of it into the batch, which is empty; whether somebody was served."""
+    cdef const instrument_t* ins = &r.instruments[r.range_instrument]
+    cdef const single_t* singles = ins.short_single if r.range_short else ins.long_single
+    cdef int32_t window
+    if r.record == RECORD_SUMMARY:
+        return range_turns(r, other)
+    window = r.range_end - r.range_at
+    range_window(r, range_cut(r, singles, r.range_at + (WINDOW if WINDOW < window else window)))
+    return False
+
+
 cdef inline int batch_turns(run_t* r) noexcept nogil:
     """Serve those whose turn it is, as far as the order in front of their book fills them without being used up."""
     cdef const waiting_t* other = queue_first(r)
-    cdef int32_t flats = r.flats_n
+    cdef bint records = r.record != RECORD_SUMMARY
+    cdef int32_t flats = r.flats_n, liquidations = r.liquidations_n, contexts = r.contexts_n, left, account
     cdef uint64_t in_list
+    cdef int64_t turn
     cdef wide_t fund = r.system[FUND]
     cdef waiting_t own
     cdef sorted_t* item
     cdef front_t f
     cdef sums_t sums
+    cdef liquidation_t l
     while r.batch_at == r.batch_n and r.range_at < r.range_end and r.error == 0:
-        if range_turns(r, other):
+        if range_next(r, other):
             return BATCH_SERVED
     if r.batch_at == r.batch_n:
         return BATCH_OTHER
@@ -626,20 +702,38 @@ cdef inline int batch_turns(run_t* r) noexcept nogil:
         if waiting_cmp(&own, other) > 0:
             return BATCH_OTHER
     in_list = item.who.place >> PLACE_SHORT
+    left = r.batch_n - r.batch_at
     if (
         not front_of(r, place_instrument(item.who.place), place_short(item.who.place), &f)
-        or not run_room(r, <void**>&r.flats, &r.flats_cap, <int64_t>flats + r.batch_n - r.batch_at, sizeof(flat_t))
+        or not run_room(r, <void**>&r.flats, &r.flats_cap, <int64_t>flats + left, sizeof(flat_t))
+    ):
+        return BATCH_ONE
+    if records and (
+        # A mark that the first trade at a price moves belongs into the middle of its turn.
+        r.instruments[f.instrument].last_ticks != f.price
+        or not run_room(r, <void**>&r.liquidations, &r.liquidations_cap, <int64_t>liquidations + left, sizeof(liquidation_t))
     ):
         return BATCH_ONE
     memset(&sums, 0, sizeof(sums_t))
+    memset(&l, 0, sizeof(liquidation_t))
     while r.batch_at + sums.n < r.batch_n:
         item = &r.batch[r.batch_at + sums.n]
         if item.who.place >> PLACE_SHORT != in_list or (other != NULL and sums.n > 0 and not batch_sure(item, other)):
             break
-        if turn_add(r, &f, &f.singles[place_at(item.who.place)], f.accounts[place_at(item.who.place)], True, &fund, &sums) != TURN_USUAL:
+        account = f.accounts[place_at(item.who.place)]
+        turn = r.seq + sums.changes + 2 * sums.n + 1
+        if (
+            (records and item.near == -DBL_MAX)
+            or turn_add(r, &f, &f.singles[place_at(item.who.place)], account, True, &fund, &sums, &l) != TURN_USUAL
+        ):
             break
+        if records:
+            context_begin(r, turn, r.wave, r.records_n + <int32_t>sums.n - 1)
+            record_end(r, &f, item, account, turn, &l)
     if sums.n == 0 or sums.over:
         r.flats_n = flats
+        r.liquidations_n = liquidations
+        r.contexts_n = contexts
         return BATCH_ONE
     r.batch_at += <int32_t>sums.n
     r.batched_n += sums.n
@@ -649,8 +743,10 @@ cdef inline int batch_turns(run_t* r) noexcept nogil:
 
 cdef inline waiting_t batch_pop(run_t* r) noexcept nogil:
     """Take the batch's first, as one of the queue; there is one."""
+    cdef waiting_t w = place_waiting(r, r.batch[r.batch_at].who.place)
+    single_cause(r, &w, r.previous_check, r.check_seq)
     r.batch_at += 1
-    return place_waiting(r, r.batch[r.batch_at - 1].who.place)
+    return w
 
 
 cdef inline bint batch_all(run_t* r) noexcept nogil:

@@ -3,7 +3,7 @@
 from libc.stdint cimport int32_t, int64_t
 
 from cascade._gather cimport gather_one, gather_rows
-from cascade._margin cimport after_haircut, single_row, standing_add, standing_alone, standing_t, standing_unhealthy
+from cascade._margin cimport after_haircut, single_row, standing_add, standing_alone, standing_single, standing_t, standing_unhealthy
 from cascade._run cimport (
     COLLATERAL,
     HOLDS_COLLATERAL,
@@ -109,6 +109,26 @@ cdef inline bint unhealthy_at(const run_t* r, const row_t* row, int64_t balance,
     return standing_unhealthy(r, &s)
 
 
+cdef inline void crossing_window(run_t* r, int i, int64_t lo, int64_t hi) noexcept nogil:
+    """Find an instrument's changes of the mark in (lo, hi], once a check: everybody untouched was last healthy at the same event."""
+    cdef instrument_t* ins = &r.instruments[i]
+    if ins.window_check != hi:
+        ins.window_check = hi
+        ins.window_first = history_upto(r.history[i], r.history_n[i], lo)
+        ins.window_last = r.history_n[i]
+
+
+cdef inline bint window_one_way(const run_t* r, int i) noexcept nogil:
+    """Whether the mark went one way in the window, and went somewhere."""
+    cdef const instrument_t* ins = &r.instruments[i]
+    cdef const mark_change_t* history = r.history[i]
+    cdef int32_t first = ins.window_first, last = ins.window_last, rises
+    if first == last:
+        return False
+    rises = history[last - 1].rises - (history[first - 1].rises if first > 0 else 0)
+    return rises == 0 or rises == last - first
+
+
 cdef inline const mark_change_t* crossing_mark(run_t* r, const row_t* row, int64_t balance, int64_t lo, int64_t hi) noexcept nogil:
     """The same for an account with one position that no event touched: only its instrument's marks matter.
 
@@ -120,17 +140,13 @@ cdef inline const mark_change_t* crossing_mark(run_t* r, const row_t* row, int64
     cdef const mark_change_t* history = r.history[i]
     cdef int32_t first, last, at
     cdef int64_t mid
-    if ins.window_check != hi:      # once a check: everybody untouched was last healthy at the same event
-        ins.window_check = hi
-        ins.window_first = history_upto(history, r.history_n[i], lo)
-        ins.window_last = r.history_n[i]
+    crossing_window(r, i, lo, hi)
     # history[first - 1] holds after lo, history[last - 1] after hi.
     first = ins.window_first
     last = ins.window_last
     if first == last:
         return NULL
-    at = history[last - 1].rises - (history[first - 1].rises if first > 0 else 0)
-    if at == 0 or at == last - first:
+    if window_one_way(r, i):
         last -= 1
         while first < last:
             at = first + (last - first) // 2
@@ -153,6 +169,35 @@ cdef inline const mark_change_t* crossing_mark(run_t* r, const row_t* row, int64
             lo = mid
             first = at
     return &history[first]
+
+
+cdef inline bint single_unhealthy_at(const run_t* r, const single_t* single, int i, int32_t at) noexcept nogil:
+    """Whether a single is unhealthy after a change of its instrument's mark."""
+    cdef standing_t s = standing_single(r, single, i, r.history[i][at].mark)
+    return standing_unhealthy(r, &s)
+
+
+cdef inline const mark_change_t* crossing_near(run_t* r, const single_t* single, int i) noexcept nogil:
+    """crossing_mark of a single whose instrument's mark went one way in the window of this check, looked for from where the latest one
+    crossed: in the order of the queue it is mostly the same change."""
+    cdef int32_t first = r.instruments[i].window_first, last = r.instruments[i].window_last - 1, at = r.crossing, mid
+    at = first if at < first else last if at > last else at
+    if at < last and not single_unhealthy_at(r, single, i, at):
+        first = at + 1
+        if first < last and single_unhealthy_at(r, single, i, first):
+            last = first
+    else:
+        last = at
+        if first < last and not single_unhealthy_at(r, single, i, last - 1):
+            first = last
+    while first < last:
+        mid = first + (last - first) // 2
+        if single_unhealthy_at(r, single, i, mid):
+            last = mid
+        else:
+            first = mid + 1
+    r.crossing = first
+    return &r.history[i][first]
 
 
 # Why an account is unhealthy.

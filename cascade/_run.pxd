@@ -605,6 +605,7 @@ ctypedef struct run_t:
     # The loop.
     int64_t seq             # of the last event, -1
     int64_t check_seq       # last event before the latest check
+    int64_t previous_check  # the same of the one before it
     int64_t changes
     int64_t step_changes    # `changes` when the step began
     int64_t budget          # turns left in this step
@@ -690,6 +691,7 @@ ctypedef struct run_t:
     bint range_short
     int range_level                 # CUT_...: cuts that hold
     int32_t range_at, range_end
+    int32_t crossing                # place in the history of marks where the latest single became unhealthy
     # Deleveraging.
     ranking_t* rankings             # two an instrument: against longs, against shorts
     int32_t* touched                # accounts changed while a ranking stands

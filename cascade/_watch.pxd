@@ -483,7 +483,7 @@ cdef inline void check(run_t* r) noexcept nogil:
     cdef const sorted_t* ordered
     cdef case_t* case
     r.found_n = 0
-    batch_begin(r)
+    batch_begin(r, previous_check, now)
     travel(r)
     look_at_watched(r, now)
     look_at_rested(r, now)
@@ -492,6 +492,7 @@ cdef inline void check(run_t* r) noexcept nogil:
         examine_index(r, i, now)
     look_at_untouched(r, now)
     r.check_seq = now
+    r.previous_check = previous_check
     r.check_step = r.step
     batch_ready(r)
     if r.found_n == 0 or not run_room(r, &r.shares, &r.shares_cap, r.found_n, SORT_ITEM):
