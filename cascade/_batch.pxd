@@ -36,6 +36,7 @@ from cascade._run cimport (
     instrument_t,
     liquidation_t,
     mark_change_t,
+    prefetch,
     prefetch_shared,
     run_room,
     run_t,
@@ -107,6 +108,7 @@ cdef inline waiting_t place_waiting(const run_t* r, uint64_t place) noexcept nog
 
 cdef enum:
     WINDOW = 64             # of a range, how many are brought in order at a time
+    AHEAD_BYTES = 2048      # how far ahead of the records memory is asked for
 
 
 # -- the check -------------------------------------------------------------------------------------------------------
@@ -633,7 +635,7 @@ cdef inline bint range_turns(run_t* r, const waiting_t* other) noexcept nogil:
 
 
 cdef inline void record_end(run_t* r, const front_t* f, const sorted_t* item, int32_t account, int64_t turn, liquidation_t* l) noexcept nogil:
-    """Fill in the rest of a usual turn's record, and keep it; batch_turns has made the room."""
+    """Fill in the rest of a usual turn's record, all of it, which lies where it belongs."""
     cdef const single_t* s = f.singles + place_at(item.who.place)
     cdef const mark_change_t* change = crossing_near(r, s, f.instrument)
     cdef cause_t cause = cause_of_mark(change)
@@ -655,7 +657,8 @@ cdef inline void record_end(run_t* r, const front_t* f, const sorted_t* item, in
     l.quantity = -s.lots
     l.filled = magnitude(s.lots)
     l.closed_value = magnitude(l.filled_value)
-    r.liquidations[r.liquidations_n] = l[0]
+    l.left = l.adl = l.takeover = l.vault = l.socialised = l.deficit = 0
+    l.pad = 0
     r.liquidations_n += 1
 
 
@@ -690,7 +693,8 @@ cdef inline int batch_turns(run_t* r) noexcept nogil:
     cdef sorted_t* item
     cdef front_t f
     cdef sums_t sums
-    cdef liquidation_t l
+    cdef liquidation_t spare
+    cdef liquidation_t* l = &spare
     while r.batch_at == r.batch_n and r.range_at < r.range_end and r.error == 0:
         if range_next(r, other):
             return BATCH_SERVED
@@ -715,21 +719,26 @@ cdef inline int batch_turns(run_t* r) noexcept nogil:
     ):
         return BATCH_ONE
     memset(&sums, 0, sizeof(sums_t))
-    memset(&l, 0, sizeof(liquidation_t))
     while r.batch_at + sums.n < r.batch_n:
         item = &r.batch[r.batch_at + sums.n]
         if item.who.place >> PLACE_SHORT != in_list or (other != NULL and sums.n > 0 and not batch_sure(item, other)):
             break
         account = f.accounts[place_at(item.who.place)]
         turn = r.seq + sums.changes + 2 * sums.n + 1
+        if records:
+            l = &r.liquidations[r.liquidations_n]
+            prefetch(<const char*>l + AHEAD_BYTES)
+            prefetch(<const char*>l + AHEAD_BYTES + 64)
+            prefetch(<const char*>l + AHEAD_BYTES + 128)
+            prefetch(<const char*>l + AHEAD_BYTES + 192)
         if (
             (records and item.near == -DBL_MAX)
-            or turn_add(r, &f, &f.singles[place_at(item.who.place)], account, True, &fund, &sums, &l) != TURN_USUAL
+            or turn_add(r, &f, &f.singles[place_at(item.who.place)], account, True, &fund, &sums, l) != TURN_USUAL
         ):
             break
         if records:
             context_begin(r, turn, r.wave, r.records_n + <int32_t>sums.n - 1)
-            record_end(r, &f, item, account, turn, &l)
+            record_end(r, &f, item, account, turn, l)
     if sums.n == 0 or sums.over:
         r.flats_n = flats
         r.liquidations_n = liquidations
