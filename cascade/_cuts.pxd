@@ -1,10 +1,11 @@
 """Cuts in an index of singles: places where everybody in front surely waits in the queue before everybody behind.
 
-The queue takes the smallest ratio of equity to maintenance first. Of a linear contract with one rate r of maintenance and nothing else, the
-ratio of a position with trigger price T at mark M is (1 - (1 - r) T / M) / r for a long and ((1 + r) T / M - 1) / r for a short but for what
-rounding equity and maintenance to quanta does to it: less than a quantum of equity and 1 + r of maintenance, which moves the ratio by less than
-1 + (1 + r) |ratio| quanta of maintenance, and the trigger by no more than so many quanta of value. Between two triggers that lie further apart than both can move, the
-order is sure at every mark, and a mark that lies further below a trigger leaves no doubt that the long is unhealthy.
+The queue takes the smallest ratio of equity to maintenance first. Of a linear contract with one rate r of maintenance and nothing else the
+ratio of a position with trigger price T at mark M is (1 - (1 - r) T / M) / r for a long and ((1 + r) T / M - 1) / r for a short, but for
+what rounding to quanta does to equity (less than 1) and maintenance (less than 1 + r). That moves the ratio by less than
+1 + (1 + r) |ratio| quanta of maintenance, and the trigger by no more than so many quanta of value. Between two triggers that lie further
+apart than both can move the order is sure at every mark; and where the mark lies further than that past a trigger, the account is surely
+unhealthy.
 """
 
 from libc.stdint cimport int64_t

@@ -928,7 +928,8 @@ cdef class Engine:
         r.resting_n = r.scans = 0
         r.all_rest = False
         r.haircuts_n = 0
-        r.dirty_n = r.watched_n = r.found_n = r.line_n = r.line_at = r.heap_n = r.touched_n = r.batch_n = r.batch_at = r.range_at = r.range_end = 0
+        r.dirty_n = r.watched_n = r.found_n = r.line_n = r.line_at = r.heap_n = r.touched_n = 0
+        r.batch_n = r.batch_at = r.range_at = r.range_end = 0
         if r.wave_index.cap > 1024:
             idmap_free(&r.wave_index)
         else:

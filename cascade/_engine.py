@@ -355,7 +355,9 @@ def triggers_of(state: State, rules: VenueRules) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _cuts_of(lists: dict[str, list[np.ndarray]], all_terms: tuple[Terms, ...], rules: VenueRules) -> dict[str, Any]:
+def _cuts_of(
+    lists: dict[str, list[np.ndarray]], all_terms: tuple[Terms, ...], rules: VenueRules
+) -> dict[str, Any]:
     """Mark where the order of singles is sure (_cuts.pxd); by list, the least lots of one (0: none are
     marked) and how many entries are no singles."""
     marked: dict[str, list[tuple[int, int]]] = {"long_plain": [], "short_plain": []}

@@ -145,13 +145,19 @@ def test_many_markets_and_every_case_occurs():
     cases = (
         "others beside them", "one by one", "shortfall", "deficit", "fee", "surplus", "shorts",
     )  # fmt: skip
-    assert all(found[f"ranges, {case}"] >= 5 for case in cases) and found["ranges, deleveraged"], found
+    assert all(found[f"ranges, {case}"] >= 5 for case in cases), found
+    assert found["ranges, deleveraged"], found
 
 
 def ratio(lots: int, basis: int, balance: int, coef: int, rate: Fraction, mark: int) -> Fraction:
     """Equity over maintenance as the engines round them."""
     value = lots * coef * mark // 1024
     return Fraction(balance + value - basis, math.ceil(rate * abs(value)))
+
+
+def trigger(row: tuple[int, ...], step: Fraction) -> Fraction:
+    """The trigger price in ticks, not rounded; equity less maintenance gains `step` a lot and tick."""
+    return Fraction(row[1] - row[2], row[0]) / step if row[0] else Fraction(0)
 
 
 @pytest.mark.fast
@@ -170,12 +176,8 @@ def test_cuts_part_those_whose_order_is_sure(falling):
             lots = lots if falling else -lots
             rows.append((lots if rng.random() < 0.9 else 0, basis if falling else -basis, money, 0))
 
-        def trigger(row):
-            if row[0] == 0:
-                return Fraction(0)
-            return Fraction(row[1] - row[2], row[0] * coef) / (1 - rate if falling else 1 + rate)
-
-        rows.sort(key=trigger, reverse=falling)
+        step = coef * (1 - rate if falling else 1 + rate)
+        rows.sort(key=lambda row, step=step: trigger(row, step), reverse=falling)
         singles = np.array(rows, np.int64)
         least, others = _bulk.mark_cuts(singles, coef, float(rate), falling)
         assert others == sum(row[0] == 0 for row in rows)
@@ -184,7 +186,9 @@ def test_cuts_part_those_whose_order_is_sure(falling):
             continue
         flags = singles[:, 3] >> 8 & 3
         for _ in range(6):
-            mark = int(rng.choice([trigger(row) for row in rows if row[0]]) * 1024) + rng.randint(-9_000, 9_000)
+            mark = int(rng.choice([trigger(row, step) for row in rows if row[0]]) * 1024) + rng.randint(
+                -9_000, 9_000
+            )
             mark -= rng.choice((0, 0, 40_000)) if falling else -rng.choice((0, 0, 40_000))
             if mark <= 0 or rate * coef * least * mark < 1024 * 101:
                 continue
@@ -204,7 +208,7 @@ def test_cuts_part_those_whose_order_is_sure(falling):
 
 @pytest.mark.parametrize("copied", [False, True])
 def test_what_comes_in_the_middle_of_a_range_finds_ordinary_accounts(copied):
-    """An interrupt leaves a range half served; an account then rests an order that those who wait will hit."""
+    """An interrupt leaves a range half served; then an account rests an order that those who wait hit."""
     n = 40_000
     market = cs.Market(cs.Instrument("X", tick_size=1, lot_size=1, tiers=0.003), fund=100_000_000)
     asks = {"price": [100_001], "quantity": [1]}
