@@ -30,6 +30,7 @@ from cascade._run cimport (
     band_t,
     case_t,
     context_t,
+    depth_t,
     event_t,
     growth_t,
     haircut_t,
@@ -160,6 +161,9 @@ cdef class Engine:
             if r.rankings != NULL:
                 PyMem_RawFree(r.rankings[2 * i].items)
                 PyMem_RawFree(r.rankings[2 * i + 1].items)
+            if r.depths != NULL:
+                PyMem_RawFree(r.depths[2 * i].levels)
+                PyMem_RawFree(r.depths[2 * i + 1].levels)
         for memory in (
             <size_t>r.terms, <size_t>r.tiers, <size_t>r.instruments, <size_t>r.books, <size_t>r.accounts, <size_t>r.rows,
             <size_t>r.system, <size_t>r.events, <size_t>r.history, <size_t>r.history_n,
@@ -170,7 +174,7 @@ cdef class Engine:
             <size_t>self.books_loaded, <size_t>self.reports, <size_t>r.program, <size_t>r.weights, <size_t>r.inputs,
             <size_t>self.inputs_loaded, <size_t>r.bands, <size_t>self.bands_loaded, <size_t>r.levels,
             <size_t>r.instants, <size_t>r.instants_n, <size_t>r.instants_cap, <size_t>r.holding_first,
-            <size_t>r.haircuts, <size_t>r.flats, <size_t>r.batch,
+            <size_t>r.haircuts, <size_t>r.flats, <size_t>r.batch, <size_t>r.depths,
         ):
             PyMem_RawFree(<void*><size_t>memory)
         idmap_free(&r.wave_index)
@@ -199,7 +203,8 @@ cdef class Engine:
         r.tiers = <tier_t*>claim(tiers.shape[0], sizeof(tier_t))
         r.instruments = <instrument_t*>claim(n, sizeof(instrument_t))
         r.books = <book_t*>claim(n, sizeof(book_t))
-        self.books_loaded = <book_t*>claim(n, sizeof(book_t))
+        r.books_loaded = self.books_loaded = <book_t*>claim(n, sizeof(book_t))
+        r.depths = <depth_t*>claim(2 * n, sizeof(depth_t))
         r.history = <mark_change_t**>claim(n, sizeof(void*))
         r.history_n = <int32_t*>claim(n, sizeof(int32_t))
         r.history_cap = <int32_t*>claim(n, sizeof(int32_t))
@@ -617,7 +622,7 @@ cdef class Engine:
         r.look = look
         r.seq = r.check_seq = r.looked_version = -1
         r.served = -1
-        r.singles_n = r.batched_n = r.ranged_n = 0
+        r.singles_n = r.batched_n = r.ranged_n = r.leaps = 0
         r.settled = True
         self.status = 0
         for k in range(r.instruments_n):
@@ -1154,6 +1159,11 @@ cdef class Engine:
         return self.r.singles_n, self.r.batched_n, self.r.ranged_n
 
     @property
+    def leaps(self):
+        """Orders from outside in the latest run whose end was searched for."""
+        return self.r.leaps
+
+    @property
     def time_ns(self):
         return self.r.time_ns
 
@@ -1206,7 +1216,8 @@ cdef class Engine:
             to.system = <wide_t*>twin(r.system, r.first_user, r.first_user, sizeof(wide_t))
             made.system_loaded = <wide_t*>twin(self.system_loaded, r.first_user, r.first_user, sizeof(wide_t))
             to.books = <book_t*>claim(n, sizeof(book_t))
-            made.books_loaded = <book_t*>claim(n, sizeof(book_t))
+            to.books_loaded = made.books_loaded = <book_t*>claim(n, sizeof(book_t))
+            to.depths = <depth_t*>claim(2 * n, sizeof(depth_t))     # made when next asked for
             to.history = <mark_change_t**>claim(n, sizeof(void*))
             to.history_n = <int32_t*>twin(r.history_n, n, n, sizeof(int32_t))
             to.history_cap = <int32_t*>twin(r.history_n, n, n, sizeof(int32_t))
@@ -1283,6 +1294,8 @@ cdef class Engine:
         r.weights = NULL
         r.inputs = NULL
         r.books = NULL
+        r.books_loaded = NULL
+        r.depths = NULL
         r.accounts = NULL
         r.rows = NULL
         r.holding_first = NULL

@@ -26,6 +26,9 @@ cdef enum:
     ASK = 1
 
 cdef enum:
+    CUTS = 4                # a side: how often its front may be cut off
+
+cdef enum:
     LEAF = 0x80000000       # in a child: the rest is a level, not a node
     HINTS = 256             # a power of two
     NO_SHIFT = 0xFF         # of a node that is not in use
@@ -65,6 +68,11 @@ ctypedef struct node_t:
     uint8_t shift           # 0, 4 .. 60
 
 
+# Levels that were cut off at once: from `first`, then the best, up to `best`, the best from then on (0: none).
+ctypedef struct cut_t:
+    uint32_t first
+    uint32_t best
+
 # Both sides. Invariant: best and best_ticks name the best level (0: none); crossing[side] is the other side's best price
 # as a rank of `side`, and the highest rank where there is none; a hint names a node or level or is out of
 # date, which its content tells. Level 0 and node 0 are never used.
@@ -82,6 +90,9 @@ ctypedef struct ladder_t:
     int32_t nodes_used
     uint32_t levels_free    # first free cell, 0 if none
     uint32_t nodes_free
+    int32_t cut             # levels that were cut off: neither in a tree nor free, nor are their nodes
+    int32_t cuts_n[2]
+    cut_t cuts[2][CUTS]     # a side's, in order
     uint32_t hints[2][HINTS]    # by the rank without its last four bits
 
 
@@ -137,6 +148,8 @@ cdef inline void ladder_clear(ladder_t* l) noexcept nogil:
     l.nodes_used = 1
     l.levels_free = 0
     l.nodes_free = 0
+    l.cut = 0
+    memset(l.cuts_n, 0, sizeof(l.cuts_n))
     ladder_set_best(l, BID, 0, 0)
     ladder_set_best(l, ASK, 0, 0)
 
@@ -417,6 +430,36 @@ cdef inline void ladder_remove(ladder_t* l, uint32_t level) noexcept nogil:
     level_free(l, level)
 
 
+cdef inline bint ladder_cut(ladder_t* l, int side, uint32_t level, int32_t gone) noexcept nogil:
+    """Make a level (0: none) a side's best at once: the `gone` better ones stay as they are, but nothing leads to them. O(log levels).
+
+    False, with nothing changed, where that has been done too often.
+    """
+    cdef uint64_t rank = price_rank(side, l.levels[level].price_ticks)
+    cdef uint32_t node = l.levels[level].parent, above
+    cdef node_t* n
+    if l.cuts_n[side] == CUTS:
+        return False
+    l.cuts[side][l.cuts_n[side]].first = l.best[side]
+    l.cuts[side][l.cuts_n[side]].best = level
+    l.cuts_n[side] += 1
+    if level == 0:
+        l.root[side] = 0
+    while node != 0:
+        n = &l.nodes[node]
+        above = n.bits & ~((<uint32_t>2 << ((rank >> n.shift) & 15)) - 1)
+        n.bits ^= <uint16_t>above
+        while above:
+            n.child[__builtin_ctz(above)] = 0
+            above &= above - 1
+        node = n.parent
+    memset(l.hints[side], 0, sizeof(l.hints[side]))     # some name nodes that hang nowhere now
+    l.n[side] -= gone
+    l.cut += gone
+    ladder_set_best(l, side, level, l.levels[level].price_ticks)
+    return True
+
+
 cdef inline int32_t ladder_check_child(
     const ladder_t* l, int side, uint32_t h, uint32_t parent, uint64_t key, uint64_t mask, int depth
 ) noexcept nogil:
@@ -474,7 +517,7 @@ cdef inline bint ladder_check(const ladder_t* l) noexcept nogil:
             return False
         spare += 1
         h = l.levels[h].head
-    if live + spare + 1 != l.levels_used:
+    if live + spare + l.cut + 1 != l.levels_used:
         return False
     for i in range(l.nodes_used):
         if l.nodes[i].shift != NO_SHIFT and l.nodes[i].bits == 0:

@@ -27,6 +27,7 @@ from cascade._match cimport match_prepare, plan_t
 from cascade._sink cimport report_cancelled, sink_next, sink_t
 from cascade._closing cimport count_wave, wave_row
 from cascade._ladder cimport ASK, BID
+from cascade._leap cimport walk_from_outside
 from cascade._ledger cimport audit_money, book_money, journal, party_of, party_t, row_find, transfer
 from cascade._margin cimport magnitude, mark_value
 from cascade._run cimport (
@@ -64,7 +65,6 @@ from cascade._trade cimport (
     mark_now,
     next_maker,
     shadow_update,
-    walk,
     walked_t,
     what_stops,
     widest_limit,
@@ -333,7 +333,7 @@ cdef inline void shock_orders(run_t* r, const op_t* op) noexcept nogil:
     cdef int64_t order = emit(r, EVENT_ORDER, i, EXTERNAL, -1, op.quantity, 0, 0, -1, 0)
     cdef walked_t w
     r.shock_has_order = True
-    w = walk(r, i, party_of(r, EXTERNAL, i, 0), op.quantity, widest_limit(side), order, -1, 0)
+    w = walk_from_outside(r, i, op.quantity, widest_limit(side), order)
     count_wave(r, 0, i, magnitude(op.quantity) - w.left, magnitude(w.value), 0)
     if w.left > 0:
         reason = w.stop if w.stop != REASON_NONE else REASON_IOC

@@ -382,6 +382,20 @@ ctypedef struct instrument_t:
     bint has_windows                # some band looks at past trades
 
 
+# A level of a loaded book of external orders: what stands before it on its side. The end of the side is a level 0 behind all others.
+ctypedef struct ahead_t:
+    int64_t price_ticks
+    int64_t lots
+    uint64_t value          # of all their orders, bought one by one, in quanta modulo 2**64
+    uint32_t level
+    int32_t orders
+
+# One side of a loaded book, from its best level to as far as an order has asked for: see _leap.pxd.
+ctypedef struct depth_t:
+    ahead_t* levels
+    int32_t n, cap
+
+
 # One band of one instrument: breakers.BandTerms, then what changes in a run. Prices in 1/1024 tick.
 ctypedef struct band_t:
     int64_t rate            # 1e-12, -1: none
@@ -587,6 +601,8 @@ ctypedef struct run_t:
     int64_t* inputs
     int32_t inputs_n, externals_n
     book_t* books
+    const book_t* books_loaded
+    depth_t* depths         # two an instrument, by side
     account_t* accounts     # by account index; only users' entries are used
     row_t* rows
     int32_t rows_n, rows_cap, rows_loaded
@@ -669,6 +685,7 @@ ctypedef struct run_t:
     bint singles                    # in this step
     int64_t singles_n               # turns in this run
     int64_t batched_n, ranged_n     # of them: taken together in the order of their keys; without one
+    int64_t leaps                   # in this run: see _leap.pxd
     bint disturbed                  # some account has changed in another's turn: whether a single has is to be seen from its record
     int32_t served                  # the account whose turn it is
     bint owing                      # somebody without positions owes money

@@ -77,14 +77,12 @@ cdef inline int64_t mark_now(const run_t* r, int i) noexcept nogil:
     return (bid if last < bid else ask if last > ask else last) * 1024
 
 
-cdef inline void shadow_update(run_t* r, int i, int64_t cause) noexcept nogil:
-    """Record a changed shadow mark, moved by event `cause`."""
+cdef inline void shadow_move(run_t* r, int i, int64_t mark, int64_t cause) noexcept nogil:
+    """Record another shadow mark, moved by event `cause`."""
     cdef instrument_t* ins = &r.instruments[i]
-    cdef int64_t mark = mark_now(r, i), seq
+    cdef int64_t seq
     cdef mark_change_t* change
     cdef bint rise = mark > ins.shadow
-    if mark == 0 or mark == ins.shadow:
-        return
     ins.shadow = mark
     if mark < ins.low_mark:
         ins.low_mark = mark
@@ -104,6 +102,13 @@ cdef inline void shadow_update(run_t* r, int i, int64_t cause) noexcept nogil:
         change.instrument = i
         change.row = r.acting
         change.rises = rise + ((change - 1).rises if r.history_n[i] > 1 else 0)
+
+
+cdef inline void shadow_update(run_t* r, int i, int64_t cause) noexcept nogil:
+    """Record a changed shadow mark, moved by event `cause`."""
+    cdef int64_t mark = mark_now(r, i)
+    if mark != 0 and mark != r.instruments[i].shadow:
+        shadow_move(r, i, mark, cause)
 
 
 cdef inline void audit_book(run_t* r, int i) noexcept nogil:

@@ -1,63 +1,85 @@
-"""Putting back what trades took off a book: as long as nothing else has changed it, how far it has been eaten says it all."""
+"""The front of a book of external orders taken off at once, and what trades took put back: memory as it was, from the loaded book."""
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int32_t, uint32_t
 
-from cascade._book cimport (
-    ORDER_EXTERNAL,
-    book_behind,
-    book_best_level,
-    book_front_of,
-    book_lots,
-    book_next_level,
-    book_place,
-    book_reduce,
-    book_t,
-)
-from cascade._ladder cimport ASK, BID, level_t, price_rank
+from cascade._book cimport book_best_level, book_next_level, book_t, chunk_t
+from cascade._ladder cimport ASK, BID, ladder_cut, ladder_t, level_t
 
 
 cdef enum:
-    MOST_LEVELS = 2048      # a side: beyond, a copy of the book is no slower
-    COPY_SHARE = 3          # as is one of an eighth of the levels and more
+    COPY_SHARE = 1          # a half of a side's levels and more: a copy of the book is no slower
+
+
+cdef inline bint book_cut(book_t* b, int side, uint32_t level, int32_t levels, int32_t orders) noexcept nogil:
+    """Take all that stands before a level (0: all of the side) off at once: so many levels and orders, all external. O(log levels).
+
+    Their memory is not used again before the book is copied or put back. False, with nothing changed, after too many cuts.
+    """
+    if not ladder_cut(&b.ladder, side, level, levels):
+        return False
+    b.orders[side] -= orders
+    return True
+
+
+cdef inline void level_uneat(book_t* b, const book_t* loaded, uint32_t level) noexcept nogil:
+    """A level and its queue."""
+    cdef uint32_t chunk = loaded.ladder.levels[level].head
+    b.ladder.levels[level] = loaded.ladder.levels[level]
+    while chunk != 0:
+        b.chunks[chunk] = loaded.chunks[chunk]
+        chunk = loaded.chunks[chunk].next
+
+
+cdef inline void nodes_uneat(book_t* b, const book_t* loaded, uint32_t node) noexcept nogil:
+    """A node and all above it."""
+    while node != 0:
+        b.ladder.nodes[node] = loaded.ladder.nodes[node]
+        node = loaded.ladder.nodes[node].parent
 
 
 cdef inline bint side_uneat(book_t* b, const book_t* loaded, int side) noexcept nogil:
-    """One side of book_uneat. O(levels that trades reached)."""
-    cdef uint32_t gone[MOST_LEVELS]
-    cdef uint32_t level = book_best_level(loaded, side), now = book_best_level(b, side), h
-    cdef const level_t* v
-    cdef const level_t* first = &b.ladder.levels[now]
-    cdef int n = 0, most = loaded.ladder.n[side] >> COPY_SHARE
-    most = 8 if most < 8 else MOST_LEVELS if most > MOST_LEVELS else most
+    """The levels of one side that trades reached, but for those cut off, which are as they were."""
+    cdef const ladder_t* l = &b.ladder
+    cdef uint32_t level = book_best_level(loaded, side), now = l.best[side], node = 0
+    cdef int32_t left = (loaded.ladder.n[side] >> COPY_SHARE) + 8
+    cdef int k = 0
     while level != 0:
-        v = &loaded.ladder.levels[level]
-        if now != 0 and price_rank(side, v.price_ticks) <= price_rank(side, first.price_ticks):
+        if left == 0:
+            return False
+        left -= 1
+        level_uneat(b, loaded, level)
+        if loaded.ladder.levels[level].parent != node:
+            node = loaded.ladder.levels[level].parent
+            nodes_uneat(b, loaded, node)
+        if level == now:
             break
-        if n == most:
-            return False
-        gone[n] = level
-        n += 1
-        level = book_next_level(loaded, level)
-    if now != 0:
-        # The level that trading stopped at: its oldest order may have been filled in part.
-        v = &loaded.ladder.levels[level]
-        if level == 0 or v.price_ticks != first.price_ticks or v.count != first.count:
-            return False
-        book_reduce(b, book_front_of(b, now), book_lots(loaded, book_front_of(loaded, level)))
-    while n > 0:    # the worst first: it gets the memory that it had
-        n -= 1
-        v = &loaded.ladder.levels[gone[n]]
-        h = book_front_of(loaded, gone[n])
-        while h != 0:
-            if book_place(b, side, v.price_ticks, book_lots(loaded, h), 0, 0, ORDER_EXTERNAL) < 0:
-                return False
-            h = book_behind(loaded, h)
+        if k < l.cuts_n[side] and level == l.cuts[side][k].first:
+            level = l.cuts[side][k].best
+            node = 0        # those above it have lost what was cut off, whichever level was looked at before
+            k += 1
+        else:
+            level = book_next_level(loaded, level)
     return True
 
 
 cdef inline bint book_uneat(book_t* b, const book_t* loaded) noexcept nogil:
-    """Make `b`, a copy of a book of external orders that trades alone have changed, hold the same orders again.
+    """Make `b`, a copy of a book of external orders that trades alone have changed, equal to it again, handles included.
 
-    False, with `b` to be copied anew, where that is no faster, memory is short or an order in the middle of a level has gone.
+    False, with `b` to be copied anew, where that is no slower. O(levels that trades reached and that were not cut off).
     """
-    return side_uneat(b, loaded, BID) and side_uneat(b, loaded, ASK)
+    cdef int side
+    if not side_uneat(b, loaded, BID) or not side_uneat(b, loaded, ASK):
+        return False
+    for side in range(2):
+        b.ladder.best[side] = loaded.ladder.best[side]
+        b.ladder.root[side] = loaded.ladder.root[side]
+        b.ladder.best_ticks[side] = loaded.ladder.best_ticks[side]
+        b.ladder.crossing[side] = loaded.ladder.crossing[side]
+        b.ladder.n[side] = loaded.ladder.n[side]
+        b.ladder.cuts_n[side] = 0
+        b.orders[side] = loaded.orders[side]
+    b.ladder.cut = 0
+    b.ladder.levels_free = loaded.ladder.levels_free
+    b.ladder.nodes_free = loaded.ladder.nodes_free
+    b.chunks_free = loaded.chunks_free
+    return True
