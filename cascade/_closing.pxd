@@ -176,15 +176,20 @@ cdef inline wave_t* wave_row(run_t* r, int32_t wave, int i) noexcept nogil:
     return &r.waves[k]
 
 
-cdef inline void count_wave(run_t* r, int32_t wave, int i, int64_t lots, int64_t notional, int accounts) noexcept nogil:
+cdef inline void count_wave_wide(run_t* r, int32_t wave, int i, int64_t lots, wide_t notional, int accounts) noexcept nogil:
     """Add to the totals of (wave, instrument); its price is the mark after the last addition."""
     cdef wave_t* w = wave_row(r, wave, i)
     if w == NULL:
         return
     w.accounts += accounts
     w.lots += lots
-    w.notional = wide_add(w.notional, wide_of(notional))
+    w.notional = wide_add(w.notional, notional)
     w.mark = r.instruments[i].shadow
+
+
+cdef inline void count_wave(run_t* r, int32_t wave, int i, int64_t lots, int64_t notional, int accounts) noexcept nogil:
+    """The same of what one account closed."""
+    count_wave_wide(r, wave, i, lots, wide_of(notional), accounts)
 
 
 cdef inline void count_liquidation(run_t* r, const liquidation_t* l) noexcept nogil:

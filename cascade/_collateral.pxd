@@ -96,8 +96,8 @@ cdef inline void sell(run_t* r, int32_t a, int32_t k, int64_t lots, liquidation_
         emit(r, EVENT_CANCEL, c.instrument, a, -1, -c.left, 0, 0, order, c.stop if c.stop != REASON_NONE else REASON_IOC)
     end_order(r, c.instrument, -1, c.left, c.stop, order)
     l.filled = lots - c.left
-    l.filled_value = w.value
-    l.closed_value = magnitude(w.value)
+    l.filled_value = <int64_t>wide_low(w.value)
+    l.closed_value = magnitude(l.filled_value)
     l.left = c.left
     l.fee = wide_low(wide_sub(r.taker_fees, fees))
     l.status = left_status(&c)

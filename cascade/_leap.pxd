@@ -5,7 +5,7 @@ of a loaded book does not either: it is added up once, as far as orders have com
 are left to _trade.walk, and so is everything that is not plain.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t
 
 from cascade._book cimport book_behind, book_best, book_best_level, book_front, book_front_of, book_has, book_lots, book_next_level, book_t
 from cascade._ladder cimport ASK, BID, level_t
@@ -28,6 +28,7 @@ from cascade._run cimport (
 )
 from cascade._trade cimport audit_book, shadow_move, walk, walk_bound, walked_t
 from cascade._uneat cimport book_cut
+from cascade._wide cimport wide_add, wide_of, wide_sub, wide_t
 
 
 cdef enum:
@@ -50,13 +51,13 @@ cdef inline bint leap_serves(const run_t* r, int i, int side, int64_t lots) noex
     return True
 
 
-cdef inline uint64_t orders_value(const book_t* book, const terms_t* t, uint32_t level, int32_t* orders) noexcept nogil:
+cdef inline wide_t orders_value(const book_t* book, const terms_t* t, uint32_t level, int32_t* orders) noexcept nogil:
     """What a level's orders are worth, bought one by one; `orders` counts them."""
     cdef int64_t price = book.ladder.levels[level].price_ticks
     cdef uint32_t h = book_front_of(book, level)
-    cdef uint64_t value = 0
+    cdef wide_t value = wide_of(0)
     while h != 0:
-        value += <uint64_t>trade_value(t, book_lots(book, h), price)
+        value = wide_add(value, wide_of(trade_value(t, book_lots(book, h), price)))
         orders[0] += 1
         h = book_behind(book, h)
     return value
@@ -74,13 +75,14 @@ cdef inline bint depth_more(run_t* r, int i, int side) noexcept nogil:
         return False
     made = &d.levels[d.n]
     if d.n == 0:
-        made.lots = made.value = made.orders = 0
+        made.lots = made.orders = 0
+        made.value = wide_of(0)
         made.level = book_best_level(loaded, side)
     else:
         last = made - 1
         made.lots = last.lots + loaded.ladder.levels[last.level].quantity_lots
         made.orders = last.orders
-        made.value = last.value + orders_value(loaded, &r.terms[i], last.level, &made.orders)
+        made.value = wide_add(last.value, orders_value(loaded, &r.terms[i], last.level, &made.orders))
         made.level = book_next_level(loaded, last.level)
     made.price_ticks = loaded.ladder.levels[made.level].price_ticks
     d.n += 1
@@ -193,7 +195,7 @@ cdef inline void leap_counted(run_t* r, int i, const leap_t* l, int64_t orders) 
         r.changes += n - 2
 
 
-cdef inline int64_t leap(run_t* r, int i, int side, int64_t limit, int64_t lots, int64_t* value) noexcept nogil:
+cdef inline int64_t leap(run_t* r, int i, int side, int64_t limit, int64_t lots, wide_t* value) noexcept nogil:
     """Empty as many levels as an order of the external account empties, after a trade of that order: the lots; `value` takes their value.
 
     0, with nothing changed, where it empties none, or where this unit cannot tell.
@@ -203,7 +205,7 @@ cdef inline int64_t leap(run_t* r, int i, int side, int64_t limit, int64_t lots,
     cdef int far = BID if side < 0 else ASK
     cdef uint32_t level = book_best_level(book, far)
     cdef int64_t front, orders
-    cdef uint64_t worth
+    cdef wide_t worth
     cdef leap_t l
     if level == 0 or book.ladder.levels[level].quantity_lots > lots:
         return 0
@@ -218,7 +220,7 @@ cdef inline int64_t leap(run_t* r, int i, int side, int64_t limit, int64_t lots,
     l.levels = r.depths[2 * i + far].levels
     l.orders = 0
     worth = orders_value(book, &r.terms[i], level, &l.orders)
-    worth += l.levels[l.end].value - l.levels[l.first + 1].value
+    worth = wide_add(worth, wide_sub(l.levels[l.end].value, l.levels[l.first + 1].value))
     orders = l.orders + l.levels[l.end].orders - l.levels[l.first + 1].orders
     lots = front + l.levels[l.end].lots - l.levels[l.first + 1].lots
     l.last_ticks = ins.last_ticks
@@ -234,7 +236,7 @@ cdef inline int64_t leap(run_t* r, int i, int side, int64_t limit, int64_t lots,
     book_traded(ins)
     audit_instrument(r, i)
     r.leaps += 1
-    value[0] += <int64_t>(worth if side > 0 else -worth)
+    value[0] = wide_add(value[0], worth) if side > 0 else wide_sub(value[0], worth)
     return lots
 
 
@@ -243,7 +245,8 @@ cdef inline walked_t walk_from_outside(run_t* r, int i, int64_t lots, int64_t li
     cdef int side = 1 if lots > 0 else -1
     cdef party_t external
     cdef walked_t w
-    cdef int64_t left = lots if lots > 0 else -lots, value = 0, first
+    cdef int64_t left = lots if lots > 0 else -lots, first
+    cdef wide_t value = wide_of(0)
     external.account = EXTERNAL
     external.row = -1
     if leap_serves(r, i, side, left):
@@ -257,5 +260,5 @@ cdef inline walked_t walk_from_outside(run_t* r, int i, int64_t lots, int64_t li
             w.value = value
             return w
     w = walk(r, i, external, side * left, limit, order, -1, 0)
-    w.value += value
+    w.value = wide_add(w.value, value)
     return w

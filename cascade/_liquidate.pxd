@@ -256,8 +256,8 @@ cdef inline void close_position(run_t* r, int32_t a, int32_t k, int64_t lots, bi
         c.worth_of_fills = closing_worth(r, &c, lots - w.left)
         c.done = lots - w.left
         l.filled = c.done
-        l.filled_value = w.value
-        l.closed_value = magnitude(w.value)
+        l.filled_value = <int64_t>wide_low(w.value)
+        l.closed_value = magnitude(l.filled_value)
     cancel_rest(r, &c, order, reason)
     if not follows:
         residual_stages(r, &c)

@@ -25,7 +25,7 @@ from cascade._book cimport (
 from cascade._breakers cimport begin_order, end_order, fence_allows, let_time_pass, rest_is_banded, watch_market
 from cascade._match cimport match_prepare, plan_t
 from cascade._sink cimport report_cancelled, sink_next, sink_t
-from cascade._closing cimport count_wave, wave_row
+from cascade._closing cimport count_wave, count_wave_wide, wave_row
 from cascade._ladder cimport ASK, BID
 from cascade._leap cimport walk_from_outside
 from cascade._ledger cimport audit_money, book_money, journal, party_of, party_t, row_find, transfer
@@ -97,7 +97,7 @@ from cascade._types cimport (
     order_msg_t,
     report_t,
 )
-from cascade._wide cimport RATE_ONE, money_share_even, scaled_down, scaled_even, scaled_up, wide_add, wide_low, wide_of, within_distance
+from cascade._wide cimport RATE_ONE, money_share_even, scaled_down, scaled_even, scaled_up, wide_add, wide_low, wide_of, wide_sign, wide_sub, within_distance
 
 
 cdef enum:
@@ -334,7 +334,7 @@ cdef inline void shock_orders(run_t* r, const op_t* op) noexcept nogil:
     cdef walked_t w
     r.shock_has_order = True
     w = walk_from_outside(r, i, op.quantity, widest_limit(side), order)
-    count_wave(r, 0, i, magnitude(op.quantity) - w.left, magnitude(w.value), 0)
+    count_wave_wide(r, 0, i, magnitude(op.quantity) - w.left, wide_sub(wide_of(0), w.value) if wide_sign(w.value) < 0 else w.value, 0)
     if w.left > 0:
         reason = w.stop if w.stop != REASON_NONE else REASON_IOC
         emit(r, EVENT_CANCEL, i, EXTERNAL, -1, side * w.left, 0, 0, order, reason)

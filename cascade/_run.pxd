@@ -1,6 +1,6 @@
 """The run: everything that a cascade reads and changes, and the append-only logs that it writes. Other units work on a run_t*."""
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t
 
 from cascade._book cimport book_t
 from cascade._pool cimport array_fit, idmap_t
@@ -386,7 +386,7 @@ ctypedef struct instrument_t:
 ctypedef struct ahead_t:
     int64_t price_ticks
     int64_t lots
-    uint64_t value          # of all their orders, bought one by one, in quanta modulo 2**64
+    wide_t value            # of all their orders, bought one by one, in quanta
     uint32_t level
     int32_t orders
 

@@ -42,7 +42,7 @@ from cascade._run cimport (
     terms_t,
 )
 from cascade._types cimport ERR_AUDIT, REASON_BANDED, REASON_BEYOND_DATA, REASON_HALTED, REASON_NONE, REASON_STP
-from cascade._wide cimport wide_add, wide_of
+from cascade._wide cimport wide_add, wide_of, wide_t
 
 
 cdef enum:
@@ -281,7 +281,7 @@ cdef inline bint gives_way(run_t* r, int i, int32_t taker, uint32_t maker, int64
 # What a walk left and did.
 ctypedef struct walked_t:
     int64_t left            # lots
-    int64_t value           # signed, the taker's
+    wide_t value            # signed, the taker's
     int stop                # REASON_...: what stopped it, if not its limit or a lack of makers
 
 
@@ -295,7 +295,7 @@ cdef inline walked_t walk(
     cdef int64_t k
     begin_order(r, i)
     w.left = lots if lots > 0 else -lots
-    w.value = 0
+    w.value = wide_of(0)
     while w.left > 0 and r.error == 0:
         maker = next_maker(r, i, side, limit)
         if maker == 0:
@@ -305,7 +305,7 @@ cdef inline walked_t walk(
         k = book_lots(&r.books[i], maker)
         if k > w.left:
             k = w.left
-        w.value += fill(r, i, taker, maker, side * k, order, money_cause, flags, False)
+        w.value = wide_add(w.value, wide_of(fill(r, i, taker, maker, side * k, order, money_cause, flags, False)))
         w.left -= k
     w.stop = what_stops(r, i, side, limit) if w.left > 0 else REASON_NONE
     return w
