@@ -265,6 +265,11 @@ class State:
         return reference, int(self.settle_1024[i]) or reference
 
     @cached_property
+    def token(self) -> object:
+        """Stands for this state where something made from it is kept, without keeping it."""
+        return object()
+
+    @cached_property
     def terms(self) -> tuple[Terms, ...]:
         return tuple(terms_of(i, self.quantum) for i in self.instruments)
 
@@ -297,12 +302,11 @@ class State:
         prices below PRICE_LIMIT.
         `name` gives the name of an account, for the message.
         """
-        columns = (ops[name].tolist() for name in ("part", "instrument", "rate", "quantity"))
-        rows = list(zip(*columns, strict=True))
+        rows = ops.tolist()
         ordered: dict[int, float] = {}
         deepened: dict[int, float] = {}
         deposits, paid = 0.0, 1.0
-        for part, i, rate, quantity in rows:
+        for part, i, _, _, rate, _, _, quantity in rows:
             if part == ShockPart.ORDERS:
                 ordered[i] = ordered.get(i, 0.0) + abs(quantity)
             elif part == ShockPart.DEPTH:
@@ -424,15 +428,13 @@ class State:
 
     def price_reach(self, ops: np.ndarray, rules: Any) -> list[tuple[float, float]]:
         """Per instrument the lowest and highest price, in ticks, that anything can be valued or traded at."""
-        columns = (ops[name].tolist() for name in ("part", "instrument", "rate", "quantity"))
-        return self._reach(self._moved(zip(*columns, strict=True)), rules)
+        return self._reach(self._moved(ops.tolist()), rules)
 
     @staticmethod
-    def _moved(rows: Iterable[tuple[int, int, int, int]]) -> dict[int, tuple[float, float]]:
-        """{instrument: the factors by which prices can fall and rise} of (part, instrument, rate,
-        quantity)."""
+    def _moved(rows: Iterable[tuple[int, ...]]) -> dict[int, tuple[float, float]]:
+        """{instrument: the factors by which prices can fall and rise} of rows of OP_DTYPE."""
         moved: dict[int, tuple[float, float]] = {}
-        for part, i, rate, _ in rows:
+        for part, i, _, _, rate, _, _, _ in rows:
             if part in (ShockPart.GAP, ShockPart.INDEX):
                 fall, rise = moved.get(i, (1.0, 1.0))
                 factor = 1 + rate / 1e9

@@ -52,6 +52,9 @@ from .tables import Table
 
 RECORDS = ("summary", "liquidations", "all")
 ENGINES = ("core", "reference")
+AUDITS = ("delta", "full")
+MOST_READY = 64
+"""Rules that a market knows to fit it, at a time."""
 FUND_LIMIT = 2**120
 """The fund is one of the accounts that the engines keep in 128 bits."""
 SYSTEM_NAMES = ("external", "fund", "fees", "dust", "deficit", "vault")
@@ -143,7 +146,8 @@ class Market:
         self._balance_rest = _load.nothing(SETTLEMENT + n)
         self._basis_rest = _load.nothing(0)
         self._compiled: State | None = None
-        self._engines: dict[Any, Any] = {}
+        self._engines: dict[Any, list[Any]] = {}
+        self._ready: dict[int, tuple[State, VenueRules, list[Any]]] = {}
 
     def _reserve(self, amount: Any, what: str, limit: int) -> int:
         quanta = self.to_quanta(amount, what)
@@ -537,7 +541,7 @@ class Market:
 
     def _changed(self) -> None:
         self._compiled = None
-        self._engines = {}
+        self._engines, self._ready = {}, {}
         self.__dict__.pop("digest", None)
 
     # -- the exact state -------------------------------------------------------------------------------------
@@ -804,31 +808,48 @@ class Market:
         max_waves: int | None,
     ) -> tuple[Any, np.ndarray]:
         own_engine = engine if isinstance(engine, type) and issubclass(engine, Engine) else None
-        options = [("record", record, RECORDS), ("audit", audit, ("delta", "full"))]
-        for name, value, choices in options if own_engine else [("engine", engine, ENGINES), *options]:
-            if not isinstance(value, str):
-                raise InputTypeError(f"run: {name} = {show(value)}: must be one of {', '.join(choices)}")
-            if value not in choices:
-                raise InputError(f"run: {name} = {show(value)}: must be one of {', '.join(choices)}")
-        if max_waves is not None and (
-            isinstance(max_waves, bool) or not isinstance(max_waves, int | np.integer)
-        ):
-            raise InputTypeError(f"run: max_waves = {show(max_waves)}: must be an int or None")
-        if max_waves is not None and max_waves < 0:
-            raise InputError(f"run: max_waves = {show(max_waves)}: must be >= 0")
-        chosen = as_rules(rules, self.rules)
-        check_symbols(chosen.breakers, list(self._index))
-        ops = shock.compile(self)
-        state.check_range(ops, chosen, self.account_name)
-        self._marks(state, chosen)
+        _check_options("core" if own_engine else engine, record, audit, max_waves)
+        chosen = as_rules(rules, self._rules)
+        ready = self._ready.get(id(chosen))
+        known = ready is not None and ready[0] is state
+        if not known:
+            check_symbols(chosen.breakers, list(self._index))
+        ops = self._operations(state, shock, chosen)
+        if not known:
+            self._marks(state, chosen)
+            ready = self._make_ready(state, chosen)
         cap = None if max_waves is None else min(int(max_waves), 2**31 - 1)
-        if own_engine:
-            return ReferenceEngine(state, chosen, record, audit, cap, own_engine), ops
-        if engine == "reference":
-            return ReferenceEngine(state, chosen, record, audit, cap), ops
-        # Another thread may have loaded meanwhile: engines of an older state are not for the next run.
-        idle = self._engines.setdefault(chosen, []) if state is self._compiled else []
-        return CoreEngine(idle, state, chosen, record, audit, cap), ops
+        if own_engine or engine == "reference":
+            return ReferenceEngine(state, chosen, record, audit, cap, own_engine or Engine), ops
+        assert ready is not None
+        return CoreEngine(ready[2], state, chosen, record, audit, cap), ops
+
+    def _make_ready(self, state: State, chosen: VenueRules) -> tuple[State, VenueRules, list[Any]]:
+        """Rules found to fit the market, and the idle engines of a run under them; kept with what they are for,
+        so that their id stays theirs."""
+        if state is not self._compiled:
+            # Another thread has loaded meanwhile: engines of an older state are not for the next run.
+            return state, chosen, []
+        ready = state, chosen, self._engines.setdefault(chosen, [])
+        if len(self._ready) >= MOST_READY:
+            self._ready = {}
+        self._ready[id(chosen)] = ready
+        return ready
+
+    def _operations(self, state: State, shock: Shock, chosen: VenueRules) -> np.ndarray:
+        """A shock as OP_DTYPE rows that fit the market; the shock keeps them, since neither it nor the state
+        changes."""
+        made = shock._made
+        if made is None or made[0] is not state.token:
+            ops = shock.compile(self)
+            ops.flags.writeable = False
+        elif made[2] is chosen:
+            return made[1]
+        else:
+            ops = made[1]
+        state.check_range(ops, chosen, self.account_name)
+        shock._made = state.token, ops, chosen
+        return ops
 
     def snapshot(self) -> Names:
         """What a result needs of the market, unaffected by later loads."""
@@ -1062,13 +1083,30 @@ class Market:
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or pickle takes along: everything loaded; engines are built anew."""
-        return {**self.__dict__, "_engines": {}, "_orders": list(self._orders)}
+        return {**self.__dict__, "_engines": {}, "_ready": {}, "_orders": list(self._orders)}
 
     def __repr__(self) -> str:
         return (
             f"<cascade.Market {', '.join(self._index)}: {len(self._ids):,} accounts, {len(self._rows):,} "
             "positions>"
         )
+
+
+def _check_options(engine: Any, record: Any, audit: Any, max_waves: Any) -> None:
+    """Refuse arguments of a run that are none of the choices."""
+    for name, value, choices in (
+        ("engine", engine, ENGINES), ("record", record, RECORDS), ("audit", audit, AUDITS)
+    ):  # fmt: skip
+        if not isinstance(value, str):
+            raise InputTypeError(f"run: {name} = {show(value)}: must be one of {', '.join(choices)}")
+        if value not in choices:
+            raise InputError(f"run: {name} = {show(value)}: must be one of {', '.join(choices)}")
+    if max_waves is None:
+        return
+    if isinstance(max_waves, bool) or not isinstance(max_waves, int | np.integer):
+        raise InputTypeError(f"run: max_waves = {show(max_waves)}: must be an int or None")
+    if max_waves < 0:
+        raise InputError(f"run: max_waves = {show(max_waves)}: must be >= 0")
 
 
 class Names:

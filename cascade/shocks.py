@@ -73,7 +73,7 @@ class Shock:
     2
     """
 
-    __slots__ = ("_parts",)
+    __slots__ = ("_made", "_parts")
 
     def __init__(
         self, price: Any = None, *, index: Any = None, depth: Any = None, cash: Mapping | None = None,
@@ -95,6 +95,8 @@ class Shock:
             "orders": _amounts(orders, "shock.orders"),
         }
         self._parts: tuple[dict[str, dict], ...] = (part,)
+        self._made: tuple[object, np.ndarray, Any] | None = None
+        """(State.token, operations, rules under which they fit) of the market that it hit last; its own"""
 
     @classmethod
     def correlated(
@@ -175,6 +177,9 @@ class Shock:
         ]
         return "; then ".join(text for text in texts if text) or "none"
 
+    def __getstate__(self) -> tuple[None, dict[str, Any]]:
+        return None, {"_parts": self._parts, "_made": None}
+
     def compile(self, market: Any) -> np.ndarray:
         """The shock as OP_DTYPE rows for a market (its `instrument_index`, `instruments`, `followers`,
         `asset_instruments`, `owner`, `to_quanta` and, for followers, `state`)."""
@@ -191,13 +196,10 @@ class Shock:
                 for k, (side, low, high, factor) in enumerate(rows):
                     # k > 0: the mid of the first row
                     ops.append((ShockPart.DEPTH, i, -1, side, factor, low, high, k))
-            for i, haircut in _by_asset(part["haircut"], market):
+            for i, haircut in _by_asset(part["haircut"], market) if part["haircut"] else ():
                 ops.append((ShockPart.HAIRCUT, i, -1, 0, haircut, 0, 0, 0))
-            cash = sorted(
-                ((market.owner(account), amount) for account, amount in part["cash"].items()),
-                key=lambda pair: pair[0],
-            )
-            for owner, amount in cash:
+            cash = [(market.owner(account), amount) for account, amount in part["cash"].items()]
+            for owner, amount in sorted(cash, key=lambda pair: pair[0]):
                 quanta = market.to_quanta(amount, f"shock.cash[{market.account_name(owner)!r}]")
                 if quanta:
                     if abs(quanta) >= 2**60:
