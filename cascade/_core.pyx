@@ -149,4 +149,5 @@ ctypedef packed struct _resting_t:
 
 include "_reports.pxi"
 include "_orderbook.pxi"
+include "_outcome.pxi"
 include "_engine.pxi"

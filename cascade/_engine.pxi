@@ -67,27 +67,10 @@ from cascade._uneat cimport book_uneat
 from cascade._wide cimport RATE_ONE, wide_add, wide_cmp, wide_high, wide_join, wide_low, wide_of, wide_sub, wide_t
 
 from cascade.errors import AuditError
-from cascade.records import EVENT_DTYPE
-from cascade._rundata import LIQUIDATION_DTYPE, MARK_DTYPE, ROW_DTYPE, FLAT_DTYPE, WAVE_DTYPE
-
-# A record of ROW_DTYPE.
-ctypedef packed struct row_record_t:
-    int32_t account
-    int32_t instrument
-    int32_t slot
-    int64_t lots
-    int64_t basis
 
 # Events between two looks for a signal: about a millisecond.
 cdef enum:
     SLICE = 16384
-
-
-cdef object wide_int(wide_t x):
-    """A wide integer as a Python int."""
-    if wide_high(x) == (-1 if <int64_t>wide_low(x) < 0 else 0):
-        return <int64_t>wide_low(x)
-    return (int(wide_high(x)) << 64) | <uint64_t>wide_low(x)
 
 
 cdef wide_t int_wide(object x) except *:
@@ -112,16 +95,6 @@ cdef void* twin(const void* items, size_t n, size_t room, size_t size) except NU
     return memory
 
 
-cdef object table_of(const void* items, int64_t n, size_t size, object dtype):
-    """A new structured array with a copy of n records."""
-    out = np.empty(n, dtype)
-    cdef uint8_t[::1] target
-    if n > 0:
-        target = out.view(np.uint8)
-        memcpy(&target[0], items, <size_t>n * size)
-    return out
-
-
 @cython.final
 cdef class Engine:
     """The compiled engine over one market under one set of rules.
@@ -139,7 +112,10 @@ cdef class Engine:
     cdef band_t* bands_loaded
     cdef report_t* reports
     cdef int64_t reports_cap
-    cdef object columns     # keeps the arrays that run_t points into
+    cdef object columns     # keeps the arrays that run_t and these point into
+    cdef const int64_t* balance
+    cdef const int64_t* lots
+    cdef const int64_t* basis
     cdef object safe        # the same of the index of safe moves and the scan, which copies share
     cdef bint books_stand   # as loaded, or as the run that goes on has made them
     cdef int busy
@@ -255,6 +231,10 @@ cdef class Engine:
         cdef const int64_t[::1] weight = self.columns["weight"]
         cdef int64_t a, k, n = mode.shape[0], rows = lots.shape[0], positions = self.columns["positions"]
         cdef instrument_t* ins
+        self.balance = &balance[0]
+        if rows > 0:
+            self.lots = &lots[0]
+            self.basis = &basis[0]
         r.accounts_n = <int32_t>n
         r.accounts = <account_t*>claim(n, sizeof(account_t))
         r.rows = <row_t*>claim(rows, sizeof(row_t))
@@ -877,7 +857,6 @@ cdef class Engine:
         cdef run_t* r = &self.r
         cdef int32_t k
         cdef int i
-        cdef const int64_t[::1] balance = self.columns["balance"], lots = self.columns["lots"], basis = self.columns["basis"]
         cdef account_t* account
         cdef int32_t j
         if r.broken:
@@ -886,14 +865,14 @@ cdef class Engine:
             account = &r.accounts[r.dirty[k]]
             account.state &= INITIAL
             account.turn_case = account.journal = account.extra_row = -1
-            account.balance = balance[r.dirty[k]]
+            account.balance = self.balance[r.dirty[k]]
             for j in range(account.first_row, account.first_row + account.rows_n):
-                r.rows[j].lots = lots[j]
-                r.rows[j].basis = basis[j]
+                r.rows[j].lots = self.lots[j]
+                r.rows[j].basis = self.basis[j]
             if account.flags & HOLDS_COLLATERAL:
                 for j in range(r.holding_first[r.dirty[k]], r.holding_first[r.dirty[k] + 1]):
-                    r.rows[j].lots = lots[j]
-                    r.rows[j].basis = basis[j]
+                    r.rows[j].lots = self.lots[j]
+                    r.rows[j].basis = self.basis[j]
         r.rows_n = r.rows_loaded
         for k in range(r.resting_n):
             r.accounts[r.resting[k].account].state &= ~<uint8_t>RESTING
@@ -941,150 +920,15 @@ cdef class Engine:
             idmap_clear(&r.wave_index)
         return True
 
-    def export_totals(self):
-        """What the scalars of a run are made from, as the fields of `RunTotals`."""
-        cdef run_t* r = &self.r
-        cdef int i
-        cdef int32_t k, last_wave = 0
-        cdef wide_t shocked = wide_of(0)
-        for k in range(r.waves_n):
-            if r.waves[k].wave == 0:
-                shocked = wide_add(shocked, r.waves[k].notional)
-            elif r.waves[k].wave > last_wave:
-                last_wave = r.waves[k].wave
-        return {
-            "status": self.status,
-            "steps": r.step,
-            "seq": r.seq + 1,
-            "last_wave": last_wave,
-            "shock_notional": wide_int(shocked),
-            "start_marks": [r.instruments[i].start_mark for i in range(r.instruments_n)],
-            "low_marks": [r.instruments[i].low_mark for i in range(r.instruments_n)],
-            "high_marks": [r.instruments[i].high_mark for i in range(r.instruments_n)],
-            "final_marks": self.marks(),
-            "known_until": {
-                i: r.instruments[i].known_until for i in range(r.instruments_n) if r.instruments[i].known_until >= 0
-            },
-            "fund": wide_int(r.system[FUND]),
-            "deficit": wide_int(r.system[DEFICIT]),
-            "totals": self.totals(),
-        }
-
-    def export(self):
-        """What happened, as the fields of `RunData`."""
-        cdef run_t* r = &self.r
-        cdef int i
-        cdef int32_t k
-        cdef object waves = np.empty(r.waves_n, WAVE_DTYPE)
-        notional = []
-        for k in range(r.waves_n):
-            waves[k] = (r.waves[k].wave, r.waves[k].instrument, r.waves[k].accounts, r.waves[k].lots, r.waves[k].mark)
-            notional.append(wide_int(r.waves[k].notional))
-        order = np.lexsort((waves["instrument"], waves["wave"])) if r.waves_n > 1 else np.zeros(r.waves_n, np.int64)
-        return {
-            **self.export_totals(),
-            "time_ns": r.time_ns,
-            "events": table_of(r.events, r.events_n, sizeof(event_t), EVENT_DTYPE) if r.record == 2 else None,
-            "liquidations": None
-            if r.record == 0
-            else table_of(r.liquidations, r.liquidations_n, sizeof(liquidation_t), LIQUIDATION_DTYPE),
-            "mark_changes": self.mark_changes() if r.record else None,
-            "waves": waves[order],
-            "wave_notional": [notional[k] for k in order.tolist()],
-            "last": [r.instruments[i].last_ticks for i in range(r.instruments_n)],
-            "index_1024": [r.instruments[i].index_1024 for i in range(r.instruments_n)],
-            "system_balances": [wide_int(r.system[k]) for k in range(r.first_user)],
-            "external": [
-                (wide_int(r.instruments[i].external_lots), wide_int(r.instruments[i].external_basis))
-                for i in range(r.instruments_n)
-            ],
-            "settlement": [wide_int(r.instruments[i].settlement_basis) for i in range(r.instruments_n)],
-            "haircuts": self.haircuts(),
-            "deposits": wide_int(r.deposits),
-            **self.touched(),
-            "flats": table_of(r.flats, r.flats_n, sizeof(flat_t), FLAT_DTYPE),
-        }
-
-    cdef object totals(self):
-        cdef run_t* r = &self.r
-        return {
-            "notional": wide_int(r.totals.notional),
-            "first": wide_int(r.totals.first),
-            "higher": wide_int(r.totals.higher),
-            "initial": wide_int(r.totals.initial),
-            "adl": wide_int(r.totals.adl),
-            "socialised": wide_int(r.totals.socialised),
-            "takeover": wide_int(r.totals.takeover),
-            "accounts": r.totals.accounts,
-            "recovered": r.totals.recovered,
-            "initially_unhealthy": r.totals.initially_unhealthy,
-            "left_accounts": count_left(r),
-            "dropped_levels": r.totals.dropped_levels,
-            "shock_has_order": int(r.shock_has_order),
-        }
-
-    cdef object mark_changes(self):
-        """Changes of all marks in order of events."""
-        cdef run_t* r = &self.r
-        cdef int i
-        parts = [
-            table_of(r.history[i], r.history_n[i], sizeof(mark_change_t), MARK_DTYPE) for i in range(r.instruments_n)
-        ]
-        if len(parts) == 1:
-            return parts[0]
-        changes = np.concatenate(parts)
-        return changes[np.argsort(changes["seq"])]
-
-    cdef object touched(self):
-        """Balances and rows that differ from the loaded ones, the vault's rows among them."""
-        cdef run_t* r = &self.r
-        cdef int32_t k
-        cdef int i
-        accounts = np.empty(r.dirty_n, np.int32)
-        balances = np.empty(r.dirty_n, np.int64)
-        cdef int32_t[::1] to_account = accounts
-        cdef int64_t[::1] to_balance = balances
-        cdef const int64_t[::1] balance = self.columns["balance"], lots = self.columns["lots"], basis = self.columns["basis"]
-        cdef int64_t n = 0, rows = 0, j
-        for k in range(r.dirty_n):
-            rows += r.accounts[r.dirty[k]].rows_n
-            if r.accounts[r.dirty[k]].flags & HOLDS_COLLATERAL:
-                rows += r.holding_first[r.dirty[k] + 1] - r.holding_first[r.dirty[k]]
-            if r.accounts[r.dirty[k]].balance != balance[r.dirty[k]]:
-                to_account[n] = r.dirty[k]
-                to_balance[n] = r.accounts[r.dirty[k]].balance
-                n += 1
-        changed = np.empty(rows + r.rows_n - r.rows_loaded + r.instruments_n, np.int32)
-        cdef int32_t[::1] to_row = changed
-        rows = 0
-        for k in range(r.dirty_n):
-            for j in range(r.accounts[r.dirty[k]].first_row, r.accounts[r.dirty[k]].first_row + r.accounts[r.dirty[k]].rows_n):
-                if r.rows[j].lots != lots[j] or r.rows[j].basis != basis[j]:
-                    to_row[rows] = <int32_t>j
-                    rows += 1
-            if r.accounts[r.dirty[k]].flags & HOLDS_COLLATERAL:
-                for j in range(r.holding_first[r.dirty[k]], r.holding_first[r.dirty[k] + 1]):
-                    if r.rows[j].lots != lots[j]:
-                        to_row[rows] = <int32_t>j
-                        rows += 1
-        for k in range(r.rows_loaded, r.rows_n):
-            to_row[rows] = k
-            rows += 1
-        vault = [
-            (VAULT, i, 0, r.instruments[i].vault_lots, r.instruments[i].vault_basis)
-            for i in range(r.instruments_n)
-            if r.instruments[i].vault_lots != 0 or r.instruments[i].vault_basis != 0
-        ]
-        table = np.empty(rows + len(vault), ROW_DTYPE)
-        table[:rows] = self.rows_of(to_row[:rows])
-        for j, row in enumerate(vault):
-            table[rows + j] = row
-        return {"touched_accounts": accounts[:n], "touched_balances": balances[:n], "touched_rows": table}
+    def outcome(self):
+        """What the run left, as it is now."""
+        cdef Outcome out = Outcome.__new__(Outcome)
+        out.take(&self.r, self.status, self.balance, self.lots, self.basis)
+        return out
 
     cdef object rows_of(self, const int32_t[::1] which):
         """Position rows as ROW_DTYPE, whose records are packed: fields need not be aligned."""
         cdef int64_t j, n = which.shape[0]
-        cdef const row_t* row
         cdef row_record_t* to
         cdef uint8_t[::1] target
         table = np.empty(n, ROW_DTYPE)
@@ -1093,12 +937,7 @@ cdef class Engine:
         target = table.view(np.uint8)
         to = <row_record_t*>&target[0]
         for j in range(n):
-            row = &self.r.rows[which[j]]
-            to[j].account = row.account
-            to[j].instrument = row.instrument
-            to[j].slot = row.slot
-            to[j].lots = row.lots
-            to[j].basis = row.basis
+            row_tell(&to[j], &self.r.rows[which[j]])
         return table
 
     # -- looking -----------------------------------------------------------------------------------------------------
@@ -1199,6 +1038,9 @@ cdef class Engine:
         try:
             flats_tell(r)
             made.columns = self.columns
+            made.balance = self.balance
+            made.lots = self.lots
+            made.basis = self.basis
             made.status = self.status
             made.books_stand = True
             made.deposits_loaded = self.deposits_loaded

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import _bulk, _core
 from ._marks import Clock, Program, inputs_of, samples_of
-from ._rundata import RunData, RunTotals
+from ._rundata import CoreRunData, RunData, RunTotals
 from ._state import EXTERNAL, ISOLATED, LINEAR, NEVER_LIQUIDATED, SYSTEM, State, Terms
 from .breakers import band_terms, level_terms
 from .instruments import RATE_ONE
@@ -60,7 +60,8 @@ class CoreEngine:
         self.rules = rules
         self.record = record
         self.audit = audit
-        self.clock = Clock(state, rules.mark) if isinstance(rules.mark, Mark) else None
+        self._state = state
+        self._clock: Clock | None = None
         try:
             self.engine = idle.pop()
         except IndexError:
@@ -86,10 +87,10 @@ class CoreEngine:
         self.engine.finish(self.audit == "full")
 
     def export_totals(self) -> RunTotals:
-        return RunTotals(**self.engine.export_totals())
+        return RunTotals(**self.engine.outcome().scalars())
 
     def export(self) -> RunData:
-        return RunData(**self.engine.export())
+        return CoreRunData(self.engine.outcome())
 
     def release(self) -> None:
         """Put the engine back as loaded, for the next run."""
@@ -104,9 +105,10 @@ class CoreEngine:
 
     def advance_ns(self, dt: int) -> None:
         self.engine.advance_ns(dt)
-        if self.clock is not None:
-            self.clock.advance(dt, samples_of(self.clock, self.engine.samples()))
-            self.engine.set_inputs(inputs_of(self.clock, self.engine.external()))
+        if isinstance(self.rules.mark, Mark):
+            self._clock = clock = self._clock or Clock(self._state, self.rules.mark)
+            clock.advance(dt, samples_of(clock, self.engine.samples()))
+            self.engine.set_inputs(inputs_of(clock, self.engine.external()))
 
     def fences(self) -> list[tuple[int, int, int]]:
         return self.engine.fences()
@@ -138,7 +140,7 @@ class CoreEngine:
         twin = object.__new__(CoreEngine)
         twin.__dict__.update(self.__dict__)
         twin._idle = []
-        twin.clock = None if self.clock is None else self.clock.copy()
+        twin._clock = None if self._clock is None else self._clock.copy()
         twin.engine = self.engine.copy()
         return twin
 

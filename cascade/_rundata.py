@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -93,6 +94,24 @@ class RunData(RunTotals):
     flats: np.ndarray
     """FLAT_DTYPE: beside them, accounts with one position that are flat now; what an isolated one had left
     went to its owner"""
+
+
+class CoreRunData(RunData):
+    """The same of a core's run, made when first asked for."""
+
+    def __init__(self, outcome: Any):
+        self._outcome = outcome
+
+    def __getattr__(self, name: str) -> Any:
+        """A field that has not been asked for yet."""
+        if name not in RunData.__dataclass_fields__ or "_outcome" not in self.__dict__:
+            raise AttributeError(name)
+        scalar = name in RunTotals.__dataclass_fields__
+        self.__dict__.update(self._outcome.scalars() if scalar else self._outcome.rest())
+        return self.__dict__[name]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RunData, tuple(getattr(self, name) for name in RunData.__dataclass_fields__)
 
 
 ROW_DTYPE = np.dtype(
