@@ -270,6 +270,13 @@ class State:
         return object()
 
     @cached_property
+    def mark_units(self) -> tuple[tuple[str, int, int], ...]:
+        """Per instrument (symbol, a, b): a price of 1/1024 ticks in the settlement currency is a / b."""
+        return tuple(
+            (i.symbol, i.tick_size.numerator, i.tick_size.denominator * 1024) for i in self.instruments
+        )
+
+    @cached_property
     def terms(self) -> tuple[Terms, ...]:
         return tuple(terms_of(i, self.quantum) for i in self.instruments)
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from ._rundata import RunTotals
 from ._state import State
-from .margin import MARK_ONE
 from .records import Status
 
 SUMMARY_SCALARS = (
@@ -42,15 +41,13 @@ def summary_of(state: State, data: RunTotals) -> dict[str, Any]:
     shocked = data.shock_notional
     caused = totals["first"] + totals["higher"]
     base, whole = (shocked, shocked + caused) if totals["shock_has_order"] else (totals["first"], caused)
-    price = {}
-    for instrument, start, low, high, final in zip(
-        state.instruments, data.start_marks, data.low_marks, data.high_marks, data.final_marks, strict=True
-    ):
-        tick, one = instrument.tick_size.numerator, instrument.tick_size.denominator * MARK_ONE
-        price[instrument.symbol] = {
-            "start": start * tick / one, "low": low * tick / one, "high": high * tick / one,
-            "final": final * tick / one,
-        }  # fmt: skip
+    marks = zip(
+        state.mark_units, data.start_marks, data.low_marks, data.high_marks, data.final_marks, strict=True
+    )
+    price = {
+        symbol: {"start": start * a / b, "low": low * a / b, "high": high * a / b, "final": final * a / b}
+        for (symbol, a, b), start, low, high, final in marks
+    }
     return {
         "status": STATUS_NAMES[data.status],
         "waves": data.last_wave,

@@ -314,6 +314,11 @@ class Instrument:
             if missing is not None:
                 where.refuse(missing, np.full(len(missing), None, object), "must not be missing")
             return to_whole(column, step, where, what=unit)
+        if type(values) is float:
+            # Below a billion steps a product of floats is within 4e-7 of the exact number of steps.
+            close = values * (step.denominator / step.numerator)
+            if -1e9 < close < 1e9 and abs(close - round(close)) < 5e-7:
+                return round(close)
         steps = exact(values, f"instrument[{self.symbol!r}]: {what}") / step
         whole = round(steps)
         near = NEAR_WHOLE if isinstance(values, float | np.floating) else 0

@@ -18,6 +18,7 @@ WHOLE = frozenset(
     )
 )  # fmt: skip
 """The scalars that are counts."""
+NAN = float("nan")
 
 
 @dataclass
@@ -39,17 +40,12 @@ def kept_table(result: Any, name: str) -> Table:
 
 def flat(summary: dict[str, Any]) -> dict[str, Any]:
     """A summary's scalars; those by instrument as "price_final[BTCUSDT]", "known_until[BTCUSDT]"."""
-    out: dict[str, Any] = {}
-    for name, value in summary.items():
-        if name == "price":
-            for symbol, prices in value.items():
-                for which, price in prices.items():
-                    out[f"price_{which}[{symbol}]"] = price
-        elif name == "known_until":
-            for symbol in summary["price"]:
-                out[f"known_until[{symbol}]"] = value.get(symbol, float("nan"))
-        else:
-            out[name] = value
+    out = dict(summary)
+    known = out.pop("known_until")
+    for symbol, prices in out.pop("price").items():
+        for which, price in prices.items():
+            out[f"price_{which}[{symbol}]"] = price
+        out[f"known_until[{symbol}]"] = known.get(symbol, NAN)
     return out
 
 
