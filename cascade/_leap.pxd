@@ -8,7 +8,7 @@ are left to _trade.walk, and so is everything that is not plain.
 from libc.stdint cimport int32_t, int64_t, uint32_t
 
 from cascade._book cimport book_behind, book_best, book_best_level, book_front, book_front_of, book_has, book_lots, book_next_level, book_t
-from cascade._ladder cimport ASK, BID, level_t
+from cascade._ladder cimport ASK, BID, ladder_t
 from cascade._ledger cimport audit_instrument, party_t
 from cascade._margin cimport trade_value
 from cascade._run cimport (
@@ -26,7 +26,7 @@ from cascade._run cimport (
     run_t,
     terms_t,
 )
-from cascade._trade cimport audit_book, shadow_move, walk, walk_bound, walked_t
+from cascade._trade cimport audit_book, shadow_move, shadow_update, walk, walk_bound, walked_t
 from cascade._uneat cimport book_cut
 from cascade._wide cimport wide_add, wide_of, wide_sub, wide_t
 
@@ -41,7 +41,7 @@ cdef inline bint leap_serves(const run_t* r, int i, int side, int64_t lots) noex
     cdef const book_t* book = &r.books[i]
     cdef uint32_t level = book_best_level(book, BID if side < 0 else ASK)
     cdef int k
-    if r.record == RECORD_ALL or r.rules.breakers or r.rules.mark == MARK_TREE or not ins.book_external or ins.book_dirty:
+    if r.record == RECORD_ALL or r.rules.breakers or not ins.book_external or ins.book_dirty:
         return False
     for k in range(FEW_LEVELS):
         if level == 0 or book.ladder.levels[level].quantity_lots >= lots:
@@ -160,21 +160,28 @@ cdef inline int64_t mark_at(const run_t* r, const leap_t* l, int32_t k) noexcept
     return a.price_ticks * 1024
 
 
-cdef inline void leap_remembered(run_t* r, int i, const leap_t* l) noexcept nogil:
-    """Every trade counted and every mark recorded, level by level."""
-    cdef int32_t k, before
-    cdef int64_t mark
+cdef inline void leap_by_level(run_t* r, int i, int side, const leap_t* l) noexcept nogil:
+    """Every trade counted and every mark looked at: after the first and the last order of a level, as no other one moves a mark."""
+    cdef instrument_t* ins = &r.instruments[i]
+    cdef ladder_t* ladder = &r.books[i].ladder
+    cdef int32_t k, n
     for k in range(l.first, l.end):
-        before = orders_at(l, k) if r.rules.mark == MARK_MID else 1
-        mark = mark_at(r, l, k)
-        r.seq += before
-        if mark != 0:
-            shadow_move(r, i, mark, r.seq)
-        r.seq += orders_at(l, k) - before
+        n = orders_at(l, k)
+        ins.last_ticks = l.levels[k].price_ticks
+        if n > 1:
+            ladder.best[side] = l.levels[k].level
+            ladder.best_ticks[side] = l.levels[k].price_ticks
+            r.seq += 1
+            shadow_update(r, i, r.seq)
+            r.seq += n - 2
+        ladder.best[side] = l.levels[k + 1].level
+        ladder.best_ticks[side] = l.levels[k + 1].price_ticks
+        r.seq += 1
+        shadow_update(r, i, r.seq)
 
 
 cdef inline void leap_counted(run_t* r, int i, const leap_t* l, int64_t orders) noexcept nogil:
-    """The same at once: marks go one way, and of all levels the first and the last one alone may set none."""
+    """The same at once where the mark is no tree: marks go one way, and of all levels the first and the last one alone may set none."""
     cdef int64_t from_mark = mark_at(r, l, l.first), to_mark = mark_at(r, l, l.end - 1)
     cdef int32_t n = l.end - l.first
     cdef int64_t silent = 0
@@ -227,8 +234,8 @@ cdef inline int64_t leap(run_t* r, int i, int side, int64_t limit, int64_t lots,
     l.facing = book_best(book, 1 - far) if book_has(book, 1 - far) else 0
     if r.error != 0 or not book_cut(book, far, l.levels[l.end].level, l.end - l.first, <int32_t>orders):
         return 0
-    if r.remember_marks:
-        leap_remembered(r, i, &l)
+    if r.remember_marks or r.rules.mark == MARK_TREE:
+        leap_by_level(r, i, far, &l)
     else:
         leap_counted(r, i, &l, orders)
     r.changes += orders
