@@ -153,3 +153,67 @@ def test_many_markets_and_every_case_occurs():
         "leaps", "two in a run", *MARKS, "tree", "wave", "continuous", "settled", "stranded", "out_of_data", "liquidations", "sale",
         "purchase", "linear", "inverse", "walked although long",
     )), found  # fmt: skip
+
+
+def drive(market: cs.Market, rules: cs.VenueRules, record: str, seed: int) -> tuple[list, int]:
+    """A simulation's books on its way, its result and a copy's result, and how often an end was searched for."""
+    rng = random.Random(f"drive {seed}")
+    sim, seen, found = market.start(rules=rules, record=record), [], 0
+    prices = [p for i in market.instruments for p in best_prices(market, i.symbol)]
+    for turn in range(6):
+        symbol = rng.choice(market.instruments).symbol
+        kind = rng.random()
+        if kind < 0.6:
+            sim.apply(cs.Shock(orders={symbol: rng.choice((1, -1)) * rng.randint(1, 3_000)}))
+        elif kind < 0.8:  # an order among the levels that are gone, which then trades or is in the way
+            order = np.zeros(1, cs.ORDER_DTYPE)
+            order["order_id"], order["side"], order["quantity"] = 10_000 + turn, rng.choice((1, -1)), 7
+            order["price"] = max(1, rng.choice(prices) + rng.randint(-20, 20))
+            order["owner"] = rng.choice((0, market.owner("late")))
+            seen.append(sim.submit(symbol, order).tolist())
+        elif kind < 0.9:
+            price = max(1, rng.choice(prices) + rng.randint(-20, 20))
+            try:
+                sim.set_levels(symbol, rng.choice((1, -1)), price, rng.choice((0, 5, 500)))
+            except cs.InputError as e:
+                seen.append(str(e))
+        else:
+            sim.advance_ns(1)
+        if rng.random() < 0.7:
+            sim.settle()
+        if turn == 2:
+            twin = sim.copy()
+        for i in market.instruments:
+            book = sim.book(i.symbol)
+            assert book._check()
+            seen.append(book.digest)
+        found += sim._engine.engine.leaps
+    twin.apply(cs.Shock(orders={market.instruments[0].symbol: -2_000}))
+    twin.settle()
+    return [seen, sim.result(), twin.result()], found
+
+
+def best_prices(market: cs.Market, symbol: str) -> list[int]:
+    """Prices of the first levels of both sides, in ticks."""
+    return market.start(record="summary").book(symbol).depth(30)["price"].tolist() or [1]
+
+
+@pytest.mark.fast
+def test_simulations_go_on_from_a_leap():
+    found = 0
+    for seed in range(60):
+        market, rules, _ = deep(seed)
+        market.load_accounts({"account": ["late"], "balance": [1e5]})
+        try:
+            (seen, *whole), none = drive(market, rules, "all", seed)
+        except cs.CascadeError:  # no mark, or more than integers hold
+            continue
+        assert none == 0
+        for record in ("summary", "liquidations"):
+            (same, *part), leapt = drive(market, rules, record, seed)
+            assert seen == same, f"seed {seed}"
+            for a, b in zip(whole, part, strict=True):
+                text = difference(a, b, ("all", record))
+                assert not text, f"seed {seed}: {text}"
+            found += leapt
+    assert found > 100
