@@ -844,9 +844,11 @@ cdef class Engine:
         cdef int i
         for i in range(r.instruments_n):
             ins = &r.instruments[i]
-            if ins.book_dirty or (ins.book_eaten and not book_uneat(&r.books[i], &self.books_loaded[i])):
+            if ins.book_dirty:
                 if book_copy(&r.books[i], &self.books_loaded[i]) != OK:
                     return ERR_MEMORY
+            elif ins.book_eaten:
+                book_uneat(&r.books[i], &self.books_loaded[i])
             ins.book_dirty = ins.book_eaten = False
         self.books_stand = True
         return OK
