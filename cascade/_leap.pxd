@@ -40,14 +40,15 @@ cdef inline bint leap_serves(const run_t* r, int i, int side, int64_t lots) noex
     cdef const instrument_t* ins = &r.instruments[i]
     cdef const book_t* book = &r.books[i]
     cdef uint32_t level = book_best_level(book, BID if side < 0 else ASK)
-    cdef int k
+    cdef int n = 0
     if r.record == RECORD_ALL or r.rules.breakers or not ins.book_external or ins.book_dirty:
         return False
-    for k in range(FEW_LEVELS):
+    while n < FEW_LEVELS:
         if level == 0 or book.ladder.levels[level].quantity_lots >= lots:
             return False
         lots -= book.ladder.levels[level].quantity_lots
         level = book_next_level(book, level)
+        n += 1
     return True
 
 

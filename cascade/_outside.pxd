@@ -97,7 +97,19 @@ from cascade._types cimport (
     order_msg_t,
     report_t,
 )
-from cascade._wide cimport RATE_ONE, money_share_even, scaled_down, scaled_even, scaled_up, wide_add, wide_low, wide_of, wide_sign, wide_sub, within_distance
+from cascade._wide cimport (
+    RATE_ONE,
+    money_share_even,
+    scaled_down,
+    scaled_even,
+    scaled_up,
+    wide_add,
+    wide_low,
+    wide_of,
+    wide_sign,
+    wide_sub,
+    within_distance,
+)
 
 
 cdef enum:
@@ -334,7 +346,9 @@ cdef inline void shock_orders(run_t* r, const op_t* op) noexcept nogil:
     cdef walked_t w
     r.shock_has_order = True
     w = walk_from_outside(r, i, op.quantity, widest_limit(side), order)
-    count_wave_wide(r, 0, i, magnitude(op.quantity) - w.left, wide_sub(wide_of(0), w.value) if wide_sign(w.value) < 0 else w.value, 0)
+    if wide_sign(w.value) < 0:
+        w.value = wide_sub(wide_of(0), w.value)
+    count_wave_wide(r, 0, i, magnitude(op.quantity) - w.left, w.value, 0)
     if w.left > 0:
         reason = w.stop if w.stop != REASON_NONE else REASON_IOC
         emit(r, EVENT_CANCEL, i, EXTERNAL, -1, side * w.left, 0, 0, order, reason)

@@ -825,8 +825,8 @@ class Market:
         return CoreEngine(ready[2], state, chosen, record, audit, cap), ops
 
     def _make_ready(self, state: State, chosen: VenueRules) -> tuple[State, VenueRules, list[Any]]:
-        """Rules found to fit the market, and the idle engines of a run under them; kept with what they are for,
-        so that their id stays theirs."""
+        """Rules found to fit the market, and the idle engines of runs under them; kept together, so that the
+        rules' id stays theirs."""
         if state is not self._compiled:
             # Another thread has loaded meanwhile: engines of an older state are not for the next run.
             return state, chosen, []

@@ -150,13 +150,13 @@ def test_many_markets_and_every_case_occurs():
     for seed in range(100, 700):
         check(seed, found)
     assert all(found[name] >= 10 for name in (
-        "leaps", "two in a run", *MARKS, "tree", "wave", "continuous", "settled", "stranded", "out_of_data", "liquidations", "sale",
-        "purchase", "linear", "inverse", "walked although long",
+        "leaps", "two in a run", *MARKS, "tree", "wave", "continuous", "settled", "stranded", "out_of_data",
+        "liquidations", "sale", "purchase", "linear", "inverse", "walked although long",
     )), found  # fmt: skip
 
 
 def drive(market: cs.Market, rules: cs.VenueRules, record: str, seed: int) -> tuple[list, int]:
-    """A simulation's books on its way, its result and a copy's result, and how often an end was searched for."""
+    """A simulation's books on its way, its result and a copy's, and how often an end was searched for."""
     rng = random.Random(f"drive {seed}")
     sim, seen, found = market.start(rules=rules, record=record), [], 0
     prices = [p for i in market.instruments for p in best_prices(market, i.symbol)]
