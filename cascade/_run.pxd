@@ -1,6 +1,6 @@
 """The run: everything that a cascade reads and changes, and the append-only logs that it writes. Other units work on a run_t*."""
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from cascade._book cimport book_t
 from cascade._pool cimport array_fit, idmap_t
