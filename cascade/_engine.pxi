@@ -650,16 +650,15 @@ cdef class Engine:
         finally:
             self.leave()
 
-    def run(self, const uint8_t[::1] ops not None, bint recount):
+    def run(self, bytes ops not None, bint recount):
         """`apply`, `advance` to the end and `finish`: one stay outside the GIL where the run is short."""
         cdef run_t* r = &self.r
-        cdef const op_t* op
-        cdef int64_t k = 0, n = ops.shape[0] // sizeof(op_t)
+        cdef const op_t* op = <const op_t*><const char*>ops     # which is packed
+        cdef int64_t k = 0, n = len(ops) // sizeof(op_t)
         cdef bint more = True
         if not cascade_flag_take(&self.busy):
             raise EngineStateError("engine: another thread is inside; copy the simulation to run it twice")
         try:
-            op = <const op_t*>&ops[0] if n else NULL
             while more:
                 with nogil:
                     if not self.books_stand and self.restore_books() != OK:

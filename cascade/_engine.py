@@ -81,7 +81,7 @@ class CoreEngine:
         return self.engine.advance(True)
 
     def run(self, ops: np.ndarray) -> None:
-        self.engine.run(ops.view(np.uint8), self.audit == "full")
+        self.engine.run(ops.tobytes(), self.audit == "full")
 
     def finish(self) -> None:
         self.engine.finish(self.audit == "full")

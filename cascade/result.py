@@ -31,7 +31,7 @@ from .records import EventKind, LiquidationStatus, Why
 from .tables import Table
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Result:
     """The outcome of one run. Frozen; tables are made when first asked for.
 
@@ -50,6 +50,12 @@ class Result:
     _shock: Any
     """the Shock that was applied, in words when printed"""
     _record: str
+
+    def __init__(self, market: Any, state: State, data: RunData, rules: Any, shock: Any, record: str) -> None:
+        # At once: a frozen dataclass's own takes a microsecond, which is much of a small run.
+        self.__dict__.update(
+            _market=market, _state=state, _data=data, _rules=rules, _shock=shock, _record=record
+        )
 
     # -- scalars ---------------------------------------------------------------------------------------------
     @property
