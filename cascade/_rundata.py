@@ -104,11 +104,16 @@ class CoreRunData(RunData):
 
     def __getattr__(self, name: str) -> Any:
         """A field that has not been asked for yet."""
-        if name not in RunData.__dataclass_fields__ or "_outcome" not in self.__dict__:
-            raise AttributeError(name)
-        scalar = name in RunTotals.__dataclass_fields__
-        self.__dict__.update(self._outcome.scalars() if scalar else self._outcome.rest())
-        return self.__dict__[name]
+        outcome = self.__dict__.get("_outcome")
+        if outcome is not None and name in RunData.__dataclass_fields__:
+            if "status" not in self.__dict__:
+                self.__dict__.update(outcome.scalars())
+            if name not in self.__dict__:
+                self.__dict__.update(outcome.rest())
+                self._outcome = None  # all of it has been copied
+        if name in self.__dict__:  # also where another thread was faster
+            return self.__dict__[name]
+        raise AttributeError(name)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return RunData, tuple(getattr(self, name) for name in RunData.__dataclass_fields__)

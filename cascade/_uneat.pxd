@@ -48,7 +48,6 @@ cdef inline void side_uneat(book_t* b, const book_t* loaded, int side) noexcept 
             break
         if k < l.cuts_n[side] and level == l.cuts[side][k].first:
             level = l.cuts[side][k].best
-            node = 0        # those above it have lost what was cut off, whichever level was looked at before
             k += 1
         else:
             level = book_next_level(loaded, level)
