@@ -2,7 +2,8 @@
 
 Between the external account and itself nothing but the book, the last price, the marks and counters change, and what stands before a level
 of a loaded book does not either: it is added up once, as far as orders have come. The first order of the book and those of the last level
-are left to _trade.walk, and so is everything that is not plain.
+are left to _trade.walk, and so is everything that is not plain. A market order has no limit, and a book of external orders is known to its
+end: neither stops it before.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint32_t
@@ -26,7 +27,7 @@ from cascade._run cimport (
     run_t,
     terms_t,
 )
-from cascade._trade cimport audit_book, shadow_move, shadow_update, walk, walk_bound, walked_t
+from cascade._trade cimport audit_book, shadow_move, shadow_update, walk, walked_t, widest_limit
 from cascade._uneat cimport book_cut
 from cascade._wide cimport wide_add, wide_of, wide_sub, wide_t
 
@@ -115,7 +116,7 @@ cdef inline int32_t depth_find(run_t* r, int i, int side) noexcept nogil:
     return lo
 
 
-cdef inline int32_t depth_search(run_t* r, int i, int side, int32_t first, int64_t lots, int64_t bound) noexcept nogil:
+cdef inline int32_t depth_search(run_t* r, int i, int side, int32_t first, int64_t lots) noexcept nogil:
     """The place behind the last level that an order empties which begins with all of level `first` and has `lots` for those behind it."""
     cdef depth_t* d = &r.depths[2 * i + side]
     cdef int32_t lo = first + 1, hi, mid
@@ -125,9 +126,7 @@ cdef inline int32_t depth_search(run_t* r, int i, int side, int32_t first, int64
     hi = d.n - 1
     while lo < hi:
         mid = hi - (hi - lo) // 2
-        if d.levels[mid].lots <= lots and (
-            d.levels[mid - 1].price_ticks >= bound if side == BID else d.levels[mid - 1].price_ticks <= bound
-        ):
+        if d.levels[mid].lots <= lots:
             lo = mid
         else:
             hi = mid - 1
@@ -203,7 +202,7 @@ cdef inline void leap_counted(run_t* r, int i, const leap_t* l, int64_t orders) 
         r.changes += n - 2
 
 
-cdef inline int64_t leap(run_t* r, int i, int side, int64_t limit, int64_t lots, wide_t* value) noexcept nogil:
+cdef inline int64_t leap(run_t* r, int i, int side, int64_t lots, wide_t* value) noexcept nogil:
     """Empty as many levels as an order of the external account empties, after a trade of that order: the lots; `value` takes their value.
 
     0, with nothing changed, where it empties none, or where this unit cannot tell.
@@ -217,14 +216,12 @@ cdef inline int64_t leap(run_t* r, int i, int side, int64_t limit, int64_t lots,
     cdef leap_t l
     if level == 0 or book.ladder.levels[level].quantity_lots > lots:
         return 0
-    if (book_best(book, far) < walk_bound(r, i, side, limit)) if side < 0 else (book_best(book, far) > walk_bound(r, i, side, limit)):
-        return 0
     audit_book(r, i)        # and taking from one side leaves it so
     l.first = depth_find(r, i, far)
     if l.first < 0 or r.error != 0:
         return 0
     front = book.ladder.levels[level].quantity_lots
-    l.end = depth_search(r, i, far, l.first, lots - front, walk_bound(r, i, side, limit))
+    l.end = depth_search(r, i, far, l.first, lots - front)
     l.levels = r.depths[2 * i + far].levels
     l.orders = 0
     worth = orders_value(book, &r.terms[i], level, &l.orders)
@@ -248,12 +245,12 @@ cdef inline int64_t leap(run_t* r, int i, int side, int64_t limit, int64_t lots,
     return lots
 
 
-cdef inline walked_t walk_from_outside(run_t* r, int i, int64_t lots, int64_t limit, int64_t order) noexcept nogil:
-    """_trade.walk for an order of the external account."""
+cdef inline walked_t walk_from_outside(run_t* r, int i, int64_t lots, int64_t order) noexcept nogil:
+    """_trade.walk for a market order of the external account."""
     cdef int side = 1 if lots > 0 else -1
     cdef party_t external
     cdef walked_t w
-    cdef int64_t left = lots if lots > 0 else -lots, first
+    cdef int64_t limit = widest_limit(side), left = lots if lots > 0 else -lots, first
     cdef wide_t value = wide_of(0)
     external.account = EXTERNAL
     external.row = -1
@@ -263,7 +260,7 @@ cdef inline walked_t walk_from_outside(run_t* r, int i, int64_t lots, int64_t li
         left -= first - w.left
         value = w.value
         if w.left == 0 and r.error == 0:
-            left -= leap(r, i, side, limit, left, &value)
+            left -= leap(r, i, side, left, &value)
         if left == 0:
             w.value = value
             return w

@@ -345,7 +345,7 @@ cdef inline void shock_orders(run_t* r, const op_t* op) noexcept nogil:
     cdef int64_t order = emit(r, EVENT_ORDER, i, EXTERNAL, -1, op.quantity, 0, 0, -1, 0)
     cdef walked_t w
     r.shock_has_order = True
-    w = walk_from_outside(r, i, op.quantity, widest_limit(side), order)
+    w = walk_from_outside(r, i, op.quantity, order)
     if wide_sign(w.value) < 0:
         w.value = wide_sub(wide_of(0), w.value)
     count_wave_wide(r, 0, i, magnitude(op.quantity) - w.left, w.value, 0)
