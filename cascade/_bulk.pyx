@@ -4,7 +4,7 @@ Results are those of Fraction arithmetic on the shortest decimals, as in `_exact
 """
 
 from libc.math cimport fabs, rint
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp
 
 from cascade._cuts cimport CUT_FAR, CUT_NEAR, cuts_mark
@@ -148,6 +148,48 @@ def add_accounts(
             account[k] = <int32_t>at
             at += 1
     return accounts
+
+
+def lots_held(const uint16_t[::1] instrument not None, const int64_t[::1] lots not None, int64_t n):
+    """How many lots positions are about, whatever their sides: float64 by instrument, of shape (n,)."""
+    cdef int64_t k
+    held = np.zeros(n)
+    cdef double[::1] out = held
+    with nogil:
+        for k in range(lots.shape[0]):
+            out[instrument[k]] += fabs(<double>lots[k])
+    return held
+
+
+def exposures(
+    const int32_t[::1] account not None, const uint16_t[::1] instrument not None, const int64_t[::1] lots not None,
+    const int64_t[::1] basis not None, const int64_t[::1] balance not None, const double[::1] worst not None, const double[::1] beside
+):
+    """What accounts can amount to: their money, the worst of their positions, and `beside` where it is not None.
+
+    Parameters
+    ----------
+    account, instrument, lots, basis : by position, ascending by account
+    balance, beside : by account
+    worst : by instrument, what one lot can be worth
+
+    Returns
+    -------
+    (the largest, the sum of all)
+    """
+    cdef int64_t a, k = 0, n = balance.shape[0], rows = account.shape[0]
+    cdef double one, largest = 0, whole = 0
+    with nogil:
+        for a in range(n):
+            one = fabs(<double>balance[a])
+            if beside is not None:
+                one += beside[a]
+            while k < rows and account[k] == a:
+                one += fabs(<double>lots[k]) * worst[instrument[k]] + fabs(<double>basis[k])
+                k += 1
+            largest = max(largest, one)
+            whole += one
+    return largest, whole
 
 
 def codes_of(const uint32_t[:, ::1] texts not None, const uint32_t[:, ::1] symbols not None):

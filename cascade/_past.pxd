@@ -49,7 +49,7 @@ cdef inline int64_t weight_after(const run_t* r, int i, int64_t seq) noexcept no
 cdef inline bint unhealthy_after(run_t* r, int32_t a, int64_t seq) noexcept nogil:
     """Whether the account was unhealthy just after event `seq`, at the shadow marks of that moment."""
     cdef standing_t s
-    cdef int32_t k = r.accounts[a].journal, at
+    cdef int32_t k = r.journalled[a] - 1, at
     cdef int64_t mark
     cdef const row_t* row
     cdef const journal_t* j
@@ -65,12 +65,12 @@ cdef inline bint unhealthy_after(run_t* r, int32_t a, int64_t seq) noexcept nogi
         s.equity = s.balance = j.balance
         if j.row >= 0:
             for at in range(r.scratch_n):
-                if r.scratch[at].next == j.row:
-                    r.scratch[at].lots = j.lots
-                    r.scratch[at].basis = j.basis
+                if r.scratch[at].at == j.row:
+                    r.scratch[at].row.lots = j.lots
+                    r.scratch[at].row.basis = j.basis
         k = j.previous
     for at in range(r.scratch_n):
-        row = &r.scratch[at]
+        row = &r.scratch[at].row
         mark = mark_after(r, row.instrument, seq)
         if row.slot == COLLATERAL:
             s.equity += after_haircut(r, row.instrument, row.lots, mark, weight_after(r, row.instrument, seq)) - row.basis
@@ -250,7 +250,7 @@ cdef inline cause_t find_cause(
     cdef const mark_change_t* change
     cdef context_t context
     cdef int64_t lo = previous_check
-    cdef bint untouched = account.journal < 0 and account.rows_n == 1 and not account.flags & HOLDS_COLLATERAL
+    cdef bint untouched = account.rows_n == 1 and not account.flags & HOLDS_COLLATERAL
     cdef cause_t c
     c.event = -1
     c.generation = 1
@@ -270,7 +270,7 @@ cdef inline cause_t find_cause(
         return c
     if not r.remember_marks:
         return c
-    if untouched:
+    if untouched and r.journalled[a] == 0:
         change = crossing_mark(r, &r.rows[account.first_row], account.balance, lo, now)
         if change != NULL:
             return cause_of_mark(change)
