@@ -22,6 +22,7 @@ from cascade._run cimport (
     HAS_EXTRA,
     HOLDS_COLLATERAL,
     INITIAL,
+    IN_JOURNAL,
     IS_ISOLATED,
     MODE_ISOLATED,
     NEVER_LIQUIDATED,
@@ -907,9 +908,7 @@ cdef class Engine:
             account = &r.accounts[r.dirty[k]]
             account.state &= INITIAL
             account.turn_case = -1
-            account.flags &= ~<uint8_t>HAS_EXTRA
-            if r.journalled != NULL:
-                r.journalled[r.dirty[k]] = 0
+            account.flags &= ~<uint8_t>(HAS_EXTRA | IN_JOURNAL)
             account.balance = balance[r.dirty[k]]
             for j in range(account.first_row, account.first_row + account.rows_n):
                 r.rows[j].lots = lots[j]

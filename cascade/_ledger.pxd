@@ -11,6 +11,7 @@ from cascade._run cimport (
     FEES,
     FUND,
     HAS_EXTRA,
+    IN_JOURNAL,
     IS_ISOLATED,
     MAKER_SLOT_SHIFT,
     SETTLEMENT,
@@ -25,6 +26,7 @@ from cascade._run cimport (
     extra_of,
     flat_t,
     instrument_t,
+    journal_of,
     journal_t,
     row_after,
     row_t,
@@ -102,11 +104,12 @@ cdef inline void journal(run_t* r, int32_t a, int32_t row) noexcept nogil:
     j.balance = account.balance
     j.account = a
     j.row = row
-    j.previous = r.journalled[a] - 1
+    j.previous = journal_of(r, a)
     j.lots = r.rows[row].lots if row >= 0 else 0
     j.basis = r.rows[row].basis if row >= 0 else 0
-    r.journal_n += 1
     r.journalled[a] = r.journal_n
+    account.flags |= IN_JOURNAL
+    r.journal_n += 1
 
 
 cdef inline int32_t row_find(const run_t* r, int32_t a, int instrument, int slot) noexcept nogil:

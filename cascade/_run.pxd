@@ -38,6 +38,7 @@ cdef enum:
     HOLDS_COLLATERAL = 4    # it has holdings
     IS_ISOLATED = 8         # it belongs to an owner's account
     HAS_EXTRA = 16          # rows of it came to be in the run
+    IN_JOURNAL = 32         # entries of the journal are about it
 
 cdef enum:
     COLLATERAL = 3          # slot of a holding
@@ -648,7 +649,7 @@ ctypedef struct run_t:
     idmap_t wave_index              # wave * 65536 + instrument -> row of `waves`
     journal_t* journal
     int32_t journal_n, journal_cap
-    int32_t* journalled             # by account: its latest entry, counted from 1, 0 for none; NULL before a run that keeps a journal
+    int32_t* journalled             # by account IN_JOURNAL: its latest entry; NULL before a run that keeps a journal
     # Who is looked at.
     int look                # LOOK_...
     int32_t* watched
@@ -738,6 +739,11 @@ cdef inline void book_traded(instrument_t* ins) noexcept nogil:
 cdef inline int32_t extra_of(const run_t* r, int32_t a) noexcept nogil:
     """The first row of an account that came to be in the run, -1."""
     return r.extra_first[a] if r.accounts[a].flags & HAS_EXTRA else -1
+
+
+cdef inline int32_t journal_of(const run_t* r, int32_t a) noexcept nogil:
+    """The latest entry about an account, -1."""
+    return r.journalled[a] if r.accounts[a].flags & IN_JOURNAL else -1
 
 
 cdef inline int32_t row_after(const run_t* r, int32_t k) noexcept nogil:

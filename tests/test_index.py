@@ -164,5 +164,6 @@ def test_a_market_without_positions():
     market = cs.Market(cs.Instrument("X", tick_size=1, lot_size=1))
     market.load_book("X", {"price": [9], "quantity": [1]}, {"price": [11], "quantity": [1]})
     index = _engine.triggers_of(market.state(), market.rules)
+    assert index.pop("long_plain") == index.pop("short_plain") == [(0, 0)]
     assert all(len(column[0] if isinstance(column, list) else column) == 0 for column in index.values())
     assert market.run(record="summary").summary["initially_unhealthy"] == 0
