@@ -7,9 +7,6 @@ from libc.math cimport fabs, rint
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp
 
-from cascade._cuts cimport CUT_FAR, CUT_NEAR, cuts_mark
-from cascade._run cimport single_t
-
 import numpy as np
 
 
@@ -229,20 +226,3 @@ cdef inline int64_t hash_of(const uint32_t* text, int64_t width) noexcept nogil:
     for k in range(width):
         h = (h ^ text[k]) * 1099511628211ULL
     return <int64_t>((h ^ (h >> 32)) & 0x7FFFFFFF)
-
-
-def mark_cuts(int64_t[:, ::1] singles not None, double coef, double rate, bint falling):
-    """Mark the cuts (_cuts.pxd) of a list of singles under one rate of maintenance, in place; (the least lots of one, how many entries are
-    none)."""
-    cdef int64_t k, size, least = 0, others = 0, n = singles.shape[0]
-    cdef double[::1] bound = np.empty(n, np.float64)
-    if n == 0:
-        return 0, 0
-    with nogil:
-        cuts_mark(<single_t*>&singles[0, 0], n, CUT_NEAR, coef, rate, falling, &bound[0])
-        cuts_mark(<single_t*>&singles[0, 0], n, CUT_FAR, coef, rate, falling, &bound[0])
-        for k in range(n):
-            size = singles[k, 0] if falling else -singles[k, 0]
-            others += size == 0
-            least = size if size != 0 and (least == 0 or size < least) else least
-    return least, others

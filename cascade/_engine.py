@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _bulk, _core, _index
+from . import _core, _index
 from ._marks import Clock, Program, inputs_of, samples_of
 from ._rundata import RunData, RunTotals
 from ._state import EXTERNAL, LINEAR, State, Terms, aligned
@@ -319,7 +319,7 @@ def _cuts_of(
         )
         for name in ("long", "short"):
             singles = lists[f"{name}_single"][i]
-            cuts = _bulk.mark_cuts(singles, terms.coef_num, rate, name == "long") if plain else (0, 0)
+            cuts = _index.mark_cuts(singles, terms.coef_num, rate, name == "long") if plain else (0, 0)
             marked[f"{name}_plain"].append(cuts)
     return marked
 

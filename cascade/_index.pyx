@@ -7,6 +7,7 @@ from libc.math cimport INFINITY, NAN, fabs, isnan
 from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
+from cascade._cuts cimport cuts_mark, plain_t
 from cascade._run cimport MODE_ISOLATED, NEVER_LIQUIDATED, prefetch, single_t
 
 import numpy as np
@@ -362,3 +363,16 @@ def side_of(
             s.pad = 0
             s.slot = row_slot[row[k]]
     return triggers, accounts, singles
+
+
+def mark_cuts(int64_t[:, ::1] singles not None, double coef, double rate, bint falling):
+    """Mark the cuts (_cuts.pxd) of a list of singles under one rate of maintenance, in place; (the least lots of one, how many entries are
+    none)."""
+    cdef int64_t n = singles.shape[0]
+    cdef double[::1] bound = np.empty(2 * n, np.float64)
+    cdef plain_t p
+    if n == 0:
+        return 0, 0
+    with nogil:
+        p = cuts_mark(<single_t*>&singles[0, 0], n, coef, rate, falling, &bound[0])
+    return p.least, p.others
