@@ -52,7 +52,7 @@ extensions = [
         extra_link_args=link_args,
         define_macros=macros,
     )
-    for name in ["_core", "_arrow", "_bulk"] + (["_testing"] if testing else [])
+    for name in ["_core", "_arrow", "_bulk", "_index"] + (["_testing"] if testing else [])
 ]
 
 setup(ext_modules=cythonize(extensions, build_dir="build/cython", compiler_directives=directives))

@@ -3,20 +3,22 @@
 from libc.stdint cimport INT64_MAX, int32_t, int64_t
 
 from cascade._run cimport (
-    EVENT_HALT,
-    EVENT_RESUME,
-    HOLDS_COLLATERAL,
     BAND_INDEX,
     BAND_MARK,
     BAND_MEAN,
     BAND_RANGE,
+    EVENT_HALT,
+    EVENT_RESUME,
+    HOLDS_COLLATERAL,
     ROUND_NEAREST,
     ROUND_VARIANT,
     band_t,
     emit,
+    extra_of,
     instant_t,
     instrument_t,
     market_level_t,
+    row_after,
     run_room,
     run_t,
 )
@@ -246,13 +248,13 @@ cdef inline bint account_waits(const run_t* r, int32_t a) noexcept nogil:
                 return False
             waits = True
         k += 1
-    k = r.accounts[a].extra_row
+    k = extra_of(r, a)
     while k >= 0:
         if r.rows[k].lots != 0:
             if r.instruments[r.rows[k].instrument].halted_until == 0:
                 return False
             waits = True
-        k = r.rows[k].next
+        k = row_after(r, k)
     if not waits and r.accounts[a].flags & HOLDS_COLLATERAL:
         for k in range(r.holding_first[a], r.holding_first[a + 1]):
             if r.rows[k].lots != 0:

@@ -4,11 +4,8 @@ Results are those of Fraction arithmetic on the shortest decimals, as in `_exact
 """
 
 from libc.math cimport fabs, rint
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp
-
-from cascade._cuts cimport CUT_FAR, CUT_NEAR, cuts_mark
-from cascade._run cimport single_t
 
 import numpy as np
 
@@ -150,6 +147,48 @@ def add_accounts(
     return accounts
 
 
+def lots_held(const uint16_t[::1] instrument not None, const int64_t[::1] lots not None, int64_t n):
+    """How many lots positions are about, whatever their sides: float64 by instrument, of shape (n,)."""
+    cdef int64_t k
+    held = np.zeros(n)
+    cdef double[::1] out = held
+    with nogil:
+        for k in range(lots.shape[0]):
+            out[instrument[k]] += fabs(<double>lots[k])
+    return held
+
+
+def exposures(
+    const int32_t[::1] account not None, const uint16_t[::1] instrument not None, const int64_t[::1] lots not None,
+    const int64_t[::1] basis not None, const int64_t[::1] balance not None, const double[::1] worst not None, const double[::1] beside
+):
+    """What accounts can amount to: their money, the worst of their positions, and `beside` where it is not None.
+
+    Parameters
+    ----------
+    account, instrument, lots, basis : by position, ascending by account
+    balance, beside : by account
+    worst : by instrument, what one lot can be worth
+
+    Returns
+    -------
+    (the largest, the sum of all)
+    """
+    cdef int64_t a, k = 0, n = balance.shape[0], rows = account.shape[0]
+    cdef double one, largest = 0, whole = 0
+    with nogil:
+        for a in range(n):
+            one = fabs(<double>balance[a])
+            if beside is not None:
+                one += beside[a]
+            while k < rows and account[k] == a:
+                one += fabs(<double>lots[k]) * worst[instrument[k]] + fabs(<double>basis[k])
+                k += 1
+            largest = max(largest, one)
+            whole += one
+    return largest, whole
+
+
 def codes_of(const uint32_t[:, ::1] texts not None, const uint32_t[:, ::1] symbols not None):
     """Which of the symbols each text is, -1 for none: (n,) int16. Both as UCS-4 of one width, padded with zeros."""
     cdef int64_t n = texts.shape[0], k, j, slot, latest = 0
@@ -187,20 +226,3 @@ cdef inline int64_t hash_of(const uint32_t* text, int64_t width) noexcept nogil:
     for k in range(width):
         h = (h ^ text[k]) * 1099511628211ULL
     return <int64_t>((h ^ (h >> 32)) & 0x7FFFFFFF)
-
-
-def mark_cuts(int64_t[:, ::1] singles not None, double coef, double rate, bint falling):
-    """Mark the cuts (_cuts.pxd) of a list of singles under one rate of maintenance, in place; (the least lots of one, how many entries are
-    none)."""
-    cdef int64_t k, size, least = 0, others = 0, n = singles.shape[0]
-    cdef double[::1] bound = np.empty(n, np.float64)
-    if n == 0:
-        return 0, 0
-    with nogil:
-        cuts_mark(<single_t*>&singles[0, 0], n, CUT_NEAR, coef, rate, falling, &bound[0])
-        cuts_mark(<single_t*>&singles[0, 0], n, CUT_FAR, coef, rate, falling, &bound[0])
-        for k in range(n):
-            size = singles[k, 0] if falling else -singles[k, 0]
-            others += size == 0
-            least = size if size != 0 and (least == 0 or size < least) else least
-    return least, others

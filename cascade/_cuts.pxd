@@ -23,34 +23,54 @@ cdef enum:
     LEAST_MAINTENANCE = 100     # quanta that everybody must need for the bound to hold
 
 
-cdef inline double cut_width(int level, double coef, double rate, int64_t lots) noexcept nogil:
-    """By how much rounding can move the trigger (1/1024 ticks) of so many lots, where a lot gains `coef` quanta a tick."""
+cdef inline double cut_factor(int level, double coef, double rate) noexcept nogil:
+    """By how much rounding can move the trigger (1/1024 ticks) of one lot, which gains `coef` quanta a tick."""
     cdef double quanta = 2 + (1 + rate) * (NEAR_RATIO if level == CUT_NEAR else FAR_RATIO)
     # A hundredth for maintenance of LEAST_MAINTENANCE that is itself rounded, the rest for float64.
-    return 1 + 1.05 * quanta * 1024 / ((1 - rate) * coef * <double>(-lots if lots < 0 else lots))
+    return 1.05 * quanta * 1024 / ((1 - rate) * coef)
 
 
-cdef inline double cut_trigger(const single_t* s, double coef, double rate) noexcept nogil:
-    """The trigger price in 1/1024 ticks, without rounding. A long's value falls to what it costs, a short's rises to what it brought."""
-    cdef double gap = (<double>s.basis - <double>s.balance) * 1024 / (coef * <double>s.lots)
-    return gap / (1 - rate) if s.lots > 0 else gap / (1 + rate)
+cdef inline double cut_width(int level, double coef, double rate, int64_t lots) noexcept nogil:
+    """The same of so many lots."""
+    return 1 + cut_factor(level, coef, rate) / <double>(-lots if lots < 0 else lots)
 
 
-cdef inline void cuts_mark(single_t* singles, int64_t n, int level, double coef, double rate, bint falling, double* bound) noexcept nogil:
-    """Mark the cuts of one list, longs or shorts in the order in which marks reach them. `bound` has room for n."""
-    cdef double sign = 1 if falling else -1, most = -1e300, least = 1e300, x, w
-    cdef int64_t k = n
+# What is known of a list of singles under one rate of maintenance.
+ctypedef struct plain_t:
+    int64_t least           # lots of the smallest, 0 where there is none
+    int64_t others          # entries that are no singles
+
+
+cdef inline plain_t cuts_mark(single_t* singles, int64_t n, double coef, double rate, bint falling, double* bound) noexcept nogil:
+    """Mark the cuts of one list, longs or shorts in the order in which marks reach them. `bound` has room for 2 n."""
+    cdef double near = cut_factor(CUT_NEAR, coef, rate), far = cut_factor(CUT_FAR, coef, rate), x, part
+    # The trigger price in 1/1024 ticks, without rounding: a long's value falls to what it costs, a short's rises to what it brought.
+    cdef double factor = 1024 / (coef * (1 - rate)) if falling else -1024 / (coef * (1 + rate))
+    cdef double most_near = -1e300, most_far = -1e300, least_near = 1e300, least_far = 1e300
+    cdef int64_t k = n, lots
+    cdef plain_t p
+    p.least = p.others = 0
     while k > 0:
         k -= 1
-        if singles[k].lots != 0:
-            x = sign * cut_trigger(&singles[k], coef, rate)
-            w = cut_width(level, coef, rate, singles[k].lots)
-            most = x + w if x + w > most else most
-        bound[k] = most
+        lots = singles[k].lots
+        if lots != 0:
+            part = 1 / <double>lots
+            x = (<double>singles[k].basis - <double>singles[k].balance) * factor * part
+            part = part if falling else -part
+            most_near = max(most_near, x + 1 + near * part)
+            most_far = max(most_far, x + 1 + far * part)
+            lots = lots if falling else -lots
+            p.least = lots if p.least == 0 or lots < p.least else p.least
+        else:
+            p.others += 1
+        bound[2 * k] = most_near
+        bound[2 * k + 1] = most_far
     for k in range(n):
-        if least > bound[k]:
-            singles[k].cuts |= level
+        singles[k].cuts |= (CUT_NEAR if least_near > bound[2 * k] else 0) | (CUT_FAR if least_far > bound[2 * k + 1] else 0)
         if singles[k].lots != 0:
-            x = sign * cut_trigger(&singles[k], coef, rate)
-            w = cut_width(level, coef, rate, singles[k].lots)
-            least = x - w if x - w < least else least
+            part = 1 / <double>singles[k].lots
+            x = (<double>singles[k].basis - <double>singles[k].balance) * factor * part
+            part = part if falling else -part
+            least_near = min(least_near, x - 1 - near * part)
+            least_far = min(least_far, x - 1 - far * part)
+    return p

@@ -25,9 +25,11 @@ from cascade._run cimport (
     RANK_OKX,
     SCRATCH_ITEM,
     account_t,
+    extra_of,
     instrument_t,
     ranked_t,
     ranking_t,
+    row_after,
     row_t,
     run_room,
     run_t,
@@ -176,12 +178,12 @@ cdef inline void ranking_hear(run_t* r, ranking_t* g, int i, int side) noexcept 
                 item = ranked_of(r, k)
                 ranking_push(r, g, &item)
             k += 1
-        k = account.extra_row
+        k = extra_of(r, a)
         while k >= 0:
             if ranking_admits(r, i, side, &r.rows[k]):
                 item = ranked_of(r, k)
                 ranking_push(r, g, &item)
-            k = r.rows[k].next
+            k = row_after(r, k)
 
 
 cdef inline void ranking_drop_top(const run_t* r, ranking_t* g) noexcept nogil:

@@ -19,8 +19,12 @@ from cascade._run cimport (
     EXTERNAL,
     COLLATERAL,
     FUND,
+    HAS_EXTRA,
     HOLDS_COLLATERAL,
     INITIAL,
+    IN_JOURNAL,
+    IS_ISOLATED,
+    MODE_ISOLATED,
     NEVER_LIQUIDATED,
     RECORD_SUMMARY,
     RESTING,
@@ -150,7 +154,8 @@ cdef class Engine:
             <size_t>self.books_loaded, <size_t>self.reports, <size_t>r.program, <size_t>r.weights, <size_t>r.inputs,
             <size_t>self.inputs_loaded, <size_t>r.bands, <size_t>self.bands_loaded, <size_t>r.levels,
             <size_t>r.instants, <size_t>r.instants_n, <size_t>r.instants_cap, <size_t>r.holding_first,
-            <size_t>r.haircuts, <size_t>r.flats, <size_t>r.batch, <size_t>r.depths,
+            <size_t>r.haircuts, <size_t>r.flats, <size_t>r.batch, <size_t>r.depths, <size_t>r.extra_first,
+            <size_t>r.extra_next, <size_t>r.journalled,
         ):
             PyMem_RawFree(<void*><size_t>memory)
         idmap_free(&r.wave_index)
@@ -224,12 +229,14 @@ cdef class Engine:
     cdef int load_accounts(self) except -1:
         """Accounts, rows, the external account as their counterparty, fund and vault."""
         cdef run_t* r = &self.r
-        cdef const uint8_t[::1] mode = self.columns["mode"], flags = self.columns["flags"], slot = self.columns["slot"]
+        cdef const uint8_t[::1] mode = self.columns["mode"], slot = self.columns["slot"]
+        cdef const uint8_t[:] flags = self.columns["flags"]
         cdef const int32_t[::1] parent = self.columns["parent"], row_account = self.columns["row_account"]
         cdef const int64_t[::1] balance = self.columns["balance"], lots = self.columns["lots"], basis = self.columns["basis"]
         cdef const uint16_t[::1] instrument = self.columns["row_instrument"]
         cdef const int64_t[::1] weight = self.columns["weight"]
         cdef int64_t a, k, n = mode.shape[0], rows = lots.shape[0], positions = self.columns["positions"]
+        cdef account_t* account
         cdef instrument_t* ins
         self.balance = &balance[0]
         if rows > 0:
@@ -237,29 +244,30 @@ cdef class Engine:
             self.basis = &basis[0]
         r.accounts_n = <int32_t>n
         r.accounts = <account_t*>claim(n, sizeof(account_t))
+        r.parents = &parent[0]
         r.rows = <row_t*>claim(rows, sizeof(row_t))
         r.rows_n = r.rows_loaded = r.rows_cap = <int32_t>rows
         r.deposits = wide_of(0)
+        k = 0
         for a in range(n):
-            r.accounts[a].mode = mode[a]
-            r.accounts[a].flags = flags[a]
-            r.accounts[a].parent = parent[a]
-            r.accounts[a].balance = balance[a]
-            r.accounts[a].extra_row = r.accounts[a].journal = r.accounts[a].turn_case = -1
+            account = &r.accounts[a]
+            account.flags = flags[a] | (IS_ISOLATED if mode[a] == MODE_ISOLATED else 0)
+            account.balance = balance[a]
+            account.turn_case = -1
             r.deposits = wide_add(r.deposits, wide_of(balance[a]))
+            if k < positions and row_account[k] == a:   # rows go by account
+                account.first_row = <int32_t>k
+                while k < positions and row_account[k] == a:
+                    k += 1
+                account.rows_n = <uint16_t>(k - account.first_row)
         for k in range(rows):
             r.rows[k].account = row_account[k]
             r.rows[k].instrument = instrument[k]
             r.rows[k].slot = slot[k]
             r.rows[k].lots = lots[k]
             r.rows[k].basis = basis[k]
-            r.rows[k].next = -1
             if k >= positions:
                 r.accounts[row_account[k]].flags |= HOLDS_COLLATERAL
-            else:
-                if r.accounts[row_account[k]].rows_n == 0:
-                    r.accounts[row_account[k]].first_row = <int32_t>k
-                r.accounts[row_account[k]].rows_n += 1
             ins = &r.instruments[instrument[k]]
             ins.external_lots = wide_sub(ins.external_lots, wide_of(lots[k]))
             ins.external_basis = wide_sub(ins.external_basis, wide_of(basis[k]))
@@ -477,8 +485,7 @@ cdef class Engine:
     cdef int load_standing(self) except -1:
         """Marks as loaded, who is unhealthy at them, and a copy of all that `reset` needs."""
         cdef run_t* r = &self.r
-        cdef standing_t s
-        cdef int32_t a
+        cdef int32_t k
         cdef int i
         cdef instrument_t* ins
         for i in range(r.instruments_n):
@@ -486,26 +493,46 @@ cdef class Engine:
             ins.shadow = ins.mark = ins.previous_mark = ins.start_mark = ins.low_mark = ins.high_mark = mark_now(r, i)
             ins.checked_mark = ins.mark
             r.rankings[2 * i].epoch = r.rankings[2 * i + 1].epoch = -1
-        for a in range(r.first_user, r.accounts_n):
-            s = standing_of(r, a)
-            if standing_unhealthy(r, &s) and not r.accounts[a].flags & NEVER_LIQUIDATED:
-                r.accounts[a].state |= INITIAL
-                r.totals.initially_unhealthy += 1
-        r.initial_n = <int32_t>r.totals.initially_unhealthy
+        for i in range(r.instruments_n):
+            ins = &r.instruments[i]
+            for k in range(ins.long_n):
+                if ins.long_trigger[k] < ins.mark:
+                    break
+                self.note_initial(ins.long_account[k])
+            for k in range(ins.short_n):
+                if ins.short_trigger[k] > ins.mark:
+                    break
+                self.note_initial(ins.short_account[k])
+        for k in range(r.debtors_n):
+            self.note_initial(r.debtors[k])
         self.load_safe()
+        r.initial_n = <int32_t>r.totals.initially_unhealthy
         memcpy(self.instruments_loaded, r.instruments, r.instruments_n * sizeof(instrument_t))
         memcpy(self.system_loaded, r.system, r.first_user * sizeof(wide_t))
         self.deposits_loaded = r.deposits
         self.books_stand = True
         return 0
 
+    cdef standing_t note_initial(self, int32_t a) noexcept:
+        """The standing, as loaded, of somebody whom a check would look at; whether that is unhealthy is noted."""
+        cdef run_t* r = &self.r
+        cdef standing_t s = standing_of(r, a)
+        if standing_unhealthy(r, &s) and not r.accounts[a].flags & NEVER_LIQUIDATED:
+            r.accounts[a].state |= INITIAL
+            r.totals.initially_unhealthy += 1
+        return s
+
     cdef int load_safe(self) except -1:
-        """The scan's bounds of losses and the index of safe moves, of those whom no one trigger price holds."""
+        """Of those whom no one trigger price holds: who is unhealthy as loaded, the scan's bounds of losses, the index of safe moves."""
         cdef run_t* r = &self.r
         loaded = np.asarray(self.columns["scanned"])
         cdef const int32_t[::1] account = loaded
         cdef int64_t k, n = account.shape[0], j, e = 0
         cdef int32_t a
+        r.scan_done = <uint8_t*>claim(n, 1)
+        r.growth = <growth_t*>claim(r.instruments_n, sizeof(growth_t))
+        if n == 0:
+            return 0
         rows_n = np.empty(n, np.uint16)
         cdef uint16_t[::1] rows = rows_n
         for k in range(n):
@@ -518,14 +545,14 @@ cdef class Engine:
         cdef const int32_t[:, ::1] group = groups
         cdef uint8_t[::1] loss_bytes = losses, side = sides
         cdef float[::1] room = rooms, move = moves
-        cdef loss_t* loss = <loss_t*>&loss_bytes[0] if losses.size else NULL
+        cdef loss_t* loss = <loss_t*>&loss_bytes[0]
         cdef standing_t s
         cdef exposure_t x
         cdef double slack, notional
         cdef row_t* row
         for k in range(n):
             a = account[k]
-            s = standing_of(r, a)
+            s = self.note_initial(a)
             slack = 1
             notional = 0
             for j in range(r.accounts[a].first_row, r.accounts[a].first_row + r.accounts[a].rows_n):
@@ -547,12 +574,10 @@ cdef class Engine:
             move[k] = <float>(safe_move(r, a, &s) * (1 - ROOM32)) if not s.flat else 0
         r.scan_n = <int32_t>n
         r.scan_groups_n = <int32_t>len(sizes)
-        r.scan_groups = <const scan_group_t*>&group[0, 0] if n else NULL
-        r.scan_room = &room[0] if n else NULL
-        r.scan_account = &account[0] if n else NULL
+        r.scan_groups = <const scan_group_t*>&group[0, 0]
+        r.scan_room = &room[0]
+        r.scan_account = &account[0]
         r.scan_losses = loss
-        r.scan_done = <uint8_t*>claim(n, 1)
-        r.growth = <growth_t*>claim(r.instruments_n, sizeof(growth_t))
         self.safe = groups, rooms, loaded, losses, self.load_moves(loaded, moves, sides)
         return 0
 
@@ -572,7 +597,7 @@ cdef class Engine:
         at_first = np.cumsum(at_first)
         entries = np.empty(int(at_first[2 * r.instruments_n]) * sizeof(safe_t), np.uint8)
         cdef uint8_t[::1] entry_bytes = entries
-        cdef safe_t* entry = <safe_t*>&entry_bytes[0] if entries.size else NULL
+        cdef safe_t* entry = <safe_t*>&entry_bytes[0]
         first = at_first
         for i in range(r.instruments_n):
             r.instruments[i].falls = entry + first[2 * i]
@@ -598,6 +623,8 @@ cdef class Engine:
         r.record = record
         r.rules.max_waves = INT64_MAX if max_waves is None else max_waves
         r.remember_marks = record != RECORD_SUMMARY or r.rules.continuous
+        if r.remember_marks and r.journalled == NULL:
+            r.journalled = <int32_t*>claim(r.accounts_n, sizeof(int32_t))
         r.planted_bug = planted_bug
         r.look = look
         r.seq = r.check_seq = r.looked_version = -1
@@ -865,7 +892,8 @@ cdef class Engine:
         for k in range(r.dirty_n):
             account = &r.accounts[r.dirty[k]]
             account.state &= INITIAL
-            account.turn_case = account.journal = account.extra_row = -1
+            account.turn_case = -1
+            account.flags &= ~<uint8_t>(HAS_EXTRA | IN_JOURNAL)
             account.balance = self.balance[r.dirty[k]]
             for j in range(account.first_row, account.first_row + account.rows_n):
                 r.rows[j].lots = self.lots[j]
@@ -1085,6 +1113,13 @@ cdef class Engine:
             to.accounts = <account_t*>twin(r.accounts, r.accounts_n, r.accounts_n, sizeof(account_t))
             to.rows = <row_t*>twin(r.rows, r.rows_n, r.rows_n, sizeof(row_t))
             to.rows_cap = r.rows_n
+            to.extra_next = <int32_t*>twin(
+                r.extra_next, r.rows_n - r.rows_loaded, r.rows_n - r.rows_loaded, sizeof(int32_t)
+            )
+            to.extra_cap = r.rows_n - r.rows_loaded
+            if r.extra_first != NULL:
+                to.extra_first = <int32_t*>twin(r.extra_first, r.accounts_n, r.accounts_n, sizeof(int32_t))
+                to.extra_first_cap = r.accounts_n
             if r.holding_first != NULL:
                 to.holding_first = <int32_t*>twin(r.holding_first, r.accounts_n + 1, r.accounts_n + 1, sizeof(int32_t))
             to.haircuts = <haircut_t*>twin(r.haircuts, r.haircuts_n, r.haircuts_n, sizeof(haircut_t))
@@ -1099,6 +1134,8 @@ cdef class Engine:
             to.waves_cap = r.waves_n
             to.journal = <journal_t*>twin(r.journal, r.journal_n, r.journal_n, sizeof(journal_t))
             to.journal_cap = r.journal_n
+            if r.journalled != NULL:
+                to.journalled = <int32_t*>twin(r.journalled, r.accounts_n, r.accounts_n, sizeof(int32_t))
             made.safe = self.safe
             to.resting = <resting_t*>twin(r.resting, r.resting_n, r.resting_n, sizeof(resting_t))
             to.resting_cap = r.resting_n
@@ -1141,6 +1178,9 @@ cdef class Engine:
         r.depths = NULL
         r.accounts = NULL
         r.rows = NULL
+        r.extra_first = NULL
+        r.extra_next = NULL
+        r.extra_first_cap = 0
         r.holding_first = NULL
         r.haircuts = NULL
         r.system = NULL
@@ -1152,6 +1192,7 @@ cdef class Engine:
         r.contexts = NULL
         r.waves = NULL
         r.journal = NULL
+        r.journalled = NULL
         r.resting = NULL
         r.scan_done = NULL
         r.growth = NULL

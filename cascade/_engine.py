@@ -8,37 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from . import _bulk, _core
+from . import _core, _index
 from ._marks import Clock, Program, inputs_of, samples_of
 from ._rundata import CoreRunData, RunData, RunTotals
-from ._state import EXTERNAL, ISOLATED, LINEAR, NEVER_LIQUIDATED, SYSTEM, State, Terms
+from ._state import EXTERNAL, LINEAR, State, Terms, aligned
 from .breakers import band_terms, level_terms
 from .instruments import RATE_ONE
-from .margin import (
-    STEEP,
-    grows_squared,
-    maintenance_rates,
-    moving_terms,
-    not_moving,
-    notional_at_zero_excess,
-    price_of_notional,
-    rises,
-)
+from .margin import STEEP, grows_squared, maintenance_rates, moving_terms, not_moving, size_rate
 from .marks import Mark
 from .records import ORDER_DTYPE
 from .rules import VenueRules
 
-MARK_ONE = 1024
-MONEY_SLACK = 4
-"""Quanta by which a trigger errs on the safe side: what rounding of value and maintenance can move."""
-PRICE_SLACK = 1e-9
-"""Relative slack of a trigger in float64."""
-NEVER_FALLS, NEVER_RISES = 0, 2**63 - 1
-"""Triggers of a long and of a short that no mark reaches; the other one's is reached by every mark."""
 CUT_RATE = 0.5
 """The highest rate of maintenance for which cuts are marked."""
 CHUNK = 32_768
-"""Positions whose triggers are solved at a time: what it takes stays in the caches."""
+"""Positions whose triggers are solved at a time: what that takes beside them stays small."""
 RECORDS = {"summary": 0, "liquidations": 1, "all": 2}
 
 
@@ -145,12 +129,6 @@ class CoreEngine:
         return twin
 
 
-def aligned(column: np.ndarray) -> np.ndarray:
-    """A contiguous column at an address that fits its type: that of a single packed record is contiguous but
-    may stand anywhere."""
-    return np.require(column, requirements=["C", "A"])
-
-
 def columns_of(state: State, rules: VenueRules) -> dict[str, Any]:
     """A market as the arrays that the core takes in."""
     terms: list[tuple[int, ...]] = []
@@ -188,7 +166,7 @@ def columns_of(state: State, rules: VenueRules) -> dict[str, Any]:
         "prices": np.ascontiguousarray(prices, np.int64),
         "mode": aligned(state.account_mode),
         "parent": aligned(state.account_parent),
-        "flags": aligned(state.account_flags),
+        "flags": state.account_flags,
         "balance": aligned(state.account_balance),
         **{name: aligned(column) for name, column in rows.items()},
         "positions": len(state.row_lots),
@@ -286,75 +264,41 @@ def triggers_of(state: State, rules: VenueRules) -> dict[str, Any]:
     square of the notional, are `scanned`; flat accounts with debts, and whoever holds collateral, are
     `debtors`, looked at in every check.
     """
-    # Rows go by account: an account with one row has other accounts beside it.
-    account = state.row_account
-    alone = np.ones(len(account), bool)
-    same = account[1:] == account[:-1]
-    alone[1:] &= ~same
-    alone[:-1] &= ~same
-    several = account[~alone]
-    row = np.flatnonzero(alone)
-    all_terms = [moving_terms(t, rules) for t in state.terms_under(rules)]
-    holders = np.unique(state.holdings["account"])
-    indexed = state.row_lots[row] != 0
-    if len(holders):
-        indexed &= ~np.isin(account[row], holders)
-    for i, terms in enumerate(all_terms):
-        steep = not terms.continuous or grows_squared(terms)
-        if not steep and not terms.slope[0] and terms.rates[-1] <= STEEP:
-            continue
-        mine = np.flatnonzero(state.row_instrument[row] == i)
-        if steep:
-            indexed[mine] = False
-        else:  # the highest rate that the position's size can lead to
-            most = maintenance_rates(terms, np.full(len(mine), terms.floors[-1]), state.row_lots[row[mine]])
-            indexed[mine[most > STEEP]] = False
-    others = row[~indexed]
-    flat = account[others[state.row_lots[others] == 0]]
-    scanned = np.union1d(several, account[others[state.row_lots[others] != 0]])
-    # Whom the core may settle without a look at more than this one position: owners hold nothing themselves,
-    # and nobody's money comes to an account that holds something.
-    holds = np.zeros(len(state.account_mode), bool)
-    holds[account] = True
-    holds[holders] = True
-    owner = np.maximum(state.account_parent, 0)
-    owns = np.zeros(len(state.account_mode), bool)
-    owns[state.account_parent[state.account_parent >= 0]] = True
-    single_ones = (state.account_flags & NEVER_LIQUIDATED == 0) & np.where(
-        state.account_parent < 0, ~owns, ~holds[owner] & (state.account_balance[owner] >= 0)
+    account, instrument, slot, lots, basis = map(
+        aligned, (state.row_account, state.row_instrument, state.row_slot, state.row_lots, state.row_basis)
     )
-    del owner, owns, holds
+    mode, parent, balance = map(aligned, (state.account_mode, state.account_parent, state.account_balance))
+    all_terms = [moving_terms(t, rules) for t in state.terms_under(rules)]
+    kind = _index.kinds_of(account, lots, parent, aligned(state.holdings["account"]))
+    barred = _barred(state, all_terms)
+    rows, starts = _index.rows_by_instrument(kind, account, instrument, barred, len(all_terms))
     lists: dict[str, list[np.ndarray]] = {
         "long_trigger": [], "long_account": [], "long_single": [],
         "short_trigger": [], "short_account": [], "short_single": [],
     }  # fmt: skip
     for i, (terms, under) in enumerate(zip(all_terms, state.terms_under(rules), strict=True)):
-        mine = row[indexed & (state.row_instrument[row] == i)]
+        mine = rows[starts[i] : starts[i + 1]]
         trigger = np.empty(len(mine), np.int64)
+        tiers = [np.array(column, np.int64) for column in (terms.floors, terms.rates, terms.amounts)]
         for first in range(0, len(mine), CHUNK):
-            part = slice(first, first + CHUNK)
-            trigger[part] = _trigger_prices(state, rules, terms, under, mine[part])
-        longs = state.row_lots[mine] > 0
-        for name, side in (("long", longs), ("short", ~longs)):
-            falling = name == "long"
-            keep = np.flatnonzero(side & (trigger != (NEVER_FALLS if falling else NEVER_RISES)))
-            # Accounts come in ascending order, and stay so among equal triggers.
-            order = keep[_stable_order(-trigger[keep] if falling else trigger[keep])]
-            del keep
-            lists[f"{name}_trigger"].append(trigger[order])
-            which = mine[order]
-            lists[f"{name}_account"].append(account[which])
-            lists[f"{name}_single"].append(_singles(state, which, single_ones[account[which]]))
-    owing = np.flatnonzero((state.account_balance < 0) & (state.account_mode != SYSTEM))
-    if owing.size:
-        owing = owing[np.isin(owing, flat) | ~np.isin(owing, account)]
-    if len(holders):
-        scanned, owing = np.setdiff1d(scanned, holders), np.union1d(owing, holders)
-    scanned = scanned[state.account_flags[scanned] & NEVER_LIQUIDATED == 0]
+            part = mine[first : first + CHUNK]
+            trigger[first : first + CHUNK] = _index.trigger_prices(
+                part, account, lots, basis, balance, *_margin_beside(state, rules, terms, under, part),
+                terms.contract == LINEAR, terms.coef_num, terms.coef_den, *tiers,
+            )  # fmt: skip
+        for name in ("long", "short"):
+            side = _index.side_of(
+                mine, trigger, name == "long", kind, account, slot, lots, basis, mode, parent,
+                state.account_flags, balance,
+            )  # fmt: skip
+            for column, values in zip(("trigger", "account", "single"), side, strict=True):
+                lists[f"{name}_{column}"].append(values)
     return {
-        **lists, **_cuts_of(lists, state.terms_under(rules), rules),
-        "scanned": scanned.astype(np.int32), "debtors": owing.astype(np.int32),
-    }  # fmt: skip
+        **lists,
+        **_cuts_of(lists, state.terms_under(rules), rules),
+        "scanned": _index.scanned_of(kind, account, barred, state.account_flags),
+        "debtors": _index.debtors_of(kind, mode, balance),
+    }
 
 
 def _cuts_of(
@@ -377,60 +321,39 @@ def _cuts_of(
         )
         for name in ("long", "short"):
             singles = lists[f"{name}_single"][i]
-            cuts = _bulk.mark_cuts(singles, terms.coef_num, rate, name == "long") if plain else (0, 0)
+            cuts = _index.mark_cuts(singles, terms.coef_num, rate, name == "long") if plain else (0, 0)
             marked[f"{name}_plain"].append(cuts)
     return marked
 
 
-def _singles(state: State, row: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Positions as single_t: lots, basis, balance, isolated or not and the slot; zeros where not `known`."""
-    account = state.row_account[row]
-    table = np.empty((len(row), 4), np.int64)
-    table[:, 0] = state.row_lots[row]
-    table[:, 1] = state.row_basis[row]
-    table[:, 2] = state.account_balance[account]
-    table[:, 3] = (state.account_mode[account] == ISOLATED) | state.row_slot[row].astype(np.int64) << 32
-    table *= known[:, None]
-    return table
+def _barred(state: State, all_terms: list[Terms]) -> np.ndarray | None:
+    """Rows whose trigger prices cannot be solved, as uint8: their maintenance jumps, grows with the square of
+    the notional, or takes nearly all of a rise in value. None where there is none."""
+    barred = None
+    for i, terms in enumerate(all_terms):
+        steep = not terms.continuous or grows_squared(terms)
+        if not steep and not terms.slope[0] and terms.rates[-1] <= STEEP:
+            continue
+        if barred is None:
+            barred = np.zeros(len(state.row_lots), np.uint8)
+        mine = np.flatnonzero(state.row_instrument == i)
+        if steep:
+            barred[mine] = 1
+        else:  # the highest rate that the position's size can lead to
+            most = maintenance_rates(terms, np.full(len(mine), terms.floors[-1]), state.row_lots[mine])
+            barred[mine] = most > STEEP
+    return barred
 
 
-def _trigger_prices(
+def _margin_beside(
     state: State, rules: VenueRules, terms: Terms, under: Terms, row: np.ndarray
-) -> np.ndarray:
-    """Of positions that are alone in their accounts: int64 marks in 1/1024 ticks, NEVER_... where nothing is
-    needed at any price."""
-    lots, basis = state.row_lots[row], state.row_basis[row]
-    balance = state.account_balance[state.row_account[row]]
-    # What of maintenance does not move with the mark is the same at every mark.
-    rest = balance - basis - not_moving(under, rules, lots, basis, balance)[0] - MONEY_SLACK
-    # A position whose value rises with its notional is unhealthy below the crossing, the other kind above it.
-    rising = rises(terms, lots)
-    notional = notional_at_zero_excess(terms, rising, rest, lots=lots)
-    mark = price_of_notional(terms, lots, notional) * MARK_ONE
-    falling = lots > 0
-    bound = np.where(falling, mark * (1 + PRICE_SLACK) + 2, mark * (1 - PRICE_SLACK) - 2)
-    usable = ~np.isnan(bound) & (bound < 2**62)
-    trigger = np.where(usable, bound, 0).astype(np.int64)
-    trigger[~usable] = np.where(falling[~usable], NEVER_RISES, NEVER_FALLS)  # always found
-    # Without a crossing only what can be proved is left out: a value that adds to a rest >= 0 covers its
-    # own maintenance at every price. Everybody else is looked at in the first check.
-    safe = np.isnan(mark) & rising & (rest >= 0)
-    trigger[safe] = np.where(falling[safe], NEVER_FALLS, NEVER_RISES)
-    return trigger
-
-
-def _stable_order(keys: np.ndarray) -> np.ndarray:
-    """np.argsort(keys, kind="stable"), by the faster sort: equal keys are put in order after it."""
-    order = np.argsort(keys)
-    ordered = keys[order]
-    ties = ordered[1:] == ordered[:-1]
-    if ties.any():
-        tied = np.zeros(len(keys), bool)
-        tied[1:] |= ties
-        tied[:-1] |= ties
-        group = np.zeros(len(keys), np.int64)
-        np.cumsum(~ties, out=group[1:])
-        among = (group[tied] << 32) | order[tied]  # fewer rows than 2**31
-        among.sort()
-        order[tied] = among & (2**32 - 1)
-    return order
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """(what of positions' maintenance does not move with the mark, int64 quanta; what their size adds to the
+    rates, int64 of 1e-12), None where rules and terms know no such thing."""
+    fixed = extra = None
+    if rules.maintenance_on == "entry" or rules.maintenance_fee == "taker_at_bankruptcy":
+        balance = state.account_balance[state.row_account[row]]
+        fixed = not_moving(under, rules, state.row_lots[row], state.row_basis[row], balance)[0]
+    if terms.slope[0]:  # of inverse contracts these are barred
+        extra = size_rate(terms, terms.slope, np.zeros(len(row), np.int64), state.row_lots[row])
+    return fixed, extra

@@ -19,8 +19,8 @@ from cascade._run cimport (
     FEES,
     FUND,
     HOLDS_COLLATERAL,
+    IS_ISOLATED,
     LEFT_CLOSED,
-    MODE_ISOLATED,
     NO_INSTRUMENT,
     PAYER_FUND,
     PAYER_SOCIALISE,
@@ -38,8 +38,10 @@ from cascade._run cimport (
     account_t,
     case_t,
     context_begin,
+    extra_of,
     instrument_t,
     liquidation_t,
+    row_after,
     row_t,
     run_room,
     run_t,
@@ -245,11 +247,11 @@ cdef inline bint account_flat(const run_t* r, int32_t a) noexcept nogil:
         if r.rows[k].lots != 0:
             return False
         k += 1
-    k = r.accounts[a].extra_row
+    k = extra_of(r, a)
     while k >= 0:
         if r.rows[k].lots != 0:
             return False
-        k = r.rows[k].next
+        k = row_after(r, k)
     return True
 
 
@@ -264,8 +266,8 @@ cdef inline bint holds_collateral(const run_t* r, int32_t a) noexcept nogil:
 
 cdef inline void sweep(run_t* r, int32_t a, int64_t turn) noexcept nogil:
     """An isolated account once flat goes to its owner; what it owes is served by a turn of its own, never by the owner."""
-    if a >= r.first_user and r.accounts[a].mode == MODE_ISOLATED and r.accounts[a].balance > 0 and account_flat(r, a):
-        transfer(r, a, r.accounts[a].parent, r.accounts[a].balance, WHY_SWEEP, turn, NO_INSTRUMENT)
+    if a >= r.first_user and r.accounts[a].flags & IS_ISOLATED and r.accounts[a].balance > 0 and account_flat(r, a):
+        transfer(r, a, r.parents[a], r.accounts[a].balance, WHY_SWEEP, turn, NO_INSTRUMENT)
 
 
 # A share of a loss.

@@ -3,7 +3,7 @@
 from libc.stdint cimport int32_t, int64_t
 
 from cascade._margin cimport magnitude, mark_value, row_maintenance
-from cascade._run cimport TAKE_LOSS, TAKE_MAINTENANCE, TAKE_NOTIONAL, row_t, run_room, run_t
+from cascade._run cimport TAKE_LOSS, TAKE_MAINTENANCE, TAKE_NOTIONAL, extra_of, gathered_t, row_after, row_t, run_room, run_t
 
 
 cdef inline int64_t take_weight(const run_t* r, const row_t* row) noexcept nogil:
@@ -28,39 +28,39 @@ cdef inline bint take_before(const row_t* a, const row_t* b) noexcept nogil:
 
 
 cdef inline void gather_one(run_t* r, int32_t k) noexcept nogil:
-    if run_room(r, <void**>&r.scratch, &r.scratch_cap, r.scratch_n + 1, sizeof(row_t)):
-        r.scratch[r.scratch_n] = r.rows[k]
-        r.scratch[r.scratch_n].next = k
+    if run_room(r, <void**>&r.scratch, &r.scratch_cap, r.scratch_n + 1, sizeof(gathered_t)):
+        r.scratch[r.scratch_n].row = r.rows[k]
+        r.scratch[r.scratch_n].at = k
         r.scratch_n += 1
 
 
 cdef inline void gather_rows(run_t* r, int32_t a) noexcept nogil:
-    """Copy an account's rows to scratch, each with its place in run_t.rows as `next`."""
+    """Copy an account's rows to scratch, each with its place in run_t.rows."""
     cdef int32_t k = r.accounts[a].first_row, end = r.accounts[a].first_row + r.accounts[a].rows_n
     r.scratch_n = 0
     while k < end:
         gather_one(r, k)
         k += 1
-    k = r.accounts[a].extra_row
+    k = extra_of(r, a)
     while k >= 0:
         gather_one(r, k)
-        k = r.rows[k].next
+        k = row_after(r, k)
 
 
 cdef inline int32_t gather_taken(run_t* r, int32_t a) noexcept nogil:
     """Copy an account's open positions to scratch in the order in which they are taken; their number."""
     cdef int32_t n = 0, k, at
-    cdef row_t row
+    cdef gathered_t one
     gather_rows(r, a)
     for k in range(r.scratch_n):
-        row = r.scratch[k]
-        if row.lots == 0:
+        one = r.scratch[k]
+        if one.row.lots == 0:
             continue
-        row.basis = take_weight(r, &r.rows[row.next])
+        one.row.basis = take_weight(r, &r.rows[one.at])
         at = n
-        while at > 0 and take_before(&row, &r.scratch[at - 1]):
+        while at > 0 and take_before(&one.row, &r.scratch[at - 1].row):
             r.scratch[at] = r.scratch[at - 1]
             at -= 1
-        r.scratch[at] = row
+        r.scratch[at] = one
         n += 1
     return n

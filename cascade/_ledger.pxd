@@ -10,8 +10,10 @@ from cascade._run cimport (
     EXTERNAL,
     FEES,
     FUND,
+    HAS_EXTRA,
+    IN_JOURNAL,
+    IS_ISOLATED,
     MAKER_SLOT_SHIFT,
-    MODE_ISOLATED,
     SETTLEMENT,
     STUCK,
     TAKER_SLOT_SHIFT,
@@ -21,9 +23,12 @@ from cascade._run cimport (
     account_t,
     dirty_mark,
     emit,
+    extra_of,
     flat_t,
     instrument_t,
+    journal_of,
     journal_t,
+    row_after,
     row_t,
     run_room,
     run_t,
@@ -99,10 +104,11 @@ cdef inline void journal(run_t* r, int32_t a, int32_t row) noexcept nogil:
     j.balance = account.balance
     j.account = a
     j.row = row
-    j.previous = account.journal
+    j.previous = journal_of(r, a)
     j.lots = r.rows[row].lots if row >= 0 else 0
     j.basis = r.rows[row].basis if row >= 0 else 0
-    account.journal = r.journal_n
+    r.journalled[a] = r.journal_n
+    account.flags |= IN_JOURNAL
     r.journal_n += 1
 
 
@@ -114,9 +120,9 @@ cdef inline int32_t row_find(const run_t* r, int32_t a, int instrument, int slot
         if r.rows[k].instrument == instrument and r.rows[k].slot == slot:
             return k
         k += 1
-    k = account.extra_row
+    k = extra_of(r, a)
     while k >= 0 and not (r.rows[k].instrument == instrument and r.rows[k].slot == slot):
-        k = r.rows[k].next
+        k = row_after(r, k)
     return k
 
 
@@ -126,13 +132,18 @@ cdef inline int32_t row_make(run_t* r, int32_t a, int instrument, int slot) noex
     if k >= 0 or not run_room(r, <void**>&r.rows, &r.rows_cap, r.rows_n + 1, sizeof(row_t)):
         return k
     k = r.rows_n
+    if not run_room(r, <void**>&r.extra_next, &r.extra_cap, k + 1 - r.rows_loaded, sizeof(int32_t)):
+        return -1
+    if not run_room(r, <void**>&r.extra_first, &r.extra_first_cap, r.accounts_n, sizeof(int32_t)):
+        return -1
     r.rows_n += 1
     memset(&r.rows[k], 0, sizeof(row_t))
     r.rows[k].account = a
     r.rows[k].instrument = <uint16_t>instrument
     r.rows[k].slot = <uint8_t>slot
-    r.rows[k].next = r.accounts[a].extra_row
-    r.accounts[a].extra_row = k
+    r.extra_next[k - r.rows_loaded] = extra_of(r, a)
+    r.extra_first[a] = k
+    r.accounts[a].flags |= HAS_EXTRA
     return k
 
 
@@ -313,10 +324,10 @@ cdef inline void flat_tell(run_t* r, int32_t a, int64_t money) noexcept nogil:
     r.rows[account.first_row].lots = 0
     r.rows[account.first_row].basis = 0
     account.balance = money
-    if account.mode == MODE_ISOLATED and money > 0:
+    if account.flags & IS_ISOLATED and money > 0:
         account.balance = 0
-        changed(r, account.parent)
-        if add_overflow(r.accounts[account.parent].balance, money, &r.accounts[account.parent].balance):
+        changed(r, r.parents[a])
+        if add_overflow(r.accounts[r.parents[a]].balance, money, &r.accounts[r.parents[a]].balance):
             r.error = ERR_RANGE
 
 

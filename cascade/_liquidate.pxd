@@ -481,7 +481,7 @@ cdef inline bint turn(run_t* r, const waiting_t* waiting) noexcept nogil:
         # Scratch is used again below only by those who fill it themselves; the order of positions is kept in `taken`.
         if not run_room(r, <void**>&r.taken, &r.taken_cap, n, sizeof(int32_t)):
             return True
-        r.taken[k] = r.scratch[k].next
+        r.taken[k] = r.scratch[k].at
     if account_is_below(&s, r.rules.adl_below_num, r.rules.adl_below_den):
         for k in range(n):
             s = standing_of(r, a)

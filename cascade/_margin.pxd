@@ -2,7 +2,19 @@
 
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint8_t
 
-from cascade._run cimport HOLDS_COLLATERAL, MAINTENANCE_FEE_AT_BANKRUPTCY, account_t, instrument_t, row_t, run_t, single_t, terms_t, tier_t
+from cascade._run cimport (
+    HOLDS_COLLATERAL,
+    MAINTENANCE_FEE_AT_BANKRUPTCY,
+    account_t,
+    extra_of,
+    instrument_t,
+    row_after,
+    row_t,
+    run_t,
+    single_t,
+    terms_t,
+    tier_t,
+)
 from cascade._wide cimport (
     RATE_ONE,
     money_after_fee,
@@ -184,7 +196,7 @@ cdef inline row_t single_row(const single_t* single, int instrument) noexcept no
     cdef row_t row
     row.lots = single.lots
     row.basis = single.basis
-    row.account = row.next = -1
+    row.account = -1
     row.instrument = <uint16_t>instrument
     row.slot = <uint8_t>single.slot
     return row
@@ -217,7 +229,7 @@ cdef inline standing_t standing_of(const run_t* r, int32_t a) noexcept nogil:
     cdef const account_t* account = &r.accounts[a]
     cdef const row_t* row = &r.rows[account.first_row]
     cdef const row_t* end = row + account.rows_n
-    cdef int32_t extra = account.extra_row
+    cdef int32_t extra = extra_of(r, a)
     cdef standing_t s
     s.equity = s.balance = account.balance
     s.maintenance = 0
@@ -227,7 +239,7 @@ cdef inline standing_t standing_of(const run_t* r, int32_t a) noexcept nogil:
         row += 1
     while extra >= 0:
         standing_add(r, &r.rows[extra], r.instruments[r.rows[extra].instrument].mark, &s)
-        extra = r.rows[extra].next
+        extra = row_after(r, extra)
     if account.flags & HOLDS_COLLATERAL:
         s.equity += collateral_value(r, a, False)
     return s
@@ -244,10 +256,10 @@ cdef inline standing_t standing_shadow(const run_t* r, int32_t a) noexcept nogil
     while k < end:
         standing_add(r, &r.rows[k], r.instruments[r.rows[k].instrument].shadow, &s)
         k += 1
-    k = account.extra_row
+    k = extra_of(r, a)
     while k >= 0:
         standing_add(r, &r.rows[k], r.instruments[r.rows[k].instrument].shadow, &s)
-        k = r.rows[k].next
+        k = row_after(r, k)
     if account.flags & HOLDS_COLLATERAL:
         s.equity += collateral_value(r, a, True)
     return s

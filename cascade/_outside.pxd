@@ -35,7 +35,7 @@ from cascade._run cimport (
     EVENT_ORDER,
     EVENT_SHOCK,
     EXTERNAL,
-    MODE_CROSS,
+    IS_ISOLATED,
     NO_INSTRUMENT,
     PART_CASH,
     PART_DEPTH,
@@ -517,7 +517,7 @@ cdef inline int message_refusal(run_t* r, int i, const order_msg_t* m, plan_t* p
     if p.reason != REASON_NONE or m.action == ACTION_CANCEL:
         return p.reason
     if is_new and m.owner != EXTERNAL:
-        if m.owner < r.first_user or m.owner >= r.accounts_n or r.accounts[m.owner].mode != MODE_CROSS:
+        if m.owner < r.first_user or m.owner >= r.accounts_n or r.accounts[m.owner].flags & IS_ISOLATED:
             return REASON_BAD_OWNER
     if not at_market and not 1 <= m.price < <int64_t>1 << PRICE_LIMIT_BITS:
         return REASON_BAD_PRICE

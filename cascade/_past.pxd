@@ -7,12 +7,14 @@ from cascade._margin cimport after_haircut, single_row, standing_add, standing_a
 from cascade._run cimport (
     COLLATERAL,
     HOLDS_COLLATERAL,
+    IN_JOURNAL,
     INITIAL,
     account_t,
     case_t,
     context_of,
     context_t,
     instrument_t,
+    journal_of,
     journal_t,
     mark_change_t,
     row_t,
@@ -49,7 +51,7 @@ cdef inline int64_t weight_after(const run_t* r, int i, int64_t seq) noexcept no
 cdef inline bint unhealthy_after(run_t* r, int32_t a, int64_t seq) noexcept nogil:
     """Whether the account was unhealthy just after event `seq`, at the shadow marks of that moment."""
     cdef standing_t s
-    cdef int32_t k = r.accounts[a].journal, at
+    cdef int32_t k = journal_of(r, a), at
     cdef int64_t mark
     cdef const row_t* row
     cdef const journal_t* j
@@ -65,12 +67,12 @@ cdef inline bint unhealthy_after(run_t* r, int32_t a, int64_t seq) noexcept nogi
         s.equity = s.balance = j.balance
         if j.row >= 0:
             for at in range(r.scratch_n):
-                if r.scratch[at].next == j.row:
-                    r.scratch[at].lots = j.lots
-                    r.scratch[at].basis = j.basis
+                if r.scratch[at].at == j.row:
+                    r.scratch[at].row.lots = j.lots
+                    r.scratch[at].row.basis = j.basis
         k = j.previous
     for at in range(r.scratch_n):
-        row = &r.scratch[at]
+        row = &r.scratch[at].row
         mark = mark_after(r, row.instrument, seq)
         if row.slot == COLLATERAL:
             s.equity += after_haircut(r, row.instrument, row.lots, mark, weight_after(r, row.instrument, seq)) - row.basis
@@ -250,7 +252,7 @@ cdef inline cause_t find_cause(
     cdef const mark_change_t* change
     cdef context_t context
     cdef int64_t lo = previous_check
-    cdef bint untouched = account.journal < 0 and account.rows_n == 1 and not account.flags & HOLDS_COLLATERAL
+    cdef bint untouched = account.rows_n == 1 and not account.flags & (HOLDS_COLLATERAL | IN_JOURNAL)
     cdef cause_t c
     c.event = -1
     c.generation = 1

@@ -27,15 +27,18 @@ cdef enum:
     VAULT = 5
     SETTLEMENT = 6          # account index of the first instrument's settlement account
 
+# Modes of accounts as they are loaded.
 cdef enum:
-    MODE_SYSTEM = 0
-    MODE_CROSS = 1
     MODE_ISOLATED = 2
 
+# Bits of account_t.flags.
 cdef enum:
     NEVER_LIQUIDATED = 1
     NEVER_DELEVERAGED = 2
     HOLDS_COLLATERAL = 4    # it has holdings
+    IS_ISOLATED = 8         # it belongs to an owner's account
+    HAS_EXTRA = 16          # rows of it came to be in the run
+    IN_JOURNAL = 32         # entries of the journal are about it
 
 cdef enum:
     COLLATERAL = 3          # slot of a holding
@@ -434,29 +437,31 @@ ctypedef struct instant_t:
     wide_t sum
 
 
-# A margin account. Its loaded rows are [first_row, first_row + rows_n) of run_t.rows, in order of (instrument, slot); rows that came to be
-# in the run hang on extra_row. Its holdings (flag HOLDS_COLLATERAL) are rows of their own, behind all loaded positions: lots >= 0 of
-# collateral assets by instrument, [holding_first[a], holding_first[a + 1]), with a basis only between a sale's FILL and its TRANSFER.
+# A margin account, 24 bytes. Its loaded rows are [first_row, first_row + rows_n) of run_t.rows, in order of (instrument, slot); rows that
+# came to be in the run are found by extra_of and row_after. Its holdings (flag HOLDS_COLLATERAL) are rows of their own, behind all loaded
+# positions: lots >= 0 of collateral assets by instrument, [holding_first[a], holding_first[a + 1]), with a basis only between a sale's FILL
+# and its TRANSFER.
 ctypedef struct account_t:
     int64_t balance
-    int32_t parent          # cross account of an isolated one's owner, -1
     int32_t first_row
-    int32_t extra_row       # -1 ends
-    int32_t journal         # latest entry about it, -1
     int32_t turn_case       # its case_t, -1: never queued
+    uint32_t version        # counts changes, for stale deleveraging ranks
     uint16_t rows_n
-    uint8_t mode
     uint8_t flags
     uint8_t state
-    uint32_t version        # counts changes, for stale deleveraging ranks
 
+# A position or a holding, 24 bytes.
 ctypedef struct row_t:
     int64_t lots
     int64_t basis
     int32_t account
-    int32_t next            # of an extra row; -1
     uint16_t instrument
     uint8_t slot
+
+# A copy of a row.
+ctypedef struct gathered_t:
+    row_t row
+    int32_t at              # its place in run_t.rows
 
 
 # What is remembered of an account that was ever queued in this run.
@@ -604,8 +609,13 @@ ctypedef struct run_t:
     const book_t* books_loaded
     depth_t* depths         # two an instrument, by side
     account_t* accounts     # by account index; only users' entries are used
+    const int32_t* parents  # by account index: the cross account of an isolated one's owner, -1
     row_t* rows
     int32_t rows_n, rows_cap, rows_loaded
+    int32_t* extra_first    # by account that HAS_EXTRA: its latest row behind the loaded ones; no memory before somebody has
+    int32_t extra_first_cap
+    int32_t* extra_next     # by row behind the loaded ones: its account's next one, -1
+    int32_t extra_cap
     int32_t* holding_first  # by account, and an end; NULL where nobody holds collateral
     haircut_t* haircuts     # what shocks have changed, in order
     int32_t haircuts_n, haircuts_cap
@@ -655,6 +665,7 @@ ctypedef struct run_t:
     idmap_t wave_index              # wave * 65536 + instrument -> row of `waves`
     journal_t* journal
     int32_t journal_n, journal_cap
+    int32_t* journalled             # by account IN_JOURNAL: its latest entry; NULL before a run that keeps a journal
     # Who is looked at.
     int look                # LOOK_...
     int32_t* watched
@@ -727,7 +738,7 @@ ctypedef struct run_t:
     # Scratch.
     int32_t* taken          # positions of the account whose turn it is
     int32_t taken_cap
-    row_t* scratch
+    gathered_t* scratch
     int32_t scratch_n, scratch_cap
     void* shares            # shares of a loss, matched counterparties, or levels being moved
     int32_t shares_cap
@@ -740,6 +751,21 @@ cdef inline void book_traded(instrument_t* ins) noexcept nogil:
         ins.book_eaten = True
     else:
         ins.book_dirty = True
+
+
+cdef inline int32_t extra_of(const run_t* r, int32_t a) noexcept nogil:
+    """The first row of an account that came to be in the run, -1."""
+    return r.extra_first[a] if r.accounts[a].flags & HAS_EXTRA else -1
+
+
+cdef inline int32_t journal_of(const run_t* r, int32_t a) noexcept nogil:
+    """The latest entry about an account, -1."""
+    return r.journalled[a] if r.accounts[a].flags & IN_JOURNAL else -1
+
+
+cdef inline int32_t row_after(const run_t* r, int32_t k) noexcept nogil:
+    """The row after an account's extra row k, -1 if that is its last one."""
+    return r.extra_next[k - r.rows_loaded]
 
 
 cdef inline bint run_room(run_t* r, void** items, int32_t* cap, int64_t want, size_t size) noexcept nogil:

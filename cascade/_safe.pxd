@@ -14,7 +14,7 @@ whole, and continuous tiers may step by a quantum. Where tiers jump by more, a m
 from libc.stdint cimport int32_t, int64_t
 
 from cascade._margin cimport magnitude, mark_value, standing_t
-from cascade._run cimport account_t, loss_t, row_t, run_t, terms_t, tier_t
+from cascade._run cimport account_t, extra_of, loss_t, row_after, row_t, run_t, terms_t, tier_t
 from cascade._wide cimport money_size_rate
 
 
@@ -96,7 +96,7 @@ cdef inline double safe_move(const run_t* r, int32_t a, const standing_t* s) noe
     while True:
         if not extra and k >= end:
             extra = True
-            k = account.extra_row
+            k = extra_of(r, a)
         if extra and k < 0:
             break
         row = &r.rows[k]
@@ -105,7 +105,7 @@ cdef inline double safe_move(const run_t* r, int32_t a, const standing_t* s) noe
             cost += x.against
             slack += x.slack
             most = x.most if x.most < most else most
-        k = row.next if extra else k + 1
+        k = row_after(r, k) if extra else k + 1
     move = <double>(s.equity - s.maintenance) - slack
     if cost > 0:
         move /= cost

@@ -9,6 +9,8 @@ from cascade._run cimport (
     SIZE_RESTORE,
     SIZE_STEP_DOWN,
     account_t,
+    extra_of,
+    row_after,
     row_t,
     run_t,
     terms_t,
@@ -147,11 +149,11 @@ cdef inline int64_t lots_to_health(const run_t* r, int32_t a, int32_t at) noexce
         if k != at and r.rows[k].lots != 0:
             w.others += buffered(r, &r.rows[k], magnitude(r.rows[k].lots))
         k += 1
-    k = account.extra_row
+    k = extra_of(r, a)
     while k >= 0:
         if k != at and r.rows[k].lots != 0:
             w.others += buffered(r, &r.rows[k], magnitude(r.rows[k].lots))
-        k = r.rows[k].next
+        k = row_after(r, k)
     tier = tier_of(r, i, notional_asked_on(r, row, w.held))
     while tier >= 0:
         following = lots_below(r, row, floor_of(r, i, tier)) if tier > 0 else w.held

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from . import _bulk
 from ._badrows import show
 from .errors import InputError, RangeError
 from .instruments import PRICE_LIMIT, RATE_ONE, Instrument, decimal_text
@@ -156,6 +157,12 @@ def terms_of(instrument: Instrument, quantum: Fraction) -> Terms:
         initial_slope=slopes[1],
         open_interest=open_interest,
     )
+
+
+def aligned(column: np.ndarray) -> np.ndarray:
+    """A contiguous column at an address that fits its type: that of a single packed record is contiguous but
+    may stand anywhere."""
+    return np.require(column, requirements=["C", "A"])
 
 
 def lowest_price(rules: Any) -> float:
@@ -386,33 +393,50 @@ class State:
         """Per account the most quanta that its money, positions and orders can amount to within a range of
         prices, float64."""
         exposure = np.abs(self.account_balance.astype(np.float64))
-        for i, orders in enumerate(self.orders):
+        for i in range(len(self.instruments)):
             rows = self.row_instrument == i
             worst = self.worst_value_of_a_lot(i, reach[i])
             np.add.at(
                 exposure, self.row_account[rows], np.abs(self.row_lots[rows].astype(np.float64)) * worst
             )
             np.add.at(exposure, self.row_account[rows], np.abs(self.row_basis[rows].astype(np.float64)))
+        self._add_exposure_beside(exposure, reach)
+        return exposure
+
+    def _add_exposure_beside(self, exposure: np.ndarray, reach: list[tuple[float, float]]) -> None:
+        """Add to each account's exposure what its orders and its collateral can amount to."""
+        for i, orders in enumerate(self.orders):
+            worst = self.worst_value_of_a_lot(i, reach[i])
             mine = orders.owner != EXTERNAL
             np.add.at(exposure, orders.owner[mine], 2 * orders.lots[mine].astype(np.float64) * worst)
             held = self.holdings[self.holdings["instrument"] == i]
             np.add.at(exposure, held["account"], held["lots"].astype(np.float64) * worst)
-        return exposure
 
     @cached_property
     def _spare_exposure(self) -> tuple[float, float, list[tuple[float, float]]]:
         """The largest exposure within a wide range of prices, the sum of all, and that range: whatever stays
         inside needs no second look."""
         wide = [(max(1.0, min(low, fine) / 16), high * 16) for low, fine, high in self._loaded_reach]
-        exposure = self._exposure(wide)
-        return float(exposure.max()), float(exposure.sum()), wide
+        beside = None
+        if len(self.holdings) or any((orders.owner != EXTERNAL).any() for orders in self.orders):
+            beside = np.zeros(len(self.account_balance))
+            self._add_exposure_beside(beside, wide)
+        largest, whole = _bulk.exposures(
+            aligned(self.row_account),
+            aligned(self.row_instrument),
+            aligned(self.row_lots),
+            aligned(self.row_basis),
+            aligned(self.account_balance),
+            np.array([self.worst_value_of_a_lot(i, reach) for i, reach in enumerate(wide)], np.float64),
+            beside,
+        )
+        return largest, whole, wide
 
     @cached_property
     def _lots(self) -> list[tuple[float, float]]:
         """Per instrument the lots of all orders and of all positions."""
         n = len(self.instruments)
-        held = np.bincount(self.row_instrument, np.abs(self.row_lots.astype(np.float64)), minlength=n)
-        held = held + np.bincount(
+        held = _bulk.lots_held(aligned(self.row_instrument), aligned(self.row_lots), n) + np.bincount(
             self.holdings["instrument"], self.holdings["lots"].astype(np.float64), minlength=n
         )
         return [

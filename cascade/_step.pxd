@@ -130,12 +130,16 @@ cdef inline bint step_turn(run_t* r) noexcept nogil:
             return False
     r.served = next_one.account
     if r.line_at + 8 < r.line_n:
-        prefetch(&r.accounts[r.line[r.line_at + 8].account])
+        ahead = r.line[r.line_at + 8].account
+        prefetch(&r.accounts[ahead])
+        prefetch(<void*>&r.parents[ahead])
+        if r.journalled != NULL:
+            prefetch(&r.journalled[ahead])
     if r.line_at + 4 < r.line_n and r.line[r.line_at + 4].single < 0:
         ahead = r.line[r.line_at + 4].account
         prefetch(&r.rows[r.accounts[ahead].first_row])
         prefetch(&r.rows[r.accounts[ahead].first_row + 2])  # a line of memory holds two
-        prefetch(&r.accounts[r.accounts[ahead].parent if r.accounts[ahead].parent >= 0 else ahead])
+        prefetch(&r.accounts[r.parents[ahead] if r.parents[ahead] >= 0 else ahead])
         prefetch(&r.cases[r.accounts[ahead].turn_case])
     r.accounts[next_one.account].state &= ~<uint8_t>QUEUED
     r.wave = next_one.wave if r.rules.continuous else r.step_wave

@@ -28,11 +28,11 @@ from cascade._run cimport (
     EVENT_FILL,
     EVENT_MARK,
     EXTERNAL,
+    IS_ISOLATED,
     MARK_INDEX,
     MARK_LAST,
     MARK_MID,
     MARK_TREE,
-    MODE_ISOLATED,
     book_traded,
     emit,
     instrument_t,
@@ -248,7 +248,7 @@ cdef inline void cancel_order(run_t* r, int i, uint32_t h, int64_t cause, int re
 
 cdef inline int32_t owner_of(const run_t* r, int32_t a) noexcept nogil:
     """The account that a liquidated one's resting orders belong to."""
-    return r.accounts[a].parent if a != EXTERNAL and r.accounts[a].mode == MODE_ISOLATED else a
+    return r.parents[a] if a != EXTERNAL and r.accounts[a].flags & IS_ISOLATED else a
 
 
 cdef inline bint fillable_whole(run_t* r, int i, int32_t a, int side, int64_t limit, int64_t lots) noexcept nogil:

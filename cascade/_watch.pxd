@@ -68,12 +68,12 @@ cdef inline void trigger_key(run_t* r, int32_t a, waiting_t* w) noexcept nogil:
     w.den = 1
     if n == 0:
         return
-    ins = &r.instruments[r.scratch[0].instrument]
+    ins = &r.instruments[r.scratch[0].row.instrument]
     mark = ins.mark
     unhealthy = mark
     # Half to twice the mark, which State.check_range covers, within the domain; the mean cannot overflow.
     healthy = mark // 2
-    if r.scratch[0].lots > 0:
+    if r.scratch[0].row.lots > 0:
         healthy = 2 * mark if mark <= INT64_MAX // 2 else INT64_MAX
     while magnitude(healthy - unhealthy) > 1:
         low = healthy if healthy < unhealthy else unhealthy
@@ -95,7 +95,7 @@ cdef inline void concession_key(run_t* r, int32_t a, waiting_t* w) noexcept nogi
     w.den = 1
     if gather_taken(r, a) == 0:
         return
-    row = &r.rows[r.scratch[0].next]
+    row = &r.rows[r.scratch[0].at]
     w.num = -fillable_loss(r, a, row)
     w.den = magnitude(mark_value(&r.terms[row.instrument], row.lots, r.instruments[row.instrument].mark))
     w.second = -w.den
@@ -110,7 +110,7 @@ cdef inline int64_t account_notional(run_t* r, int32_t a) noexcept nogil:
     cdef const row_t* row
     gather_rows(r, a)
     for k in range(r.scratch_n):
-        row = &r.scratch[k]
+        row = &r.scratch[k].row
         if row.lots != 0:
             notional += magnitude(mark_value(&r.terms[row.instrument], row.lots, r.instruments[row.instrument].mark))
     return notional

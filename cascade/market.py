@@ -617,7 +617,7 @@ class Market:
             known_ask=known_ask,
             account_mode=self._mode,
             account_parent=self._parent,
-            account_flags=np.zeros(len(self._mode), np.uint8),
+            account_flags=np.broadcast_to(np.uint8(0), len(self._mode)),
             account_balance=self._balance,
             row_account=rows.account,
             row_instrument=rows.instrument,

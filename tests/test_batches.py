@@ -16,7 +16,7 @@ import pytest
 from twins import difference, planted
 
 import cascade as cs
-from cascade import _bulk, _core
+from cascade import _core, _index
 
 
 def herd(seed: int, most: int = 300) -> tuple[cs.Market, cs.Shock]:
@@ -179,7 +179,7 @@ def test_cuts_part_those_whose_order_is_sure(falling):
         step = coef * (1 - rate if falling else 1 + rate)
         rows.sort(key=lambda row, step=step: trigger(row, step), reverse=falling)
         singles = np.array(rows, np.int64)
-        least, others = _bulk.mark_cuts(singles, coef, float(rate), falling)
+        least, others = _index.mark_cuts(singles, coef, float(rate), falling)
         assert others == sum(row[0] == 0 for row in rows)
         assert least == min((abs(row[0]) for row in rows if row[0]), default=0)
         if least == 0:

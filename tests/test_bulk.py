@@ -8,7 +8,6 @@ import pytest
 
 import cascade as cs
 from cascade import _bulk, _load
-from cascade._engine import _stable_order
 from cascade._exact import basis_inverse, basis_linear, to_rounded, to_whole
 from cascade._ingest import BadRows
 
@@ -134,14 +133,6 @@ def test_symbols(known):
     index = {s: k for k, s in enumerate(symbols)}
     assert _load._codes(drawn, symbols).tolist() == [index.get(s, -1) for s in drawn.tolist()]
     assert _load._codes(np.array(["", ""]), symbols).tolist() == [-1, -1]
-
-
-@pytest.mark.fast
-@pytest.mark.parametrize("n", [0, 1, 2, 50, 5_000])
-@pytest.mark.parametrize("most", [1, 3, 1_000, 2**62])
-def test_stable_order(n, most):
-    keys = np.random.default_rng(n).integers(-most, most, n)
-    assert _stable_order(keys).tolist() == np.argsort(keys, kind="stable").tolist()
 
 
 @pytest.mark.fast

@@ -23,7 +23,8 @@ def test_the_compiled_package_is_under_test():
 
 def test_data_and_stubs_come_along():
     root = resources.files(cs)
-    for name in ("py.typed", "_core.pyi", "_arrow.pyi", "_bulk.pyi", "datasets/binance_books_20240808.npz"):
+    stubs = "_core.pyi", "_arrow.pyi", "_bulk.pyi", "_index.pyi"
+    for name in ("py.typed", *stubs, "datasets/binance_books_20240808.npz"):
         assert root.joinpath(name).is_file(), name
     assert any(f.name.endswith(".json") for f in root.joinpath("venues").iterdir())
 
