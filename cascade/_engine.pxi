@@ -116,6 +116,9 @@ cdef class Engine:
     cdef band_t* bands_loaded
     cdef report_t* reports
     cdef int64_t reports_cap
+    cdef object __weakref__
+    cdef void* spare[LOGS]          # logs that came back from outcomes
+    cdef int32_t spare_cap[LOGS]
     cdef object columns     # keeps the arrays that run_t and these point into
     cdef const int64_t* balance
     cdef const int64_t* lots
@@ -156,6 +159,7 @@ cdef class Engine:
             <size_t>r.instants, <size_t>r.instants_n, <size_t>r.instants_cap, <size_t>r.holding_first,
             <size_t>r.haircuts, <size_t>r.flats, <size_t>r.batch, <size_t>r.depths, <size_t>r.extra_first,
             <size_t>r.extra_next, <size_t>r.journalled,
+            <size_t>self.spare[LOG_EVENTS], <size_t>self.spare[LOG_LIQUIDATIONS], <size_t>self.spare[LOG_FLATS],
         ):
             PyMem_RawFree(<void*><size_t>memory)
         idmap_free(&r.wave_index)
@@ -627,6 +631,11 @@ cdef class Engine:
             r.journalled = <int32_t*>claim(r.accounts_n, sizeof(int32_t))
         r.planted_bug = planted_bug
         r.look = look
+        if record == RECORD_ALL:
+            self.take_spare(LOG_EVENTS, <void**>&r.events, &r.events_cap)
+        if record != RECORD_SUMMARY:
+            self.take_spare(LOG_LIQUIDATIONS, <void**>&r.liquidations, &r.liquidations_cap)
+        self.take_spare(LOG_FLATS, <void**>&r.flats, &r.flats_cap)
         r.seq = r.check_seq = r.looked_version = -1
         r.served = -1
         r.singles_n = r.batched_n = r.ranged_n = r.leaps = 0
@@ -637,6 +646,21 @@ cdef class Engine:
         for k in range(r.debtors_n):
             watch(r, r.debtors[k])
         self.check_error()
+
+    cdef bint take_back(self, int which, void* items, int32_t cap) noexcept:
+        """Memory of a log, for the run after the next `begin`; False if there is some already. Another run may go on meanwhile."""
+        if self.spare[which] != NULL:
+            return False
+        self.spare[which] = items
+        self.spare_cap[which] = cap
+        return True
+
+    cdef void take_spare(self, int which, void** items, int32_t* cap) noexcept:
+        """Before a run: memory that came back."""
+        if items[0] == NULL and self.spare[which] != NULL:
+            items[0] = self.spare[which]
+            cap[0] = self.spare_cap[which]
+            self.spare[which] = NULL
 
     cdef int wave_zero(self, int i) except -1:
         cdef wave_t* w = wave_row(&self.r, 0, i)
@@ -950,9 +974,9 @@ cdef class Engine:
         return True
 
     def outcome(self):
-        """What the run left, as it is now."""
+        """What the run left. The engine has given its logs away, and is good for a reset alone."""
         cdef Outcome out = Outcome.__new__(Outcome)
-        out.take(&self.r, self.status, self.balance, self.lots, self.basis)
+        out.take(self, &self.r, self.status, self.balance, self.lots, self.basis)
         return out
 
     cdef object rows_of(self, const int32_t[::1] which):

@@ -1,5 +1,6 @@
 """The Outcome class: what a run left, copied out of its engine and made into integers and arrays when asked for. Included by _core.pyx."""
 
+from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from libc.string cimport memcpy
 
@@ -22,6 +23,8 @@ from cascade._run cimport (
 )
 from cascade._step cimport count_left
 from cascade._wide cimport RATE_ONE, wide_add, wide_high, wide_low, wide_of, wide_t
+
+import weakref
 
 from cascade._rundata import FLAT_DTYPE, LIQUIDATION_DTYPE, MARK_DTYPE, ROW_DTYPE, WAVE_DTYPE
 from cascade.records import EVENT_DTYPE
@@ -61,12 +64,66 @@ cdef void row_tell(row_record_t* to, const row_t* row) noexcept nogil:
     to.basis = row.basis
 
 
+# The growable logs that an engine can give away.
+cdef enum:
+    LOG_EVENTS = 0
+    LOG_LIQUIDATIONS = 1
+    LOG_FLATS = 2
+    LOGS = 3
+    LOG_SMALL = 1 << 16     # bytes up to which a copy is as cheap
+
+
+@cython.final
+@cython.no_gc
+cdef class Log:
+    """A log of a run, given away by its engine, which gets the memory back, if it is still there, when nobody needs what it holds. A buffer of
+    bytes."""
+
+    cdef void* items
+    cdef int32_t cap
+    cdef int which
+    cdef Py_ssize_t size
+    cdef object engine      # weak
+
+    def __getbuffer__(self, Py_buffer* buffer, int flags):
+        PyBuffer_FillInfo(buffer, self, self.items, self.size, False, flags)
+
+    def __dealloc__(self):
+        cdef object engine = None if self.engine is None else self.engine()
+        if engine is None or not (<Engine>engine).take_back(self.which, self.items, self.cap):
+            PyMem_RawFree(self.items)
+
+
+cdef object log_of(Engine engine, int which, void** items, int32_t* cap, int64_t n, size_t size):
+    """The first n records of a growable log, which the engine gives away, or a copy where they are few; None for none."""
+    cdef Log log
+    cdef Py_ssize_t bytes = n * size
+    if n == 0:
+        return None
+    if bytes <= LOG_SMALL or n < cap[0] // 2:
+        return table_of(items[0], bytes, 1, np.uint8)
+    log = Log.__new__(Log)
+    log.items = items[0]
+    log.cap = cap[0]
+    log.which = which
+    log.size = bytes
+    log.engine = weakref.ref(engine)
+    items[0] = NULL
+    cap[0] = 0
+    return log
+
+
+cdef object records_of(object log, object dtype):
+    """A log's records as an array that keeps it."""
+    return np.empty(0, dtype) if log is None else np.frombuffer(log, dtype)
+
+
 @cython.final
 cdef class Outcome:
     """What a run left; later runs do not change it. `scalars` and `rest` are the fields of `RunTotals`, and what `RunData` has beside them.
 
-    Balances and rows that differ from the loaded ones are copied at once, as are events, liquidations and marks where they are kept. Of what
-    the run_t points to only instruments, system, waves and flats are there, in memory of the Outcome's own.
+    Balances and rows that differ from the loaded ones are copied at once, as are marks where they are kept; events, liquidations and flats are
+    taken over. Of what the run_t points to only instruments, system and waves are there, in memory of the Outcome's own.
     """
 
     cdef run_t r
@@ -77,19 +134,19 @@ cdef class Outcome:
     cdef int64_t* balance
     cdef row_record_t* row
     cdef int64_t accounts_n, rows_n
-    cdef object events, liquidations, marks
+    cdef object events, liquidations, flats, marks
 
     def __dealloc__(self):
         PyMem_RawFree(self.memory)
 
-    cdef int take(self, run_t* r, int status, const int64_t* balance, const int64_t* lots, const int64_t* basis) except -1:
-        """Copy it out of a run's state; the columns are the loaded ones."""
+    cdef int take(self, Engine engine, run_t* r, int status, const int64_t* balance, const int64_t* lots, const int64_t* basis) except -1:
+        """Take it out of a run's state; the columns are the loaded ones."""
         cdef size_t instruments = r.instruments_n * sizeof(instrument_t), system = r.first_user * sizeof(wide_t)
-        cdef size_t waves = r.waves_n * sizeof(wave_t), flats = r.flats_n * sizeof(flat_t)
+        cdef size_t waves = r.waves_n * sizeof(wave_t)
         cdef int64_t rows = self.rows_at_most(r)
         cdef char* at
         self.memory = at = <char*>PyMem_RawMalloc(
-            system + instruments + waves + flats + r.dirty_n * (sizeof(int64_t) + sizeof(int32_t)) + rows * sizeof(row_record_t)
+            system + instruments + waves + r.dirty_n * (sizeof(int64_t) + sizeof(int32_t)) + rows * sizeof(row_record_t)
         )
         if at == NULL:
             raise CapacityError("engine: out of memory")
@@ -105,21 +162,19 @@ cdef class Outcome:
         at += waves
         self.r.instruments = <instrument_t*>memcpy(at, r.instruments, instruments)
         at += instruments
-        self.r.flats = <flat_t*>at
-        if flats > 0:
-            memcpy(at, r.flats, flats)
-        at += flats
         self.balance = <int64_t*>at
         at += r.dirty_n * sizeof(int64_t)
         self.account = <int32_t*>at
         at += r.dirty_n * sizeof(int32_t)
         self.row = <row_record_t*>at
         self.take_touched(r, balance, lots, basis)
-        self.events = table_of(r.events, r.events_n, sizeof(event_t), EVENT_DTYPE) if r.record == RECORD_ALL else None
-        self.liquidations = self.marks = None
-        if r.record != RECORD_SUMMARY:
-            self.liquidations = table_of(r.liquidations, r.liquidations_n, sizeof(liquidation_t), LIQUIDATION_DTYPE)
-            self.marks = mark_changes(r)
+        self.events = log_of(engine, LOG_EVENTS, <void**>&r.events, &r.events_cap, r.events_n, sizeof(event_t))
+        self.liquidations = log_of(
+            engine, LOG_LIQUIDATIONS, <void**>&r.liquidations, &r.liquidations_cap, r.liquidations_n, sizeof(liquidation_t)
+        )
+        self.flats = log_of(engine, LOG_FLATS, <void**>&r.flats, &r.flats_cap, r.flats_n, sizeof(flat_t))
+        r.events_n = r.liquidations_n = r.flats_n = 0
+        self.marks = mark_changes(r) if r.record != RECORD_SUMMARY else None
         return 0
 
     cdef int64_t rows_at_most(self, const run_t* r) noexcept:
@@ -231,8 +286,8 @@ cdef class Outcome:
         order = np.lexsort((waves["instrument"], waves["wave"])) if r.waves_n > 1 else np.zeros(r.waves_n, np.int64)
         return {
             "time_ns": r.time_ns,
-            "events": self.events,
-            "liquidations": self.liquidations,
+            "events": records_of(self.events, EVENT_DTYPE) if r.record == RECORD_ALL else None,
+            "liquidations": records_of(self.liquidations, LIQUIDATION_DTYPE) if r.record != RECORD_SUMMARY else None,
             "mark_changes": self.marks,
             "waves": waves[order],
             "wave_notional": [notional[k] for k in order.tolist()],
@@ -249,7 +304,7 @@ cdef class Outcome:
             "touched_accounts": table_of(self.account, self.accounts_n, sizeof(int32_t), np.int32),
             "touched_balances": table_of(self.balance, self.accounts_n, sizeof(int64_t), np.int64),
             "touched_rows": table_of(self.row, self.rows_n, sizeof(row_record_t), ROW_DTYPE),
-            "flats": table_of(r.flats, r.flats_n, sizeof(flat_t), FLAT_DTYPE),
+            "flats": records_of(self.flats, FLAT_DTYPE),
         }
 
 
