@@ -38,7 +38,7 @@ SECTIONS = ("half", "few", "long", "cross", "accounts", "flox", "load", "memory"
 # What must be reached, and what is aimed at.
 SUMMARY, RECORDED = (12, 5), (40, 15)  # times the C sweep
 AHEAD_OF_MASK = 4
-FEW_GROWTH, FEW_OF_A_PASS = 2, 1 / 100
+FEW_GROWTH, FEW_OF_A_PASS, FEW_CALLS = 2, 1 / 100, 200
 QUIET, WAVES = (1 / 10, 1 / 40), (2, 1.2)  # of one C scan; times one a wave
 ACCOUNTS_GROWTH = 2
 AHEAD_OF_FLOX = 500
@@ -55,16 +55,16 @@ def seconds(call: Callable[[], object], clock: Callable[[], float] = time.thread
     return clock() - start
 
 
-def in_turn(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, np.ndarray]:
-    """Seconds of each, one call of every opponent a round so that noise meets all alike; the first round is
-    not counted."""
+def in_turn(calls: dict[str, Callable[[], object]], rounds: int, each: int = 1) -> dict[str, np.ndarray]:
+    """Seconds of each, one call (of `each` runs) of every opponent a round so that noise meets all alike; the
+    first round is not counted."""
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for k in range(rounds + 1):
         for name, call in calls.items():
             time_taken = seconds(call)
             if k:
                 taken[name].append(time_taken)
-    return {name: np.array(times) for name, times in taken.items()}
+    return {name: np.array(times) / each for name, times in taken.items()}
 
 
 def ratio(a: np.ndarray, b: np.ndarray) -> float:
@@ -148,8 +148,31 @@ def growth(table: Table, n: int, target: int, rounds: int) -> dict[str, np.ndarr
         table.line(f"  of {size:,}: a sale of {lots:,} lots", f"{gone} gone")
         calls[f"{size}"] = lambda market=market, shock=shock: market.run(shock, record="summary")
     trigger = workload.half(n).trigger()
-    mark = float(np.median(trigger))
-    return in_turn({**calls, "pass": lambda: np.count_nonzero(trigger > mark)}, rounds)
+    mark = float(np.partition(trigger, n - target)[n - target])
+    calls["pass"] = lambda: np.count_nonzero(trigger > mark)
+    calls["wave"] = one_wave(trigger, workload.half(n).lots, mark)
+    return in_turn({name: often(call) for name, call in calls.items()}, rounds, FEW_CALLS)
+
+
+def often(call: Callable[[], object]) -> Callable[[], None]:
+    """FEW_CALLS in a row, as of runs that are many."""
+
+    def calls() -> None:
+        for _ in range(FEW_CALLS):
+            call()
+
+    return calls
+
+
+def one_wave(trigger: np.ndarray, size: np.ndarray, mark: float) -> Callable[[], object]:
+    """What the mask does in a wave: who has been reached, and their lots."""
+    alive = np.ones(len(trigger), bool)
+
+    def wave() -> object:
+        mask = alive & (trigger > mark)
+        return size[mask].sum(), alive & ~mask
+
+    return wave
 
 
 def few(table: Table, n: int, rounds: int) -> None:
@@ -159,8 +182,9 @@ def few(table: Table, n: int, rounds: int) -> None:
     small, large = taken[f"{n // 10}"], taken[f"{n}"]
     table.line(f"{n // 10:,} positions", ms(small))
     at_most(table, f"{n:,} positions", ms(large), ratio(large, small), "x the smaller", (FEW_GROWTH, None))
-    share, rule = ratio(large, taken["pass"]), (FEW_OF_A_PASS, None)
-    at_most(table, "  a NumPy pass over the triggers", ms(taken["pass"]), share, "of a NumPy pass", rule)
+    for key, what in (("pass", "  NumPy, count what is reached"), ("wave", "  NumPy, one wave of the mask")):
+        share, rule = ratio(large, taken[key]), (FEW_OF_A_PASS, None)
+        at_most(table, what, ms(taken[key]), share, "of it", rule)
 
 
 def long(table: Table, n: int, rounds: int) -> None:
