@@ -100,13 +100,17 @@ cdef object log_of(Engine engine, int which, void** items, int32_t* cap, int64_t
     cdef Py_ssize_t bytes = n * size
     if n == 0:
         return None
-    if bytes <= LOG_SMALL or n < cap[0] // 2:
-        return table_of(items[0], bytes, 1, np.uint8)
     log = Log.__new__(Log)
+    log.size = bytes
+    if bytes <= LOG_SMALL or n < cap[0] // 2:
+        log.items = PyMem_RawMalloc(bytes)
+        if log.items == NULL:
+            raise CapacityError("engine: out of memory")
+        memcpy(log.items, items[0], bytes)
+        return log
     log.items = items[0]
     log.cap = cap[0]
     log.which = which
-    log.size = bytes
     log.engine = weakref.ref(engine)
     items[0] = NULL
     cap[0] = 0
