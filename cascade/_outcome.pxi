@@ -76,8 +76,8 @@ cdef enum:
 @cython.final
 @cython.no_gc
 cdef class Log:
-    """A log of a run, given away by its engine, which gets the memory back, if it is still there, when nobody needs what it holds. A buffer of
-    bytes."""
+    """A log of a run, given away by its engine, which gets the memory back, if it is still there, when nobody needs what it holds. A buffer
+    of bytes."""
 
     cdef void* items
     cdef int32_t cap
@@ -126,8 +126,8 @@ cdef object records_of(object log, object dtype):
 cdef class Outcome:
     """What a run left; later runs do not change it. `scalars` and `rest` are the fields of `RunTotals`, and what `RunData` has beside them.
 
-    Balances and rows that differ from the loaded ones are copied at once, as are marks where they are kept; events, liquidations and flats are
-    taken over. Of what the run_t points to only instruments, system and waves are there, in memory of the Outcome's own.
+    Balances and rows that differ from the loaded ones are copied at once, as are marks where they are kept; events, liquidations and flats
+    are taken over. Of what the run_t points to only instruments, system and waves are there, in memory of the Outcome's own.
     """
 
     cdef run_t r
