@@ -6,7 +6,7 @@ different about a turn (an order that it uses up, a shortfall that the fund does
 """
 
 from libc.float cimport DBL_MAX
-from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from cascade._book cimport book_front, book_has, book_lots, book_t, book_take
@@ -28,6 +28,7 @@ from cascade._run cimport (
     QUEUE_RATIO,
     RECORD_SUMMARY,
     SETTLEMENT,
+    SEVERAL,
     TO_ACCOUNT,
     TO_FUND,
     book_traded,
@@ -56,6 +57,7 @@ from cascade._wide cimport money_rate_up, ratio_order, wide_add, wide_cmp, wide_
 
 cdef enum:
     PLACE_SHORT = 32        # bit of a place that tells the list; the instrument lies above, the index in the list below
+    PLACE_SEVERAL = 63      # bit of a place that is none in a list: the account lies below
 
 
 cdef inline int place_instrument(uint64_t place) noexcept nogil:
@@ -74,30 +76,40 @@ cdef inline uint64_t place_of(int i, bint short, int32_t at) noexcept nogil:
     return <uint64_t>i << (PLACE_SHORT + 1) | <uint64_t>short << PLACE_SHORT | <uint64_t>at
 
 
+cdef inline bint place_several(uint64_t place) noexcept nogil:
+    """Whether it is an account that _several.pxd deals with."""
+    return place >> PLACE_SEVERAL
+
+
 cdef inline const single_t* place_single(const run_t* r, uint64_t place) noexcept nogil:
     cdef const instrument_t* ins = &r.instruments[place_instrument(place)]
     return (ins.short_single if place_short(place) else ins.long_single) + place_at(place)
 
 
 cdef inline int32_t place_account(const run_t* r, uint64_t place) noexcept nogil:
-    cdef const instrument_t* ins = &r.instruments[place_instrument(place)]
+    cdef const instrument_t* ins
+    if place_several(place):
+        return place_at(place)
+    ins = &r.instruments[place_instrument(place)]
     return (ins.short_account if place_short(place) else ins.long_account)[place_at(place)]
 
 
-cdef inline waiting_t place_waiting(const run_t* r, uint64_t place) noexcept nogil:
-    """Who waits there, as one of the queue."""
-    cdef const single_t* single = place_single(r, place)
-    cdef int i = place_instrument(place)
-    cdef standing_t s = standing_single(r, single, i, r.instruments[i].mark)
+cdef inline waiting_t waiting_of(const run_t* r, const sorted_t* item) noexcept nogil:
+    """One of the batch as one of the queue."""
+    cdef uint64_t place = item.who.place
     cdef waiting_t w
     w.account = place_account(r, place)
-    w.instrument = i
-    w.short = place_short(place)
-    w.single = place_at(place)
-    w.first = s.maintenance == 0
-    w.num = 0 if w.first else s.equity
-    w.den = 1 if w.first else s.maintenance
-    w.near = <double>w.num / <double>w.den
+    w.instrument = 0
+    w.short = False
+    w.single = SEVERAL
+    if not place_several(place):
+        w.instrument = <uint16_t>place_instrument(place)
+        w.short = place_short(place)
+        w.single = place_at(place)
+    w.first = item.near == -DBL_MAX
+    w.num = item.num
+    w.den = item.den
+    w.near = 0 if w.first else item.near
     w.second = 0
     w.seq = r.seq
     w.cause = -1
@@ -119,8 +131,7 @@ cdef inline bint batch_room(run_t* r, int32_t n) noexcept nogil:
     return run_room(r, <void**>&r.batch, &r.batch_cap, <int64_t>r.batch_n + n, sizeof(sorted_t))
 
 
-cdef inline void batch_add(run_t* r, int i, bint short, int32_t at, const standing_t* s) noexcept nogil:
-    """Note an unhealthy single; batch_room has made the room."""
+cdef inline void batch_put(run_t* r, uint64_t place, const standing_t* s) noexcept nogil:
     cdef sorted_t* item = &r.batch[r.batch_n]
     r.batch_n += 1
     item.num = s.equity
@@ -130,7 +141,18 @@ cdef inline void batch_add(run_t* r, int i, bint short, int32_t at, const standi
         item.num = 0
         item.den = 1
         item.near = -DBL_MAX
-    item.who.place = place_of(i, short, at)
+    item.who.place = place
+
+
+cdef inline void batch_add(run_t* r, int i, bint short, int32_t at, const standing_t* s) noexcept nogil:
+    """Note an unhealthy single; batch_room has made the room."""
+    batch_put(r, place_of(i, short, at), s)
+
+
+cdef inline void batch_add_several(run_t* r, int32_t a, const standing_t* s) noexcept nogil:
+    """Note an unhealthy account with several positions."""
+    if batch_room(r, 1):
+        batch_put(r, <uint64_t>1 << PLACE_SEVERAL | <uint64_t>a, s)
 
 
 cdef inline bint batch_before(const run_t* r, const sorted_t* a, const sorted_t* b) noexcept nogil:
@@ -702,9 +724,11 @@ cdef inline int batch_turns(run_t* r) noexcept nogil:
         return BATCH_OTHER
     item = &r.batch[r.batch_at]
     if other != NULL:
-        own = place_waiting(r, item.who.place)
+        own = waiting_of(r, item)
         if waiting_cmp(&own, other) > 0:
             return BATCH_OTHER
+    if place_several(item.who.place):
+        return BATCH_ONE
     in_list = item.who.place >> PLACE_SHORT
     left = r.batch_n - r.batch_at
     if (
@@ -752,8 +776,9 @@ cdef inline int batch_turns(run_t* r) noexcept nogil:
 
 cdef inline waiting_t batch_pop(run_t* r) noexcept nogil:
     """Take the batch's first, as one of the queue; there is one."""
-    cdef waiting_t w = place_waiting(r, r.batch[r.batch_at].who.place)
-    single_cause(r, &w, r.previous_check, r.check_seq)
+    cdef waiting_t w = waiting_of(r, &r.batch[r.batch_at])
+    if w.single != SEVERAL:
+        single_cause(r, &w, r.previous_check, r.check_seq)
     r.batch_at += 1
     return w
 

@@ -157,9 +157,9 @@ cdef inline liquidation_t* record_begin(
 
 cdef inline wave_t* wave_row(run_t* r, int32_t wave, int i) noexcept nogil:
     """The totals of (wave, instrument), made if need be; NULL (and the run void) without memory."""
-    cdef int32_t k = r.waves_n - 1
-    if k >= 0 and r.waves[k].wave == wave and r.waves[k].instrument == i:
-        return &r.waves[k]      # mostly the latest
+    cdef int32_t k
+    if r.instruments[i].counted_wave == wave:
+        return &r.waves[r.instruments[i].counted_row]
     k = idmap_get(&r.wave_index, <int64_t>wave * 65536 + i)
     if k < 0:
         if not run_room(r, <void**>&r.waves, &r.waves_cap, r.waves_n + 1, sizeof(wave_t)):
@@ -173,6 +173,8 @@ cdef inline wave_t* wave_row(run_t* r, int32_t wave, int i) noexcept nogil:
         memset(&r.waves[k], 0, sizeof(wave_t))
         r.waves[k].wave = wave
         r.waves[k].instrument = i
+    r.instruments[i].counted_wave = wave
+    r.instruments[i].counted_row = k
     return &r.waves[k]
 
 

@@ -26,6 +26,7 @@ from cascade._run cimport (
     IS_ISOLATED,
     MODE_ISOLATED,
     NEVER_LIQUIDATED,
+    OWNS_ISOLATED,
     RECORD_SUMMARY,
     RESTING,
     SETTLEMENT,
@@ -151,7 +152,7 @@ cdef class Engine:
             <size_t>r.terms, <size_t>r.tiers, <size_t>r.instruments, <size_t>r.books, <size_t>r.accounts, <size_t>r.rows,
             <size_t>r.system, <size_t>r.events, <size_t>r.history, <size_t>r.history_n,
             <size_t>r.history_cap, <size_t>r.liquidations, <size_t>r.contexts, <size_t>r.waves, <size_t>r.journal,
-            <size_t>r.resting, <size_t>r.scan_done, <size_t>r.growth, <size_t>r.watched, <size_t>r.dirty, <size_t>r.debtors, <size_t>r.cases,
+            <size_t>r.resting, <size_t>r.scan_until, <size_t>r.growth, <size_t>r.watched, <size_t>r.dirty, <size_t>r.debtors, <size_t>r.cases,
             <size_t>r.found, <size_t>r.line, <size_t>r.heap, <size_t>r.rankings, <size_t>r.touched, <size_t>r.taken,
             <size_t>r.scratch, <size_t>r.shares, <size_t>self.instruments_loaded, <size_t>self.system_loaded,
             <size_t>self.books_loaded, <size_t>self.reports, <size_t>r.program, <size_t>r.weights, <size_t>r.inputs,
@@ -223,6 +224,7 @@ cdef class Engine:
             r.instruments[i].known_ask = prices[i, 3]
             r.instruments[i].known_until = -1
             r.instruments[i].window_check = -2
+            r.instruments[i].counted_wave = -1
         for k in range(tiers.shape[0]):
             r.tiers[k].floor_quanta = tiers[k, 0]
             r.tiers[k].rate = tiers[k, 1]
@@ -264,6 +266,9 @@ cdef class Engine:
                 while k < positions and row_account[k] == a:
                     k += 1
                 account.rows_n = <uint16_t>(k - account.first_row)
+        for a in range(n):
+            if parent[a] >= 0:
+                r.accounts[parent[a]].flags |= OWNS_ISOLATED
         for k in range(rows):
             r.rows[k].account = row_account[k]
             r.rows[k].instrument = instrument[k]
@@ -533,7 +538,7 @@ cdef class Engine:
         cdef const int32_t[::1] account = loaded
         cdef int64_t k, n = account.shape[0], j, e = 0
         cdef int32_t a
-        r.scan_done = <uint8_t*>claim(n, 1)
+        r.scan_until = <float*>claim(n, sizeof(float))
         r.growth = <growth_t*>claim(r.instruments_n, sizeof(growth_t))
         if n == 0:
             return 0
@@ -638,7 +643,7 @@ cdef class Engine:
         self.take_spare(LOG_FLATS, <void**>&r.flats, &r.flats_cap)
         r.seq = r.check_seq = r.looked_version = -1
         r.served = -1
-        r.singles_n = r.batched_n = r.ranged_n = r.leaps = 0
+        r.singles_n = r.batched_n = r.ranged_n = r.several_n = r.leaps = 0
         r.settled = True
         self.status = 0
         for k in range(r.instruments_n):
@@ -930,7 +935,8 @@ cdef class Engine:
         for k in range(r.resting_n):
             r.accounts[r.resting[k].account].state &= ~<uint8_t>RESTING
         if r.scans > 0:
-            memset(r.scan_done, 0, r.scan_n)
+            memset(r.scan_until, 0, r.scan_n * sizeof(float))
+            memset(r.growth, 0, r.instruments_n * sizeof(growth_t))
         for i in range(r.instruments_n):
             # The next run puts the books back, when it has left the GIL.
             self.instruments_loaded[i].book_dirty = r.instruments[i].book_dirty
@@ -957,11 +963,11 @@ cdef class Engine:
         r.marks_version = 0
         r.step = r.check_step = r.step_wave = r.wave = 0
         r.in_step = r.limit_hit = r.any_stuck = r.shock_has_order = r.ranking_stands = False
-        r.singles = r.batching = r.disturbed = r.owing = r.agents = False
+        r.singles = r.several = r.batching = r.disturbed = r.owing = r.agents = False
         r.flats_n = r.journal_n = 0
         r.shock_left = r.error = 0
         r.events_n = r.liquidations_n = r.records_n = r.contexts_n = r.waves_n = r.cases_n = 0
-        r.travel = 0
+        r.travel = r.scan_travel = 0
         r.resting_n = r.scans = 0
         r.all_rest = False
         r.haircuts_n = 0
@@ -1049,6 +1055,11 @@ cdef class Engine:
     def singles_served(self):
         """Turns of the latest run that took the short way; of them, those taken together in order, and those taken without one."""
         return self.r.singles_n, self.r.batched_n, self.r.ranged_n
+
+    @property
+    def several_served(self):
+        """Turns of the latest run of accounts with several positions that took the short way."""
+        return self.r.several_n
 
     @property
     def leaps(self):
@@ -1163,7 +1174,7 @@ cdef class Engine:
             made.safe = self.safe
             to.resting = <resting_t*>twin(r.resting, r.resting_n, r.resting_n, sizeof(resting_t))
             to.resting_cap = r.resting_n
-            to.scan_done = <uint8_t*>twin(r.scan_done, r.scan_n, r.scan_n, 1)
+            to.scan_until = <float*>twin(r.scan_until, r.scan_n, r.scan_n, sizeof(float))
             to.growth = <growth_t*>twin(r.growth, n, n, sizeof(growth_t))
             to.watched = <int32_t*>twin(r.watched, r.watched_n, r.watched_n, sizeof(int32_t))
             to.watched_cap = r.watched_n
@@ -1218,7 +1229,7 @@ cdef class Engine:
         r.journal = NULL
         r.journalled = NULL
         r.resting = NULL
-        r.scan_done = NULL
+        r.scan_until = NULL
         r.growth = NULL
         r.watched = NULL
         r.dirty = NULL

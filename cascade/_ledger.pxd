@@ -309,7 +309,7 @@ cdef inline int64_t charge(run_t* r, int32_t a, int64_t rate, int64_t value, int
 
 
 cdef inline void flats_add(run_t* r, int32_t a, int64_t money) noexcept nogil:
-    """Note what became of a single (_single.pxd): it is flat; its money, or what its owner gets of it."""
+    """Note what became of an account that _single.pxd or _several.pxd has closed: it is flat; its money, or what its owner gets of it."""
     if run_room(r, <void**>&r.flats, &r.flats_cap, r.flats_n + 1, sizeof(flat_t)):
         r.flats[r.flats_n].account = a
         r.flats[r.flats_n].money = money
@@ -319,10 +319,12 @@ cdef inline void flats_add(run_t* r, int32_t a, int64_t money) noexcept nogil:
 cdef inline void flat_tell(run_t* r, int32_t a, int64_t money) noexcept nogil:
     """Write the same into accounts and rows."""
     cdef account_t* account = &r.accounts[a]
+    cdef int32_t k
     changed(r, a)
     account.state |= COUNTED
-    r.rows[account.first_row].lots = 0
-    r.rows[account.first_row].basis = 0
+    for k in range(account.first_row, account.first_row + account.rows_n):
+        r.rows[k].lots = 0
+        r.rows[k].basis = 0
     account.balance = money
     if account.flags & IS_ISOLATED and money > 0:
         account.balance = 0

@@ -440,6 +440,64 @@ cdef inline void note_health(run_t* r, int32_t a, const standing_t* now, case_t*
         case.open = False
 
 
+cdef inline void served_none(served_t* out) noexcept nogil:
+    """Before any order of a turn."""
+    out.record = NULL
+    out.worst = 0
+    out.all_beyond = True
+    out.parted = False
+
+
+cdef inline void turn_rest(
+    run_t* r, int32_t a, int32_t first, int32_t n, int64_t turn, int64_t changes, bint changed, bint offset, bint sells, case_t* case,
+    standing_t* s, served_t* out
+) noexcept nogil:
+    """Positions [first, n) of run_t.taken in a turn that began at `changes`, and all that follows them. `changed`: the account's standing
+    is no longer `s`."""
+    cdef int32_t k
+    for k in range(first, n):
+        if r.error != 0:
+            break
+        if k > 0 or changed:
+            s[0] = standing_of(r, a)
+            if r.rules.size != SIZE_ALL and not standing_unhealthy(r, s):
+                break
+        if r.rows[r.taken[k]].lots != 0:
+            take_position(r, a, r.taken[k], turn, case, s, out)
+    if sells and account_flat(r, a):
+        sell_collateral(r, a, turn, case, out)
+    if out.record == NULL:
+        s[0] = standing_of(r, a)
+        out.record = record_begin(r, a, turn, case, s, &out.spare)
+        if out.worst == LEFT_HALTED:
+            out.record.status = LEFT_HALTED
+        elif offset:
+            out.record.status = LEFT_OFFSET
+    case.left = 0
+    if account_flat(r, a):
+        settle_flat(r, a, turn, out.record)
+        if r.accounts[a].balance >= 0:      # owes nothing any more: healthy at any mark
+            case.healthy_at = r.seq
+            case.open = False
+            return
+    s[0] = standing_of(r, a)
+    note_health(r, a, s, case)
+    if out.parted and r.rules.size == SIZE_FRACTION and r.rules.then_whole and not case.parted:
+        case.parted = True
+        r.changes += 1      # its next turn is another one, even if this one traded nothing
+    if standing_unhealthy(r, s):
+        if r.changes == changes:
+            case.idle_changes = changes
+            case.idle_marks = r.marks_version
+            r.any_stuck = True
+        case.left = <uint8_t>out.worst
+        if out.worst != 0 and out.all_beyond:
+            r.accounts[a].state |= STUCK
+            r.any_stuck = True
+        elif out.parted and r.changes != changes:
+            case.rest_until = r.time_ns + r.rules.cooldown_ns
+
+
 cdef inline bint turn(run_t* r, const waiting_t* waiting) noexcept nogil:
     """Liquidate one account as far as the rules go; False when it has recovered meanwhile."""
     cdef int32_t a = waiting.account, n, k
@@ -460,10 +518,7 @@ cdef inline bint turn(run_t* r, const waiting_t* waiting) noexcept nogil:
         return False
     seq = emit(r, EVENT_TURN, NO_INSTRUMENT, a, -1, 0, 0, s.equity, waiting.seq, 0)
     context_begin(r, seq, r.wave, r.records_n)
-    out.record = NULL
-    out.worst = 0
-    out.all_beyond = True
-    out.parted = False
+    served_none(&out)
     r.turn_paid = r.turn_closed = wide_of(0)
     if r.rules.cancel_orders:
         cancel_all(r, a, seq)
@@ -491,45 +546,5 @@ cdef inline bint turn(run_t* r, const waiting_t* waiting) noexcept nogil:
     elif account_is_below(&s, r.rules.vault_below_num, r.rules.vault_below_den):
         out.record = vault_takes_all(r, a, n, seq, case, &out.spare)
         changed = True
-    for k in range(n):
-        if r.error != 0:
-            break
-        if k > 0 or changed:
-            s = standing_of(r, a)
-            if r.rules.size != SIZE_ALL and not standing_unhealthy(r, &s):
-                break
-        if r.rows[r.taken[k]].lots != 0:
-            take_position(r, a, r.taken[k], seq, case, &s, &out)
-    if sells and account_flat(r, a):
-        sell_collateral(r, a, seq, case, &out)
-    if out.record == NULL:
-        s = standing_of(r, a)
-        out.record = record_begin(r, a, seq, case, &s, &out.spare)
-        if out.worst == LEFT_HALTED:
-            out.record.status = LEFT_HALTED
-        elif offset:
-            out.record.status = LEFT_OFFSET
-    case.left = 0
-    if account_flat(r, a):
-        settle_flat(r, a, seq, out.record)
-        if r.accounts[a].balance >= 0:      # owes nothing any more: healthy at any mark
-            case.healthy_at = r.seq
-            case.open = False
-            return True
-    s = standing_of(r, a)
-    note_health(r, a, &s, case)
-    if out.parted and r.rules.size == SIZE_FRACTION and r.rules.then_whole and not case.parted:
-        case.parted = True
-        r.changes += 1      # its next turn is another one, even if this one traded nothing
-    if standing_unhealthy(r, &s):
-        if r.changes == changes:
-            case.idle_changes = changes
-            case.idle_marks = r.marks_version
-            r.any_stuck = True
-        case.left = <uint8_t>out.worst
-        if out.worst != 0 and out.all_beyond:
-            r.accounts[a].state |= STUCK
-            r.any_stuck = True
-        elif out.parted and r.changes != changes:
-            case.rest_until = r.time_ns + r.rules.cooldown_ns
+    turn_rest(r, a, 0, n, seq, changes, changed, offset, sells, case, &s, &out)
     return True

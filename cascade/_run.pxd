@@ -10,8 +10,9 @@ from cascade._wide cimport fraction_t, wide_t
 
 cdef extern from *:
     """
-    #define cascade_prefetch(p) __builtin_prefetch((p), 1)
-    #define cascade_prefetch_shared(p) __builtin_prefetch((p), 0)
+    /* The empty statement keeps gcc from taking a function that does nothing else for one without effect, and leaving out its calls. */
+    #define cascade_prefetch(p) do { __builtin_prefetch((p), 1); __asm__ volatile (""); } while (0)
+    #define cascade_prefetch_shared(p) do { __builtin_prefetch((p), 0); __asm__ volatile (""); } while (0)
     """
     # Accounts are met in the order of triggers and queues, not of memory: at a million of them this halves a run.
     void prefetch "cascade_prefetch"(const void* p) noexcept nogil
@@ -39,6 +40,7 @@ cdef enum:
     IS_ISOLATED = 8         # it belongs to an owner's account
     HAS_EXTRA = 16          # rows of it came to be in the run
     IN_JOURNAL = 32         # entries of the journal are about it
+    OWNS_ISOLATED = 64      # isolated accounts are swept to it
 
 cdef enum:
     COLLATERAL = 3          # slot of a holding
@@ -383,6 +385,7 @@ ctypedef struct instrument_t:
     int64_t halted_until            # 0: matching goes on
     int64_t halt_seq
     bint has_windows                # some band looks at past trades
+    int32_t counted_wave, counted_row   # the wave counted last, and its row of run_t.waves; -1 before any
 
 
 # A level of a loaded book of external orders: what stands before it on its side. The end of the side is a level 0 behind all others.
@@ -539,6 +542,12 @@ ctypedef struct wave_t:
     int32_t wave
     int32_t instrument
 
+# Of a waiting account that is not in a list of singles.
+cdef enum:
+    ORDINARY = -1           # it has a case, and is watched
+    SEVERAL = -2            # _several.pxd deals with it
+
+
 # One waiting account. Its key is num / den, the smallest goes first; what that is, is the rules' choice.
 ctypedef struct waiting_t:
     double near             # num / den
@@ -550,7 +559,7 @@ ctypedef struct waiting_t:
     int32_t cause_row
     int32_t account
     int32_t wave
-    int32_t single          # its place in its instrument's list of singles, -1: it is none
+    int32_t single          # its place in its instrument's list of singles, or SEVERAL, or ORDINARY
     uint16_t instrument     # of a single
     uint8_t short           # a single: in the list of shorts
     uint8_t first           # maintenance 0: before all others
@@ -685,17 +694,20 @@ ctypedef struct run_t:
     const int32_t* scan_account
     const loss_t* scan_losses
     int32_t scan_n                  # accounts
-    uint8_t* scan_done              # by place in the scan: found elsewhere for the rest of the run
+    float* scan_until               # by place: its losses are not summed before scan_travel reaches this; SCAN_NEVER: found elsewhere
+    double scan_travel              # of growths over all scans: see _watch.scan_block
     growth_t* growth                # by instrument, of the check that goes on
     int32_t scans                   # in this run
     int64_t looked_version          # run_t.marks_version at which untouched accounts were last looked for, -1
     bint all_rest                   # everybody of the scan is resting or watched
     case_t* cases
     int32_t cases_n, cases_cap
-    # Accounts that _single.pxd deals with.
+    # Accounts that _single.pxd and _several.pxd deal with.
     bint singles                    # in this step
     int64_t singles_n               # turns in this run
     int64_t batched_n, ranged_n     # of them: taken together in the order of their keys; without one
+    bint several                    # in this step
+    int64_t several_n               # turns in this run
     int64_t leaps                   # in this run: see _leap.pxd
     bint disturbed                  # some account has changed in another's turn: whether a single has is to be seen from its record
     int32_t served                  # the account whose turn it is
@@ -841,6 +853,22 @@ cdef inline void dirty_mark(run_t* r, int32_t a) noexcept nogil:
         r.accounts[a].state |= DIRTY
     else:
         r.broken = True
+
+
+cdef inline void account_ahead(const run_t* r, int32_t a) noexcept nogil:
+    """Ask for an account that will be read."""
+    prefetch_shared(&r.accounts[a])
+    prefetch_shared(&r.accounts[a].version)
+
+
+cdef inline void rows_ahead(const run_t* r, int32_t a) noexcept nogil:
+    """Ask for the loaded rows of an account that has come."""
+    cdef const char* row = <const char*>&r.rows[r.accounts[a].first_row]
+    cdef const char* end = row + r.accounts[a].rows_n * sizeof(row_t)
+    while row < end:
+        prefetch_shared(row)
+        row += 64
+    prefetch_shared(end - 1)
 
 
 cdef inline void watch(run_t* r, int32_t a) noexcept nogil:

@@ -92,7 +92,7 @@ class RunData(RunTotals):
     touched_rows: np.ndarray
     """structured: account, instrument, slot, lots, basis; rows that changed or came to be"""
     flats: np.ndarray
-    """FLAT_DTYPE: beside them, accounts with one position that are flat now; what an isolated one had left
+    """FLAT_DTYPE: beside them, accounts all of whose positions are flat now; what an isolated one had left
     went to its owner"""
 
 

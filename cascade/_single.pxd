@@ -17,6 +17,7 @@ from cascade._ladder cimport ASK, BID, level_t
 from cascade._ledger cimport add_overflow, audit_instrument, audit_money, flat_tell, flats_add, planted
 from cascade._margin cimport closing_value, magnitude, standing_single, standing_t, trade_value
 from cascade._run cimport (
+    DEFICIT,
     DIRTY,
     FEES,
     FUND,
@@ -204,18 +205,29 @@ cdef inline liquidation_t* single_record(
     return l
 
 
-cdef inline bint fund_covers(const run_t* r, const going_t* g) noexcept nogil:
-    """Whether the fund, before all others and without a limit, pays the whole of what a closed single owes."""
-    return (
-        r.rules.shortfall_n > 0
-        and r.rules.shortfall[0] == PAYER_FUND
-        and not r.rules.fund_stops
-        and wide_cmp(r.system[FUND], wide_of(-g.balance)) >= 0
-    )
+cdef inline bint going_served(run_t* r, going_t* g, liquidation_t* l) noexcept nogil:
+    """Serve what a closed account owes, where nobody but the fund, first of all and without a limit, and the deficit have to do with it;
+    False, with nothing changed, where others have."""
+    cdef bint fund = r.rules.shortfall_n > 0 and r.rules.shortfall[0] == PAYER_FUND and not r.rules.fund_stops
+    cdef int64_t owed = -g.balance, paid = 0
+    if fund and wide_cmp(r.system[FUND], wide_of(owed)) >= 0:
+        paid = owed
+    elif fund and r.rules.shortfall_n == 1:
+        paid = wide_low(r.system[FUND])
+    elif r.rules.shortfall_n > 0:
+        return False
+    l.shortfall = owed
+    l.fund = paid
+    l.deficit = owed - paid
+    if paid != 0:
+        going_pays(r, g, FUND, -paid)
+    if paid != owed:
+        going_pays(r, g, DEFICIT, paid - owed)
+    return True
 
 
 cdef inline void going_owes(run_t* r, int32_t a, const going_t* g, int64_t turn, liquidation_t* l) noexcept nogil:
-    """Serve what a closed single owes, as of any account."""
+    """Serve what a closed account owes, as of any."""
     if r.record == RECORD_SUMMARY:
         memset(l, 0, sizeof(liquidation_t))
     r.served = a
@@ -288,10 +300,7 @@ cdef inline bint single_turn(run_t* r, const waiting_t* w) noexcept nogil:
     else:
         r.totals.higher = wide_add(r.totals.higher, wide_of(magnitude(traded)))
     count_wave(r, r.wave, i, lots, magnitude(traded), 1)
-    if g.balance < 0 and fund_covers(r, &g):
-        l.shortfall = l.fund = -g.balance
-        going_pays(r, &g, FUND, g.balance)
-    if g.balance < 0:
+    if g.balance < 0 and not going_served(r, &g, l):
         going_owes(r, w.account, &g, turn, l)
         return True
     l.surplus = g.balance

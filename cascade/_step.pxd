@@ -14,8 +14,10 @@ from cascade._run cimport (
     LEFT_BEYOND_DATA,
     LEFT_HALTED,
     NO_INSTRUMENT,
+    ORDINARY,
     OVER,
     QUEUED,
+    SEVERAL,
     STATUS_HALTED,
     STATUS_HORIZON,
     STATUS_LIMIT,
@@ -29,6 +31,7 @@ from cascade._run cimport (
     waiting_t,
     watch,
 )
+from cascade._several cimport several_ahead, several_serve, several_turn
 from cascade._single cimport single_turn, singles_serve
 from cascade._types cimport REASON_BANDED, REASON_BEYOND_DATA, REASON_HALTED
 from cascade._watch cimport case_of, check
@@ -62,6 +65,7 @@ cdef inline void step_begin(run_t* r) noexcept nogil:
     r.step_wave += 1
     marks_set(r)
     r.singles = singles_serve(r)
+    r.several = r.singles and several_serve(r)
     check(r)
     r.waves_left = r.rules.continuous or r.step_wave <= r.rules.max_waves
     if queue_waits(r) and not r.waves_left:
@@ -71,7 +75,7 @@ cdef inline void step_begin(run_t* r) noexcept nogil:
 
 
 cdef inline void single_queue(run_t* r, const waiting_t* w) noexcept nogil:
-    """A single whose turn is none for _single after all: what a check does for anybody whom it queues."""
+    """An account whose turn is none for _single or _several after all: what a check does for anybody whom it queues."""
     cdef case_t* case = case_of(r, w.account)
     watch(r, w.account)
     if case != NULL:
@@ -82,10 +86,10 @@ cdef inline void single_queue(run_t* r, const waiting_t* w) noexcept nogil:
 
 cdef inline void single_waits(run_t* r, waiting_t* w) noexcept nogil:
     """The same of one that still waits."""
-    if w.single >= 0:
+    if w.single != ORDINARY:
         single_queue(r, w)
         r.accounts[w.account].state |= QUEUED
-        w.single = -1
+        w.single = ORDINARY
 
 
 cdef inline void singles_end(run_t* r) noexcept nogil:
@@ -121,9 +125,11 @@ cdef inline bint step_turn(run_t* r) noexcept nogil:
         if whose == BATCH_OTHER and queue_first(r) == NULL:
             return False
     next_one = batch_pop(r) if whose == BATCH_ONE else queue_pop(r)
-    if next_one.single >= 0:
+    if r.several:
+        several_ahead(r)
+    if next_one.single != ORDINARY:
         r.wave = r.step_wave
-        if single_turn(r, &next_one):
+        if several_turn(r, &next_one) if next_one.single == SEVERAL else single_turn(r, &next_one):
             return True
         single_queue(r, &next_one)
         if r.error != 0:
@@ -135,7 +141,7 @@ cdef inline bint step_turn(run_t* r) noexcept nogil:
         prefetch(<void*>&r.parents[ahead])
         if r.journalled != NULL:
             prefetch(&r.journalled[ahead])
-    if r.line_at + 4 < r.line_n and r.line[r.line_at + 4].single < 0:
+    if r.line_at + 4 < r.line_n and r.line[r.line_at + 4].single == ORDINARY:
         ahead = r.line[r.line_at + 4].account
         prefetch(&r.rows[r.accounts[ahead].first_row])
         prefetch(&r.rows[r.accounts[ahead].first_row + 2])  # a line of memory holds two

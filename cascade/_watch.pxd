@@ -6,12 +6,13 @@ touched is watched: looked at in every check, until a check finds the account he
 whoever it points at is examined exactly, so the accounts found are those that a full check would find.
 """
 
-from libc.math cimport INFINITY
+from libc.math cimport INFINITY, fabs
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint16_t, uint8_t
 
-from cascade._batch cimport batch_add, batch_begin, batch_ready, batch_room, triggers_upto
+from cascade._batch cimport batch_add, batch_add_several, batch_begin, batch_ready, batch_room, triggers_upto
 from cascade._breakers cimport account_waits
 from cascade._gather cimport gather_rows, gather_taken
+from cascade._ledger cimport flats_tell
 from cascade._margin cimport magnitude, mark_value, standing_of, standing_single, standing_t, standing_unhealthy
 from cascade._past cimport cause_t, find_cause, single_cause
 from cascade._queue cimport SORT_ITEM, queue_push, queue_sort
@@ -21,6 +22,7 @@ from cascade._run cimport (
     EVENT_QUEUED,
     HOLDS_COLLATERAL,
     INITIAL,
+    IS_ISOLATED,
     LEFT_HALTED,
     LOOK_BY_COUNTS,
     LOOK_BY_INDEX,
@@ -28,15 +30,19 @@ from cascade._run cimport (
     LOOK_BY_SCAN,
     NEVER_LIQUIDATED,
     NO_INSTRUMENT,
+    ORDINARY,
     OVER,
+    OWNS_ISOLATED,
     QUEUED,
     QUEUE_FIFO,
     QUEUE_FILLABLE,
     QUEUE_LARGEST,
     QUEUE_RATIO,
     RESTING,
+    SEVERAL,
     STUCK,
     WATCHED,
+    account_ahead,
     account_t,
     case_t,
     dirty_mark,
@@ -47,6 +53,7 @@ from cascade._run cimport (
     prefetch,
     prefetch_shared,
     row_t,
+    rows_ahead,
     run_room,
     run_t,
     safe_t,
@@ -124,7 +131,7 @@ cdef inline void found_add(run_t* r, int32_t a, const standing_t* s, int64_t now
     w = &r.found[r.found_n]
     r.found_n += 1
     w.account = a
-    w.single = -1
+    w.single = ORDINARY
     w.seq = s.equity
     w.first = False
     w.den = 1
@@ -158,6 +165,8 @@ cdef enum:
 
 cdef enum:
     SCAN_BLOCK = 1024
+    SCAN_FAR = 1 << 29      # growths do not travel further; a place that waits until then, or less, is summed
+    SCAN_NEVER = 1 << 30
 
 
 # Scans in a run after which everybody is looked at once and then rests: about as much work.
@@ -351,14 +360,43 @@ cdef inline int32_t examine_moves(
     return at
 
 
-cdef inline void growth_since(const instrument_t* ins, bint inverse, growth_t* g) noexcept nogil:
-    """By what part notionals of an instrument have changed since the start."""
+cdef inline double growth_since(const instrument_t* ins, bint inverse, growth_t* g) noexcept nogil:
+    """By what part notionals of an instrument have changed since the start; by how much that differs from the latest scan's."""
+    cdef growth_t before = g[0]
     cdef double change = <double>(ins.mark - ins.start_mark) / <double>ins.start_mark
     if inverse:
         change = <double>(ins.start_mark - ins.mark) / <double>ins.mark
     g.shrunk = -change if change < 0 else 0
     g.grown = change if 0 < change <= 0.5 else 0
     g.beyond = 0 if change <= 0.5 else INFINITY
+    if g.beyond != before.beyond:
+        return SCAN_FAR
+    return fabs(g.shrunk - before.shrunk) + fabs(g.grown - before.grown)
+
+
+cdef enum:
+    SEVERAL_MOST = 16       # positions of an account that _several.pxd deals with
+
+
+cdef inline bint for_several(const run_t* r, const account_t* account) noexcept nogil:
+    """Whether _several.pxd may deal with an untouched account that the scan has come to, should it be unhealthy."""
+    return (
+        r.several
+        and not account.flags & (IS_ISOLATED | OWNS_ISOLATED | HOLDS_COLLATERAL | NEVER_LIQUIDATED)
+        and not account.state
+        and account.rows_n <= SEVERAL_MOST
+    )
+
+
+cdef inline void several_found(run_t* r, int32_t a, const standing_t* s, int64_t now) noexcept nogil:
+    """Note such an account, found unhealthy."""
+    if r.batching:
+        batch_add_several(r, a, s)
+        return
+    found_add(r, a, s, now)
+    if r.error == 0:
+        r.found[r.found_n - 1].single = SEVERAL
+        r.found[r.found_n - 1].cause = r.found[r.found_n - 1].cause_row = -1
 
 
 cdef inline void scan_hit(run_t* r, int32_t k, int64_t now) noexcept nogil:
@@ -366,52 +404,81 @@ cdef inline void scan_hit(run_t* r, int32_t k, int64_t now) noexcept nogil:
     cdef int32_t a = r.scan_account[k]
     cdef standing_t s
     if not untouched(r, a):
-        r.scan_done[k] = True
+        r.scan_until[k] = SCAN_NEVER
+    elif for_several(r, &r.accounts[a]):
+        s = standing_of(r, a)
+        if standing_unhealthy(r, &s):
+            r.scan_until[k] = SCAN_NEVER
+            several_found(r, a, &s, now)
     elif examine(r, a, now, &s) == SEEN_AGAIN:
-        r.scan_done[k] = True
+        r.scan_until[k] = SCAN_NEVER
         watch(r, a)
 
 
-cdef inline const loss_t* scan_block(
-    run_t* r, const loss_t* loss, int32_t rows, int32_t first, int32_t end, int64_t now
-) noexcept nogil:
-    """Scan places [first, end) of accounts of `rows` losses each, SCAN_BLOCK at most; the first loss behind them.
+cdef inline bint scan_sum(run_t* r, const loss_t* loss, int32_t rows, int32_t k) noexcept nogil:
+    """Whether the losses of the account at place k can exceed its room; if not, until when that is sure.
+
+    A loss changes by no more than its larger coefficient times the change of its instrument's growth, up or down.
+    """
+    cdef double sum = 0, cost = 0, one, other, room = r.scan_room[k]
+    cdef const growth_t* grown
+    for _ in range(rows):
+        grown = &r.growth[loss.instrument]
+        sum += loss.shrinks * grown.shrunk + loss.grows * grown.grown + grown.beyond
+        one = fabs(loss.shrinks)
+        other = fabs(loss.grows)
+        cost += one if one > other else other
+        loss += 1
+    if not sum < room:
+        return True
+    room -= sum
+    # Rounded down, by more than float32 and the sums can be wrong.
+    room = (r.scan_travel + room / cost) * (1 - 1e-6) if room < cost * SCAN_FAR else SCAN_FAR
+    r.scan_until[k] = <float>room
+    return False
+
+
+cdef inline void scan_block(run_t* r, const loss_t* loss, int32_t rows, int32_t first, int32_t end, int64_t now) noexcept nogil:
+    """Scan places [first, end) of accounts of `rows` losses each, SCAN_BLOCK at most; `loss` is the first of them.
 
     Places are collected before anybody is looked at: a branch at each account would be mispredicted for as many as go in the run.
     """
     cdef int32_t hits[SCAN_BLOCK]
-    cdef int32_t k, j, n = 0
-    cdef const growth_t* grown
-    cdef double sum
+    cdef float now_at = <float>r.scan_travel * <float>(1 + 1e-6)
+    cdef int32_t k, j, due = 0, n = 0
     for k in range(first, end):
-        sum = 0
-        for _ in range(rows):
-            grown = &r.growth[loss.instrument]
-            sum += loss.shrinks * grown.shrunk + loss.grows * grown.grown + grown.beyond
-            loss += 1
+        hits[due] = k
+        due += r.scan_until[k] <= now_at
+    for j in range(due):
+        k = hits[j]
         hits[n] = k
-        n += <int>(not sum < r.scan_room[k]) & <int>(r.scan_done[k] == 0)
+        n += scan_sum(r, loss + <int64_t>(k - first) * rows, rows, k)
     for j in range(n):
-        if j + 8 < n:
-            prefetch(&r.accounts[r.scan_account[hits[j + 8]]])
-        if j + 4 < n:
-            prefetch(&r.rows[r.accounts[r.scan_account[hits[j + 4]]].first_row])
+        if j + 24 < n:
+            account_ahead(r, r.scan_account[hits[j + 24]])
+        if j + 12 < n:
+            rows_ahead(r, r.scan_account[hits[j + 12]])
         scan_hit(r, hits[j], now)
-    return loss
 
 
 cdef inline void scan(run_t* r, int64_t now) noexcept nogil:
     """Look at the untouched accounts whose losses since the start can exceed their room; they are watched if unhealthy."""
     cdef const loss_t* loss = r.scan_losses
     cdef int32_t g, k = 0, last, end
+    cdef double most = 0, change
     cdef int i
     for i in range(r.instruments_n):
-        growth_since(&r.instruments[i], r.terms[i].contract != 0, &r.growth[i])
+        change = growth_since(&r.instruments[i], r.terms[i].contract != 0, &r.growth[i])
+        most = change if change > most else most
+    r.scan_travel = (r.scan_travel + most) * (1 + 4.5e-16)
+    if r.scan_travel > SCAN_FAR:
+        r.scan_travel = SCAN_FAR
     for g in range(r.scan_groups_n):
         last = k + r.scan_groups[g].accounts
         while k < last:
             end = k + SCAN_BLOCK if last - k > SCAN_BLOCK else last
-            loss = scan_block(r, loss, r.scan_groups[g].rows, k, end, now)
+            scan_block(r, loss, r.scan_groups[g].rows, k, end, now)
+            loss += <int64_t>(end - k) * r.scan_groups[g].rows
             k = end
     r.scans += 1
 
@@ -420,7 +487,7 @@ cdef inline void all_to_rest(run_t* r, int64_t now) noexcept nogil:
     """Look at everybody who was left to the index or the scan; from now on they are watched or rest."""
     cdef int32_t k
     for k in range(r.scan_n):
-        if not r.scan_done[k] and untouched(r, r.scan_account[k]):
+        if r.scan_until[k] != SCAN_NEVER and untouched(r, r.scan_account[k]):
             look_at(r, r.scan_account[k], now)
     r.all_rest = True
 
@@ -437,6 +504,8 @@ cdef inline void look_at_untouched(run_t* r, int64_t now) noexcept nogil:
     if many and (r.look == LOOK_BY_SCAN or r.scans < (1 if r.look == LOOK_BY_REST else SCANS_MOST)):
         scan(r, now)
         return
+    if r.several_n > 0:     # the others look at accounts that a scan has found before
+        flats_tell(r)
     if many:
         all_to_rest(r, now)
         return
@@ -503,14 +572,14 @@ cdef inline void check(run_t* r) noexcept nogil:
         a = w.account
         if k + 8 < r.found_n:
             prefetch(ordered[k + 8].who.item)
-        if w.single >= 0:
-            if single_cause(r, w, previous_check, now):
+        if w.single != ORDINARY:
+            if w.single == SEVERAL or single_cause(r, w, previous_check, now):
                 r.wave = r.step_wave
                 w.wave = r.step_wave
                 w.seq = emit(r, EVENT_QUEUED, NO_INSTRUMENT, a, -1, 0, 0, w.seq, w.cause, 0)
                 queue_push(r, w)
                 continue
-            w.single = -1
+            w.single = ORDINARY
             watch(r, a)
         if k + 4 < r.found_n:
             prefetch(&r.accounts[ordered[k + 4].who.item.account])

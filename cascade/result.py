@@ -141,7 +141,10 @@ class Result:
 
     def _flat_rows(self) -> np.ndarray:
         """The rows of the accounts that are flat now."""
-        state, which = self._state, np.searchsorted(self._state.row_account, self._data.flats["account"])
+        state, flat = self._state, self._data.flats["account"]
+        first, last = (np.searchsorted(state.row_account, flat, side) for side in ("left", "right"))
+        count = last - first
+        which = np.repeat(last - np.cumsum(count), count) + np.arange(count.sum())
         rows = np.zeros(len(which), ROW_DTYPE)
         rows["account"], rows["instrument"] = state.row_account[which], state.row_instrument[which]
         rows["slot"] = state.row_slot[which]
