@@ -7,7 +7,7 @@ different about a turn (an order that it uses up, a shortfall that the fund does
 
 from libc.float cimport DBL_MAX
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from cascade._book cimport book_front, book_has, book_lots, book_t, book_take
 from cascade._closing cimport count_wave
@@ -121,6 +121,7 @@ cdef inline waiting_t waiting_of(const run_t* r, const sorted_t* item) noexcept 
 cdef enum:
     WINDOW = 64             # of a range, how many are brought in order at a time
     AHEAD_BYTES = 2048      # how far ahead of the records memory is asked for
+    MOVES_MOST = 16         # of an insertion, by item, before merging is cheaper; BUCKET_LARGE items cannot need as many
 
 
 # -- the check -------------------------------------------------------------------------------------------------------
@@ -161,11 +162,42 @@ cdef inline bint batch_before(const run_t* r, const sorted_t* a, const sorted_t*
     return order < 0 or (order == 0 and place_account(r, a.who.place) < place_account(r, b.who.place))
 
 
+cdef inline void batch_merge(run_t* r, sorted_t* spare) noexcept nogil:
+    """Bring the batch in order whatever its order is: runs of doubled lengths are merged, in place and in `spare` by turns."""
+    cdef const sorted_t* a = r.batch
+    cdef sorted_t* to = spare
+    cdef int64_t width = 1
+    cdef int32_t n = r.batch_n, first, middle, last, x, y, k
+    while width < n:
+        last = 0
+        while last < n:
+            first = last
+            middle = <int32_t>(first + width) if width < n - first else n
+            last = <int32_t>(middle + width) if width < n - middle else n
+            x = first
+            y = middle
+            for k in range(first, last):
+                if y == last or (x < middle and not batch_before(r, &a[y], &a[x])):
+                    to[k] = a[x]
+                    x += 1
+                else:
+                    to[k] = a[y]
+                    y += 1
+        a = to
+        to = spare if a == r.batch else r.batch
+        width *= 2
+    if a != r.batch:
+        memcpy(r.batch, a, n * sizeof(sorted_t))
+
+
 cdef inline void batch_sort(run_t* r) noexcept nogil:
-    """Bring the batch in order."""
+    """Bring the batch in order. Insertion ends it while few are out of place; many equal keys can be in any order of accounts."""
     cdef int32_t k, at
+    cdef int64_t moves = <int64_t>MOVES_MOST * r.batch_n
     cdef sorted_t one
-    if r.batch_n > BUCKET_LARGE and run_room(r, &r.shares, &r.shares_cap, r.batch_n, SORT_ITEM):
+    if r.batch_n > BUCKET_LARGE:
+        if not run_room(r, &r.shares, &r.shares_cap, r.batch_n, SORT_ITEM):
+            return
         sort_spread(
             r.batch, <sorted_t*>r.shares, <int32_t*>(<sorted_t*>r.shares + r.batch_n), r.batch_n, SORT_DEPTH, False
         )
@@ -178,6 +210,10 @@ cdef inline void batch_sort(run_t* r) noexcept nogil:
             r.batch[at] = r.batch[at - 1]
             at -= 1
         r.batch[at] = one
+        moves -= k - at
+        if moves < 0:       # never where there was no need of room
+            batch_merge(r, <sorted_t*>r.shares)
+            return
 
 
 cdef inline void batch_ready(run_t* r) noexcept nogil:
@@ -271,6 +307,8 @@ cdef inline bint range_begin(run_t* r) noexcept nogil:
     singles = ins.short_single if short else ins.long_single
     at = ins.short_at if short else ins.long_at
     n = ins.short_n if short else ins.long_n
+    if trigger[at] == (0 if short else INT64_MAX):
+        return False        # no price, but whom every mark reaches
     level = range_level_of(r, i, short, trigger[at])
     if level == 0:
         return False
@@ -368,7 +406,7 @@ ctypedef struct sums_t:
     int64_t liquidation_fees
     int64_t surplus         # that goes to a system account
     int64_t shortfall       # that the fund pays
-    bint over               # a sum has left int64
+    int64_t money           # of all that enters the sums of money, unsigned: while int64 holds it, it holds each of them
 
 
 cdef inline void system_add(run_t* r, int account, int64_t amount) noexcept nogil:
@@ -480,7 +518,7 @@ cdef inline int turn_add(
     """Add one turn to the sums, if it is a usual one, and note in `l` what its record says of it. Where the order is open, the fund must do
     without what it gets meanwhile."""
     cdef const terms_t* t = f.terms
-    cdef int64_t lots = magnitude(s.lots), value, owed, balance, closing, fee = 0, extra = 0, events
+    cdef int64_t lots = magnitude(s.lots), value, owed, balance, closing, money, fee = 0, extra = 0, events
     if sums.lots + lots >= f.room or (r.disturbed and r.accounts[account].state & DIRTY):
         return TURN_OTHER
     value = trade_value(t, f.side * lots, f.price)
@@ -502,6 +540,13 @@ cdef inline int turn_add(
         events += extra != 0
         if f.fees_to_fund and in_order:
             fund[0] = wide_add(fund[0], wide_of(extra))
+    if (
+        add_overflow(sums.money, magnitude(s.basis), &money)
+        or add_overflow(money, magnitude(s.balance), &money)
+        or add_overflow(money, magnitude(owed), &money)
+        or add_overflow(money, magnitude(fee) + magnitude(extra), &money)
+    ):
+        return TURN_OTHER
     l.surplus = balance if balance > 0 else 0
     l.shortfall = l.fund = -balance if balance < 0 else 0
     l.bankruptcy_value = closing
@@ -511,13 +556,13 @@ cdef inline int turn_add(
         if not f.covered or wide_cmp(fund[0], wide_of(-balance)) < 0:
             return TURN_OTHER
         fund[0] = wide_add(fund[0], wide_of(balance))
-        sums.over |= add_overflow(sums.shortfall, -balance, &sums.shortfall)
+        sums.shortfall -= balance
         balance = 0
         events += 1
     elif balance > 0 and not f.kept:
         if r.rules.surplus == TO_FUND and in_order:
             fund[0] = wide_add(fund[0], wide_of(balance))
-        sums.over |= add_overflow(sums.surplus, balance, &sums.surplus)
+        sums.surplus += balance
         balance = 0
         events += 1
     elif balance > 0 and s.isolated:
@@ -527,12 +572,13 @@ cdef inline int turn_add(
     sums.value += value
     sums.changes += events
     sums.held += s.lots
-    sums.over |= add_overflow(sums.basis, s.basis, &sums.basis)
-    sums.over |= add_overflow(sums.owed, owed, &sums.owed)
-    sums.over |= add_overflow(sums.before, s.balance, &sums.before)
-    sums.over |= add_overflow(sums.after, balance, &sums.after)
-    sums.over |= add_overflow(sums.fees, fee, &sums.fees)
-    sums.over |= add_overflow(sums.liquidation_fees, extra, &sums.liquidation_fees)
+    sums.money = money
+    sums.basis += s.basis
+    sums.owed += owed
+    sums.before += s.balance
+    sums.after += balance
+    sums.fees += fee
+    sums.liquidation_fees += extra
     r.flats[r.flats_n].account = account
     r.flats[r.flats_n].money = balance
     r.flats_n += 1
@@ -631,10 +677,9 @@ cdef inline bint range_turns(run_t* r, const waiting_t* other) noexcept nogil:
         return False
     reach = r.range_at
     if front_of(r, r.range_instrument, r.range_short, &f):
+        if other != NULL:
+            end = range_before(r, other, end)
         reach = range_reach(r, &f, end)
-        if other != NULL and reach > r.range_at:
-            end = range_before(r, other, reach)
-            reach = range_reach(r, &f, end) if end < reach else reach
         memset(&sums, 0, sizeof(sums_t))
         k = r.range_at
         if reach > k and plain_turns(r, &f):
@@ -644,7 +689,7 @@ cdef inline bint range_turns(run_t* r, const waiting_t* other) noexcept nogil:
             if f.singles[k].lots != 0:
                 usual = turn_add(r, &f, &f.singles[k], f.accounts[k], False, &fund, &sums, &spare) == TURN_USUAL
             k += 1
-        if usual and sums.n > 0 and not sums.over:
+        if usual and sums.n > 0:
             r.range_at = reach
             r.ranged_n += sums.n
             return turns_end(r, &f, &sums)
@@ -707,7 +752,7 @@ cdef inline int batch_turns(run_t* r) noexcept nogil:
     """Serve those whose turn it is, as far as the order in front of their book fills them without being used up."""
     cdef const waiting_t* other = queue_first(r)
     cdef bint records = r.record != RECORD_SUMMARY
-    cdef int32_t flats = r.flats_n, liquidations = r.liquidations_n, contexts = r.contexts_n, left, account
+    cdef int32_t left, account
     cdef uint64_t in_list
     cdef int64_t turn
     cdef wide_t fund = r.system[FUND]
@@ -733,13 +778,13 @@ cdef inline int batch_turns(run_t* r) noexcept nogil:
     left = r.batch_n - r.batch_at
     if (
         not front_of(r, place_instrument(item.who.place), place_short(item.who.place), &f)
-        or not run_room(r, <void**>&r.flats, &r.flats_cap, <int64_t>flats + left, sizeof(flat_t))
+        or not run_room(r, <void**>&r.flats, &r.flats_cap, <int64_t>r.flats_n + left, sizeof(flat_t))
     ):
         return BATCH_ONE
     if records and (
         # A mark that the first trade at a price moves belongs into the middle of its turn.
         r.instruments[f.instrument].last_ticks != f.price
-        or not run_room(r, <void**>&r.liquidations, &r.liquidations_cap, <int64_t>liquidations + left, sizeof(liquidation_t))
+        or not run_room(r, <void**>&r.liquidations, &r.liquidations_cap, <int64_t>r.liquidations_n + left, sizeof(liquidation_t))
     ):
         return BATCH_ONE
     memset(&sums, 0, sizeof(sums_t))
@@ -763,10 +808,7 @@ cdef inline int batch_turns(run_t* r) noexcept nogil:
         if records:
             context_begin(r, turn, r.wave, r.records_n + <int32_t>sums.n - 1)
             record_end(r, &f, item, account, turn, l)
-    if sums.n == 0 or sums.over:
-        r.flats_n = flats
-        r.liquidations_n = liquidations
-        r.contexts_n = contexts
+    if sums.n == 0:
         return BATCH_ONE
     r.batch_at += <int32_t>sums.n
     r.batched_n += sums.n

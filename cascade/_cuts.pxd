@@ -24,15 +24,22 @@ cdef enum:
 
 
 cdef inline double cut_factor(int level, double coef, double rate) noexcept nogil:
-    """By how much rounding can move the trigger (1/1024 ticks) of one lot, which gains `coef` quanta a tick."""
+    """By how much rounding to quanta can move the trigger (1/1024 ticks) of one lot, which gains `coef` quanta a tick."""
     cdef double quanta = 2 + (1 + rate) * (NEAR_RATIO if level == CUT_NEAR else FAR_RATIO)
-    # A hundredth for maintenance of LEAST_MAINTENANCE that is itself rounded, the rest for float64.
+    # A hundredth for maintenance of LEAST_MAINTENANCE that is itself rounded.
     return 1.05 * quanta * 1024 / ((1 - rate) * coef)
 
 
 cdef inline double cut_width(int level, double coef, double rate, int64_t lots) noexcept nogil:
     """The same of so many lots."""
     return 1 + cut_factor(level, coef, rate) / <double>(-lots if lots < 0 else lots)
+
+
+cdef inline double cut_slip(const single_t* s, double factor, double part) noexcept nogil:
+    """By how much float64 can: basis and balance may lie beyond 2**53. What enters and each operation is right to 2**-53 of both together;
+    1e-15 is nine times that."""
+    cdef double basis = <double>s.basis, balance = <double>s.balance, scale = factor * part
+    return 1 + 1e-15 * ((-basis if basis < 0 else basis) + (-balance if balance < 0 else balance)) * (-scale if scale < 0 else scale)
 
 
 # What is known of a list of singles under one rate of maintenance.
@@ -43,7 +50,7 @@ ctypedef struct plain_t:
 
 cdef inline plain_t cuts_mark(single_t* singles, int64_t n, double coef, double rate, bint falling, double* bound) noexcept nogil:
     """Mark the cuts of one list, longs or shorts in the order in which marks reach them. `bound` has room for 2 n."""
-    cdef double near = cut_factor(CUT_NEAR, coef, rate), far = cut_factor(CUT_FAR, coef, rate), x, part
+    cdef double near = cut_factor(CUT_NEAR, coef, rate), far = cut_factor(CUT_FAR, coef, rate), x, slip, part
     # The trigger price in 1/1024 ticks, without rounding: a long's value falls to what it costs, a short's rises to what it brought.
     cdef double factor = 1024 / (coef * (1 - rate)) if falling else -1024 / (coef * (1 + rate))
     cdef double most_near = -1e300, most_far = -1e300, least_near = 1e300, least_far = 1e300
@@ -56,9 +63,10 @@ cdef inline plain_t cuts_mark(single_t* singles, int64_t n, double coef, double 
         if lots != 0:
             part = 1 / <double>lots
             x = (<double>singles[k].basis - <double>singles[k].balance) * factor * part
+            slip = cut_slip(&singles[k], factor, part)
             part = part if falling else -part
-            most_near = max(most_near, x + 1 + near * part)
-            most_far = max(most_far, x + 1 + far * part)
+            most_near = max(most_near, x + slip + near * part)
+            most_far = max(most_far, x + slip + far * part)
             lots = lots if falling else -lots
             p.least = lots if p.least == 0 or lots < p.least else p.least
         else:
@@ -70,7 +78,8 @@ cdef inline plain_t cuts_mark(single_t* singles, int64_t n, double coef, double 
         if singles[k].lots != 0:
             part = 1 / <double>singles[k].lots
             x = (<double>singles[k].basis - <double>singles[k].balance) * factor * part
+            slip = cut_slip(&singles[k], factor, part)
             part = part if falling else -part
-            least_near = min(least_near, x - 1 - near * part)
-            least_far = min(least_far, x - 1 - far * part)
+            least_near = min(least_near, x - slip - near * part)
+            least_far = min(least_far, x - slip - far * part)
     return p

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from collections import Counter
+from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
@@ -204,6 +206,132 @@ def test_cuts_part_those_whose_order_is_sure(falling):
                         cuts[level] += 1
                         assert max(front) < min(back)
     assert min(cuts[1], cuts[2]) > 200, cuts
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("falling", [True, False])
+def test_cuts_know_what_float64_does_to_large_values(falling):
+    """Basis beyond 2**53 quanta: triggers closer to one another than float64 tells, listed as it has them."""
+    rng, sure = random.Random(f"large {falling}"), 0
+    rate, sign = Fraction(1, 20), 1 if falling else -1
+    step = 1 - rate if falling else 1 + rate
+    for _ in range(300):
+        least, price = rng.choice((1_000, 4_096)), 2 ** rng.choice((40, 45, 47)) + rng.randrange(2**20)
+        rows = []
+        for _ in range(30):
+            lots = sign * (least + rng.randrange(3))
+            basis = lots * (price + rng.randrange(price // 100))
+            rows.append((lots, basis, int(basis - lots * price * step) + rng.randrange(400), 0))
+        rows.sort(key=lambda row: -sign * float(trigger(row, step)))
+        singles = np.array(rows, np.int64)
+        _index.mark_cuts(singles, 1, float(rate), falling)
+        mark = int(price * 1024 * rng.choice((1, 1 - sign * 0.02)))
+        found = [ratio(*row[:3], 1, rate, mark) for row in rows]
+        for k in np.flatnonzero(singles[1:, 3] >> 8 & 3) + 1:
+            sure += 1
+            assert max(found[:k]) < min(found[k:])
+    assert sure > 100
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("side", [1, -1])
+def test_accounts_without_a_trigger_price_are_looked_at(side):
+    """From 2**52 ticks on a trigger does not fit: every mark reaches its account, which may be healthy."""
+    tick, mid, n = Decimal("0.001"), 4_600_000_000_000_000, 60
+    market = cs.Market(cs.Instrument("X", tick_size=tick, lot_size=tick, tiers="0.05"))
+    away = [tick * int(mid // 1_000 * k) for k in range(1, 100)]
+    quantity = [Decimal(1)] * len(away)
+    bids = {"price": [tick * mid - x for x in away], "quantity": quantity}
+    asks = {"price": [tick * mid + x for x in away], "quantity": quantity}
+    market.load_book("X", bids, asks, complete=True)
+    market.load_positions(
+        {
+            "account": list(range(n)), "instrument": ["X"] * n, "size": [side * tick] * n,
+            "entry_price": [tick * mid] * n,
+            "margin": [tick * tick * mid * (52 + 2 * k) / 1_000 for k in range(n)],
+        }
+    )  # fmt: skip
+    for size in ("0.5", "5.5", "40"):
+        shock = cs.Shock(orders={"X": -side * Decimal(size)})
+        whole, *parts = (market.run(shock, record=record) for record in ("all", "summary", "liquidations"))
+        assert len(whole.liquidations["seq"]) < n
+        for part in parts:
+            text = difference(whole, part, ("all", part._record))
+            assert not text, f"{size}: {text}"
+
+
+def seconds(market: cs.Market, shock: cs.Shock, record: str) -> float:
+    """Processor time of a run, the least of three."""
+    times = []
+    for _ in range(3):
+        begin = time.process_time()
+        market.run(shock, record=record)
+        times.append(time.process_time() - begin)
+    return min(times)
+
+
+def longs(
+    n: int, bids: dict, size, entry, margin, tick: float = 1.0, fund: float = 10**6, **fields
+) -> cs.Market:
+    """n isolated longs in front of a deep book; sizes in lots, prices and margin in ticks."""
+    market = cs.Market(cs.Instrument("X", tick_size=tick, lot_size=tick, tiers=0.005, **fields), fund=fund)
+    bids = {"price": np.array(bids["price"]) * tick, "quantity": np.array(bids["quantity"]) * tick}
+    market.load_book("X", bids, {"price": [100_001 * tick], "quantity": [tick]}, complete=True)
+    margin = np.round(np.broadcast_to(margin, n) * tick * tick, 6)
+    market.load_positions(
+        {
+            "account": np.arange(n), "instrument": np.full(n, "X"),
+            "size": np.broadcast_to(size, n) * tick, "entry_price": np.broadcast_to(entry, n) * tick,
+            "margin": margin,
+        }
+    )  # fmt: skip
+    return market
+
+
+def test_equal_keys_in_the_wrong_order_are_sorted_in_time():
+    """Positions of one leverage: the larger ones are listed behind, by account they come first."""
+    n = 40_000
+    size = np.arange(n, 0, -1.0) // 20 + 1
+    market = longs(n, {"price": [99_999], "quantity": [10**9]}, size, 100_000, size * 1_000, tick=0.001)
+    shock = cs.Shock(price=-0.016)  # maintenance is whole
+    whole, part = (market.run(shock, record=record) for record in ("all", "liquidations"))
+    assert not difference(whole, part, ("all", "liquidations"))
+    assert len(whole.liquidations["seq"]) == n == served(market)[1] + 1
+    assert seconds(market, shock, "liquidations") < 4 * seconds(market, shock, "all")
+
+
+def test_a_range_is_not_looked_through_again_for_everybody_between():
+    n, rng = 50_000, np.random.default_rng(1)
+    bids = {"price": [100_000, 90_000], "quantity": [10**9, 10**9]}
+    market = longs(n, bids, 1, 100_000, 1_000 + rng.random(n) * 500)
+    k = np.arange(n, 2 * n)
+    market.load_accounts({"account": k, "balance": 2_000 + rng.random(n) * 1_000})
+    market.load_positions(
+        {
+            "account": np.repeat(k, 2), "instrument": np.full(2 * n, "X"), "size": np.tile([3.0, -1.0], n),
+            "entry_price": np.full(2 * n, 100_000.0), "position_side": np.tile(["long", "short"], n),
+        }
+    )  # fmt: skip
+    shock = cs.Shock(price=-0.01)
+    whole, part = (market.run(shock, record=record) for record in ("all", "summary"))
+    assert not difference(whole, part, ("all", "summary"))
+    assert served(market)[2] > n / 4
+    assert seconds(market, shock, "summary") < 2 * seconds(market, shock, "all")
+
+
+def test_sums_that_leave_int64_are_not_tried_again_from_each_turn():
+    """Longs that were bought at a hundred times the price and are backed by as much money."""
+    n = 40_000
+    margin = 9_900_000 + 1_000 + np.arange(n) % 100
+    bids = {"price": [100_000], "quantity": [10**6]}
+    market = longs(n, bids, 1, 10_000_000, margin * 200, multiplier=200)
+    shock = cs.Shock(price=-0.01)
+    whole = market.run(shock, record="all")
+    assert len(whole.liquidations["seq"]) == n
+    for record in ("summary", "liquidations"):
+        part = market.run(shock, record=record)
+        assert not difference(whole, part, ("all", record))
+        assert seconds(market, shock, record) < 4 * seconds(market, shock, "all")
 
 
 @pytest.mark.parametrize("copied", [False, True])
