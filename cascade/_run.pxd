@@ -722,7 +722,7 @@ ctypedef struct run_t:
     int32_t line_n, line_at, line_cap
     waiting_t* heap                 # what came while the line was not empty
     int32_t heap_n, heap_cap
-    # Singles of one check whose turns are taken together (_batch.pxd): some in the order of their keys, entries before batch_at are done;
+    # Singles of one check whose turns are taken together (_together.pxd): some in the order of their keys, entries before batch_at are done;
     # behind them a range of one list.
     bint batching                   # in this step
     sorted_t* batch

@@ -2,7 +2,6 @@
 
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
-from cascade._batch cimport BATCH_ONE, BATCH_OTHER, BATCH_SERVED, batch_all, batch_pop, batch_turns
 from cascade._deleverage cimport rankings_forget
 from cascade._ledger cimport flats_tell
 from cascade._liquidate cimport turn
@@ -33,6 +32,7 @@ from cascade._run cimport (
 )
 from cascade._several cimport several_ahead, several_serve, several_turn
 from cascade._single cimport single_turn, singles_serve
+from cascade._together cimport BATCH_ONE, BATCH_OTHER, BATCH_SERVED, batch_all, batch_pop, batch_turns
 from cascade._types cimport REASON_BANDED, REASON_BEYOND_DATA, REASON_HALTED
 from cascade._watch cimport case_of, check
 

@@ -9,13 +9,14 @@ whoever it points at is examined exactly, so the accounts found are those that a
 from libc.math cimport INFINITY, fabs
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint16_t, uint8_t
 
-from cascade._batch cimport batch_add, batch_add_several, batch_begin, batch_ready, batch_room, triggers_upto
+from cascade._batch cimport batch_add, batch_add_several, batch_ready, batch_room
 from cascade._breakers cimport account_waits
 from cascade._gather cimport gather_rows, gather_taken
 from cascade._ledger cimport flats_tell
 from cascade._margin cimport magnitude, mark_value, standing_of, standing_single, standing_t, standing_unhealthy
 from cascade._past cimport cause_t, find_cause, single_cause
 from cascade._queue cimport SORT_ITEM, queue_push, queue_sort
+from cascade._range cimport batch_begin, triggers_upto
 from cascade._rest cimport rest, rest_end, rest_over, travel
 from cascade._run cimport (
     DIRTY,

@@ -1,0 +1,498 @@
+"""Singles that one check found, in runs that keep no events: their turns taken together, as far as one resting order fills them.
+
+What such a turn reads is its single, its rules and the order in front of the book, and nothing of what it changes but that order's lots and
+the fund concerns the next one. So the sums are kept in a loop over as many as the order fills, and booked and audited when it ends. What is
+different about a turn (an order that it uses up, a shortfall that the fund does not cover) is left to _single.
+"""
+
+from libc.float cimport DBL_MAX
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+from cascade._batch cimport PLACE_SHORT, place_at, place_instrument, place_several, place_short, waiting_of
+from cascade._book cimport book_front, book_has, book_lots, book_t, book_take
+from cascade._closing cimport count_wave
+from cascade._funds cimport receiver
+from cascade._ladder cimport ASK, BID
+from cascade._ledger cimport add_overflow, audit_instrument, audit_money, planted
+from cascade._margin cimport closing_value, magnitude, trade_value
+from cascade._past cimport cause_of_mark, cause_t, crossing_near, single_cause
+from cascade._queue cimport queue_first, waiting_cmp
+from cascade._range cimport range_before, range_cut, range_window
+from cascade._run cimport (
+    DIRTY,
+    FEES,
+    FUND,
+    LEFT_CLOSED,
+    ORDER_AT_BANKRUPTCY,
+    PAYER_FUND,
+    RECORD_SUMMARY,
+    SETTLEMENT,
+    SEVERAL,
+    TO_ACCOUNT,
+    TO_FUND,
+    book_traded,
+    context_begin,
+    flat_t,
+    instrument_t,
+    liquidation_t,
+    mark_change_t,
+    prefetch,
+    prefetch_shared,
+    run_room,
+    run_t,
+    single_t,
+    sorted_t,
+    terms_t,
+    waiting_t,
+)
+from cascade._single cimport going_fee, within_limit
+from cascade._trade cimport audit_book, shadow_update
+from cascade._wide cimport money_rate_up, wide_add, wide_cmp, wide_of, wide_sub, wide_t
+
+
+cdef enum:
+    WINDOW = 64             # of a range, how many are brought in order at a time
+    AHEAD_BYTES = 2048      # how far ahead of the records memory is asked for
+
+
+# Of the turns that one order fills: how many, and the sums of what they did.
+ctypedef struct sums_t:
+    int64_t n
+    int64_t lots            # traded, unsigned
+    int64_t value           # of that, signed
+    int64_t events
+    int64_t changes
+    int64_t held            # lots of the singles, signed
+    int64_t basis           # of the singles
+    int64_t owed            # for what they held: the profit, negated
+    int64_t before          # their balances
+    int64_t after
+    int64_t fees            # trading fees
+    int64_t liquidation_fees
+    int64_t surplus         # that goes to a system account
+    int64_t shortfall       # that the fund pays
+    int64_t money           # of all that enters the sums of money, unsigned: while int64 holds it, it holds each of them
+
+
+cdef inline void system_add(run_t* r, int account, int64_t amount) noexcept nogil:
+    """Add to a system account's balance and to the audit's sum."""
+    r.system[account] = wide_add(r.system[account], wide_of(amount))
+    r.sum_money = wide_add(r.sum_money, wide_of(amount))
+
+
+cdef inline void sums_book(run_t* r, int i, int side, const sums_t* sums) noexcept nogil:
+    """Book what the turns did, as _ledger would one by one, audit it, and count it."""
+    cdef instrument_t* ins = &r.instruments[i]
+    cdef wide_t value = wide_of(sums.value), owed = wide_of(sums.owed), traded = wide_of(side * sums.lots)
+    cdef wide_t notional = wide_of(magnitude(sums.value)), money
+    # The trades: the singles' positions, all gone, and their counterparts'; then what they realised.
+    ins.external_lots = wide_sub(ins.external_lots, traded)
+    ins.external_basis = wide_sub(ins.external_basis, value)
+    ins.sum_lots = wide_sub(wide_sub(ins.sum_lots, wide_of(sums.held)), traded)
+    ins.settlement_basis = wide_add(ins.settlement_basis, owed)
+    ins.sum_basis = wide_add(wide_sub(wide_sub(ins.sum_basis, wide_of(sums.basis)), value), owed)
+    audit_instrument(r, i)
+    # Money: what the singles' balances lost, and where it went.
+    system_add(r, SETTLEMENT + i, sums.owed)
+    system_add(r, FEES, sums.fees)
+    system_add(r, FUND, -sums.shortfall)
+    system_add(r, receiver(r.rules.fee_to), sums.liquidation_fees)
+    system_add(r, receiver(r.rules.surplus), sums.surplus)
+    money = wide_sub(wide_of(sums.after), wide_of(sums.before))
+    r.sum_money = wide_add(r.sum_money, wide_sub(money, wide_of(planted(r) == 1)))
+    audit_money(r)
+    r.taker_fees = wide_add(r.taker_fees, wide_of(sums.fees))
+    r.seq += sums.events
+    r.changes += sums.changes
+    r.singles_n += sums.n
+    r.records_n += <int32_t>sums.n
+    r.totals.accounts += sums.n
+    r.totals.notional = wide_add(r.totals.notional, notional)
+    if r.wave == 1:
+        r.totals.first = wide_add(r.totals.first, notional)
+    else:
+        r.totals.higher = wide_add(r.totals.higher, notional)
+
+
+# The book in front of the singles of a list, and what the rules say of turns there.
+ctypedef struct front_t:
+    const terms_t* terms
+    const single_t* singles
+    const int32_t* accounts
+    int instrument
+    int side                # of the orders
+    uint32_t maker
+    int64_t price
+    int64_t room            # lots of the order there
+    bint covered            # the fund pays what singles owe, as long as it can
+    bint kept               # what is left stays where it is
+    bint fees_to_fund       # liquidation fees
+
+
+cdef inline bint front_of(const run_t* r, int i, bint short, front_t* f) noexcept nogil:
+    """What singles of a list meet; False for nothing."""
+    cdef const instrument_t* ins = &r.instruments[i]
+    cdef const book_t* book = &r.books[i]
+    cdef int far = ASK if short else BID
+    f.instrument = i
+    f.terms = &r.terms[i]
+    f.side = 1 if short else -1
+    f.singles = ins.short_single if short else ins.long_single
+    f.accounts = ins.short_account if short else ins.long_account
+    f.covered = r.rules.shortfall_n > 0 and r.rules.shortfall[0] == PAYER_FUND and not r.rules.fund_stops
+    f.kept = r.rules.surplus == TO_ACCOUNT
+    f.fees_to_fund = receiver(r.rules.fee_to) == FUND
+    if not book_has(book, far):
+        return False
+    f.maker = book_front(book, far)
+    f.price = book.ladder.best_ticks[far]
+    f.room = book_lots(book, f.maker)
+    return f.price <= ins.known_ask if short else f.price >= ins.known_bid
+
+
+cdef inline bint batch_sure(const sorted_t* item, const waiting_t* other) noexcept nogil:
+    """Whether the doubles tell that one of the batch comes before another of the queue."""
+    cdef double a = item.near, b = other.near
+    return not other.first and b - a > 1e-14 * ((-a if a < 0 else a) + (-b if b < 0 else b))
+
+
+cdef inline int32_t range_reach(const run_t* r, const front_t* f, int32_t end) noexcept nogil:
+    """How far, up to `end`, the order in front fills the range without being used up, whatever its order: to a cut."""
+    cdef int32_t k = r.range_at, reach = k
+    cdef int64_t left = f.room
+    while k < end:
+        prefetch_shared(&f.singles[k + 32])
+        left -= magnitude(f.singles[k].lots)
+        if left <= 0:
+            break
+        k += 1
+        if k == r.range_end or f.singles[k].cuts & r.range_level:
+            reach = k
+    return reach
+
+
+# How a single's turn with the order in front ends.
+cdef enum:
+    TURN_USUAL = 0
+    TURN_OTHER = 1          # not in a way that this unit knows
+
+
+cdef inline int turn_add(
+    run_t* r, const front_t* f, const single_t* s, int32_t account, bint in_order, wide_t* fund, sums_t* sums, liquidation_t* l
+) noexcept nogil:
+    """Add one turn to the sums, if it is a usual one, and note in `l` what its record says of it. Where the order is open, the fund must do
+    without what it gets meanwhile."""
+    cdef const terms_t* t = f.terms
+    cdef int64_t lots = magnitude(s.lots), value, owed, balance, closing, money, fee = 0, extra = 0, events
+    if sums.lots + lots >= f.room or (r.disturbed and r.accounts[account].state & DIRTY):
+        return TURN_OTHER
+    value = trade_value(t, f.side * lots, f.price)
+    closing = closing_value(r, t, s.balance - s.basis)
+    if not within_limit(r, t, f.side, lots, closing, f.price):
+        return TURN_OTHER
+    if add_overflow(value, s.basis, &owed) or add_overflow(s.balance, -owed, &balance):
+        return TURN_OTHER
+    events = 1 + (owed != 0)
+    if t.taker_fee != 0:
+        fee = money_rate_up(t.taker_fee, magnitude(value))
+        if add_overflow(balance, -fee, &balance):
+            return TURN_OTHER
+        events += fee != 0
+    if t.liquidation_fee != 0:
+        extra = going_fee(r, f.instrument, balance, closing, value)
+        if add_overflow(balance, -extra, &balance):
+            return TURN_OTHER
+        events += extra != 0
+        if f.fees_to_fund and in_order:
+            fund[0] = wide_add(fund[0], wide_of(extra))
+    if (
+        add_overflow(sums.money, magnitude(s.basis), &money)
+        or add_overflow(money, magnitude(s.balance), &money)
+        or add_overflow(money, magnitude(owed), &money)
+        or add_overflow(money, magnitude(fee) + magnitude(extra), &money)
+    ):
+        return TURN_OTHER
+    l.surplus = balance if balance > 0 else 0
+    l.shortfall = l.fund = -balance if balance < 0 else 0
+    l.bankruptcy_value = closing
+    l.filled_value = value
+    l.fee = fee + extra
+    if balance < 0:
+        if not f.covered or wide_cmp(fund[0], wide_of(-balance)) < 0:
+            return TURN_OTHER
+        fund[0] = wide_add(fund[0], wide_of(balance))
+        sums.shortfall -= balance
+        balance = 0
+        events += 1
+    elif balance > 0 and not f.kept:
+        if r.rules.surplus == TO_FUND and in_order:
+            fund[0] = wide_add(fund[0], wide_of(balance))
+        sums.surplus += balance
+        balance = 0
+        events += 1
+    elif balance > 0 and s.isolated:
+        events += 1             # to the account's owner, when flats_tell comes
+    sums.n += 1
+    sums.lots += lots
+    sums.value += value
+    sums.changes += events
+    sums.held += s.lots
+    sums.money = money
+    sums.basis += s.basis
+    sums.owed += owed
+    sums.before += s.balance
+    sums.after += balance
+    sums.fees += fee
+    sums.liquidation_fees += extra
+    r.flats[r.flats_n].account = account
+    r.flats[r.flats_n].money = balance
+    r.flats_n += 1
+    return TURN_USUAL
+
+
+cdef inline bint plain_turns(const run_t* r, const front_t* f) noexcept nogil:
+    """Whether nothing but price and lots decides what a usual turn does."""
+    return (
+        f.terms.contract == 0
+        and f.terms.taker_fee == 0
+        and f.terms.liquidation_fee == 0
+        and r.rules.order_price != ORDER_AT_BANKRUPTCY
+        and f.covered
+        and not r.disturbed
+    )
+
+
+cdef inline bint range_add_plain(run_t* r, const front_t* f, int32_t end, sums_t* sums) noexcept nogil:
+    """turn_add of the whole range up to `end` where turns are plain; False, with nothing of worth in the sums, if one is not usual."""
+    cdef const single_t* s = f.singles + r.range_at
+    cdef const single_t* last = f.singles + end
+    cdef const int32_t* account = f.accounts + r.range_at
+    cdef flat_t* flat = r.flats + r.flats_n
+    cdef int64_t lot_value = f.side * f.price * f.terms.coef_num    # no more than that of the order, which int64 holds
+    cdef int64_t n = 0, changes = 0, large = 0, owed, balance, debt
+    cdef uint64_t lots = 0, basis = 0, owed_all = 0, before = 0, after = 0, surplus = 0, shortfall = 0
+    cdef bint over = False
+    while s < last:
+        prefetch_shared(s + 16)
+        if s.lots != 0:
+            over |= add_overflow(magnitude(s.lots) * lot_value, s.basis, &owed)
+            over |= add_overflow(s.balance, -owed, &balance)
+            debt = -balance if balance < 0 else 0
+            balance += debt
+            large |= magnitude(s.basis) | magnitude(s.balance) | magnitude(owed)
+            n += 1
+            lots += <uint64_t>s.lots
+            basis += <uint64_t>s.basis
+            owed_all += <uint64_t>owed
+            before += <uint64_t>s.balance
+            shortfall += <uint64_t>debt
+            changes += (owed != 0) + (debt != 0)
+            if not f.kept:
+                changes += balance > 0
+                surplus += <uint64_t>balance
+                balance = 0
+            else:
+                changes += (balance > 0) & s.isolated
+            after += <uint64_t>balance
+            flat.account = account[0]
+            flat.money = balance
+            flat += 1
+        s += 1
+        account += 1
+    r.flats_n = <int32_t>(flat - r.flats)
+    sums.n = n
+    sums.held = <int64_t>lots
+    sums.lots = magnitude(sums.held)
+    sums.value = sums.lots * lot_value
+    sums.basis = <int64_t>basis
+    sums.owed = <int64_t>owed_all
+    sums.before = <int64_t>before
+    sums.after = <int64_t>after
+    sums.surplus = <int64_t>surplus
+    sums.shortfall = <int64_t>shortfall
+    sums.changes = changes + n      # and the trades themselves
+    # No sum has left int64 unless a part of it was large; the fund pays all, whatever their order.
+    over = over or large >= (<int64_t>1 << 60) // (end - r.range_at)
+    return not over and wide_cmp(r.system[FUND], wide_of(sums.shortfall)) >= 0
+
+
+cdef inline bint turns_end(run_t* r, const front_t* f, sums_t* sums) noexcept nogil:
+    """What the turns did comes true."""
+    cdef int i = f.instrument
+    book_take(&r.books[i], f.maker, sums.lots)
+    r.instruments[i].last_ticks = f.price
+    book_traded(&r.instruments[i])
+    sums.events = sums.changes + 2 * sums.n     # TURN, ORDER
+    sums_book(r, i, f.side, sums)
+    audit_book(r, i)
+    shadow_update(r, i, r.seq)
+    count_wave(r, r.wave, i, sums.lots, magnitude(sums.value), <int>sums.n)
+    return True
+
+
+cdef inline bint range_turns(run_t* r, const waiting_t* other) noexcept nogil:
+    """Serve as many of the range as one order fills whole before somebody else's turn; where there is none, its first go into the batch."""
+    cdef int32_t flats = r.flats_n, end = r.range_end, reach, k
+    cdef bint usual = True
+    cdef wide_t fund = r.system[FUND]
+    cdef front_t f
+    cdef sums_t sums
+    cdef liquidation_t spare
+    if not run_room(r, <void**>&r.flats, &r.flats_cap, <int64_t>flats + end - r.range_at, sizeof(flat_t)):
+        return False
+    reach = r.range_at
+    if front_of(r, r.range_instrument, r.range_short, &f):
+        if other != NULL:
+            end = range_before(r, other, end)
+        reach = range_reach(r, &f, end)
+        memset(&sums, 0, sizeof(sums_t))
+        k = r.range_at
+        if reach > k and plain_turns(r, &f):
+            usual = range_add_plain(r, &f, reach, &sums)
+            k = reach
+        while usual and k < reach:
+            if f.singles[k].lots != 0:
+                usual = turn_add(r, &f, &f.singles[k], f.accounts[k], False, &fund, &sums, &spare) == TURN_USUAL
+            k += 1
+        if usual and sums.n > 0:
+            r.range_at = reach
+            r.ranged_n += sums.n
+            return turns_end(r, &f, &sums)
+    else:
+        f.singles = r.instruments[r.range_instrument].short_single if r.range_short else r.instruments[r.range_instrument].long_single
+    # Here it matters who comes first.
+    r.flats_n = flats
+    range_window(r, reach if reach > r.range_at else range_cut(r, f.singles, r.range_at + 1))
+    return False
+
+
+cdef inline void record_end(run_t* r, const front_t* f, const sorted_t* item, int32_t account, int64_t turn, liquidation_t* l) noexcept nogil:
+    """Fill in the rest of a usual turn's record, all of it, which lies where it belongs."""
+    cdef const single_t* s = f.singles + place_at(item.who.place)
+    cdef const mark_change_t* change = crossing_near(r, s, f.instrument)
+    cdef cause_t cause = cause_of_mark(change)
+    l.seq = turn
+    l.time_ns = r.time_ns
+    l.cause = cause.event
+    l.cause_row = cause.row if cause.event >= 0 else -1
+    l.account = account
+    l.instrument = f.instrument
+    l.slot = s.slot
+    l.step = r.step
+    l.wave = r.wave
+    l.status = LEFT_CLOSED
+    l.mark = r.instruments[f.instrument].mark
+    l.equity = item.num
+    l.maintenance = l.row_maintenance = item.den
+    l.value = item.num + s.basis - s.balance
+    l.held = s.lots
+    l.quantity = -s.lots
+    l.filled = magnitude(s.lots)
+    l.closed_value = magnitude(l.filled_value)
+    l.left = l.adl = l.takeover = l.vault = l.socialised = l.deficit = 0
+    l.pad = 0
+    r.liquidations_n += 1
+
+
+# Whose turn it is.
+cdef enum:
+    BATCH_SERVED = 0        # those of the batch that were have been served
+    BATCH_ONE = 1           # that of the batch's first, by itself
+    BATCH_OTHER = 2         # that of the queue's first, if there is one
+
+
+cdef inline bint range_next(run_t* r, const waiting_t* other) noexcept nogil:
+    """Serve from the range, or put some of it into the batch, which is empty; whether somebody was served."""
+    cdef const instrument_t* ins = &r.instruments[r.range_instrument]
+    cdef const single_t* singles = ins.short_single if r.range_short else ins.long_single
+    cdef int32_t window
+    if r.record == RECORD_SUMMARY:
+        return range_turns(r, other)
+    window = r.range_end - r.range_at
+    range_window(r, range_cut(r, singles, r.range_at + (WINDOW if WINDOW < window else window)))
+    return False
+
+
+cdef inline int batch_turns(run_t* r) noexcept nogil:
+    """Serve those whose turn it is, as far as the order in front of their book fills them without being used up."""
+    cdef const waiting_t* other = queue_first(r)
+    cdef bint records = r.record != RECORD_SUMMARY
+    cdef int32_t left, account
+    cdef uint64_t in_list
+    cdef int64_t turn
+    cdef wide_t fund = r.system[FUND]
+    cdef waiting_t own
+    cdef sorted_t* item
+    cdef front_t f
+    cdef sums_t sums
+    cdef liquidation_t spare
+    cdef liquidation_t* l = &spare
+    while r.batch_at == r.batch_n and r.range_at < r.range_end and r.error == 0:
+        if range_next(r, other):
+            return BATCH_SERVED
+    if r.batch_at == r.batch_n:
+        return BATCH_OTHER
+    item = &r.batch[r.batch_at]
+    if other != NULL:
+        own = waiting_of(r, item)
+        if waiting_cmp(&own, other) > 0:
+            return BATCH_OTHER
+    if place_several(item.who.place):
+        return BATCH_ONE
+    in_list = item.who.place >> PLACE_SHORT
+    left = r.batch_n - r.batch_at
+    if (
+        not front_of(r, place_instrument(item.who.place), place_short(item.who.place), &f)
+        or not run_room(r, <void**>&r.flats, &r.flats_cap, <int64_t>r.flats_n + left, sizeof(flat_t))
+    ):
+        return BATCH_ONE
+    if records and (
+        # A mark that the first trade at a price moves belongs into the middle of its turn.
+        r.instruments[f.instrument].last_ticks != f.price
+        or not run_room(r, <void**>&r.liquidations, &r.liquidations_cap, <int64_t>r.liquidations_n + left, sizeof(liquidation_t))
+    ):
+        return BATCH_ONE
+    memset(&sums, 0, sizeof(sums_t))
+    while r.batch_at + sums.n < r.batch_n:
+        item = &r.batch[r.batch_at + sums.n]
+        if item.who.place >> PLACE_SHORT != in_list or (other != NULL and sums.n > 0 and not batch_sure(item, other)):
+            break
+        account = f.accounts[place_at(item.who.place)]
+        turn = r.seq + sums.changes + 2 * sums.n + 1
+        if records:
+            l = &r.liquidations[r.liquidations_n]
+            prefetch(<const char*>l + AHEAD_BYTES)
+            prefetch(<const char*>l + AHEAD_BYTES + 64)
+            prefetch(<const char*>l + AHEAD_BYTES + 128)
+            prefetch(<const char*>l + AHEAD_BYTES + 192)
+        if (
+            (records and item.near == -DBL_MAX)
+            or turn_add(r, &f, &f.singles[place_at(item.who.place)], account, True, &fund, &sums, l) != TURN_USUAL
+        ):
+            break
+        if records:
+            context_begin(r, turn, r.wave, r.records_n + <int32_t>sums.n - 1)
+            record_end(r, &f, item, account, turn, l)
+    if sums.n == 0:
+        return BATCH_ONE
+    r.batch_at += <int32_t>sums.n
+    r.batched_n += sums.n
+    turns_end(r, &f, &sums)
+    return BATCH_SERVED
+
+
+cdef inline waiting_t batch_pop(run_t* r) noexcept nogil:
+    """Take the batch's first, as one of the queue; there is one."""
+    cdef waiting_t w = waiting_of(r, &r.batch[r.batch_at])
+    if w.single != SEVERAL:
+        single_cause(r, &w, r.previous_check, r.check_seq)
+    r.batch_at += 1
+    return w
+
+
+cdef inline bint batch_all(run_t* r) noexcept nogil:
+    """Whether the batch holds somebody, who is left of the range among them."""
+    if r.batch_at == r.batch_n and r.range_at < r.range_end:
+        range_window(r, r.range_end)
+    return r.batch_at < r.batch_n
