@@ -396,7 +396,7 @@ def memory(table: Table, n: int) -> None:
 
 
 AUDIT_CALL = re.compile(r"^( +)audit_(money|instrument|book)\(.*\)$", re.M)
-AUDIT_SUM = re.compile(r"^( +)(r|ins)\.sum_(money|lots|basis) = wide_add\(.*\)$", re.M)
+AUDIT_SUM = re.compile(r"^( +)(r|ins)\.sum_(money|lots|basis) = wide_(?:add|sub)\(.*\)$", re.M)
 
 
 def built(folder: Path, audit: bool) -> Path:
