@@ -17,6 +17,9 @@ cdef enum:
     PLACE_SHORT = 32        # bit of a place that tells the list; the instrument lies above, the index in the list below
     PLACE_SEVERAL = 63      # bit of a place that is none in a list: the account lies below
 
+cdef enum:
+    MOVES_MOST = 16         # of an insertion, by item, before merging is cheaper; BUCKET_LARGE items cannot need as many
+
 
 cdef inline int place_instrument(uint64_t place) noexcept nogil:
     return <int>(place >> (PLACE_SHORT + 1))
@@ -74,13 +77,6 @@ cdef inline waiting_t waiting_of(const run_t* r, const sorted_t* item) noexcept 
     w.cause_row = -1
     w.wave = r.step_wave
     return w
-
-
-cdef enum:
-    MOVES_MOST = 16         # of an insertion, by item, before merging is cheaper; BUCKET_LARGE items cannot need as many
-
-
-# -- the check -------------------------------------------------------------------------------------------------------
 
 
 cdef inline bint batch_room(run_t* r, int32_t n) noexcept nogil:

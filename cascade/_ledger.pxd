@@ -188,6 +188,7 @@ cdef inline void book_position(run_t* r, party_t p, int i, int64_t lots, int64_t
         ins.sum_lots = wide_add(ins.sum_lots, wide_of(to_lots[0] - lots_before))
         ins.sum_basis = wide_add(ins.sum_basis, wide_of(to_basis[0] - basis_before))
     else:
+        lots -= planted(r) == 3 and lots != 0
         ins.external_lots = wide_add(ins.external_lots, wide_of(lots))
         ins.external_basis = wide_add(ins.external_basis, wide_of(value))
         ins.sum_lots = wide_add(ins.sum_lots, wide_of(lots))

@@ -24,17 +24,23 @@ from cascade._run cimport (
 )
 
 
-cdef inline int64_t mark_after(const run_t* r, int i, int64_t seq) noexcept nogil:
-    """The shadow mark of an instrument just after event `seq`."""
-    cdef const mark_change_t* history = r.history[i]
-    cdef int32_t lo = 0, hi = r.history_n[i], mid
-    while lo < hi:
-        mid = lo + (hi - lo) // 2
+cdef inline int32_t history_upto(const mark_change_t* history, int32_t n, int64_t seq) noexcept nogil:
+    """How many of n changes came at or before event `seq`."""
+    cdef int32_t lo = 0, mid
+    while lo < n:
+        mid = lo + (n - lo) // 2
         if history[mid].seq <= seq:
             lo = mid + 1
         else:
-            hi = mid
-    return history[lo - 1].mark if lo > 0 else r.instruments[i].start_mark
+            n = mid
+    return lo
+
+
+cdef inline int64_t mark_after(const run_t* r, int i, int64_t seq) noexcept nogil:
+    """The shadow mark of an instrument just after event `seq`."""
+    cdef const mark_change_t* history = r.history[i]
+    cdef int32_t n = history_upto(history, r.history_n[i], seq)
+    return history[n - 1].mark if n > 0 else r.instruments[i].start_mark
 
 
 cdef inline int64_t weight_after(const run_t* r, int i, int64_t seq) noexcept nogil:
@@ -91,18 +97,6 @@ cdef inline int64_t crossing_event(run_t* r, int32_t a, int64_t lo, int64_t hi) 
         else:
             lo = mid
     return hi
-
-
-cdef inline int32_t history_upto(const mark_change_t* history, int32_t n, int64_t seq) noexcept nogil:
-    """How many of n changes came at or before event `seq`."""
-    cdef int32_t lo = 0, mid
-    while lo < n:
-        mid = lo + (n - lo) // 2
-        if history[mid].seq <= seq:
-            lo = mid + 1
-        else:
-            n = mid
-    return lo
 
 
 cdef inline bint unhealthy_at(const run_t* r, const row_t* row, int64_t balance, int64_t mark) noexcept nogil:

@@ -65,7 +65,7 @@ cdef inline int list_reached(const instrument_t* ins) noexcept nogil:
 
 
 cdef inline bint range_begin(run_t* r) noexcept nogil:
-    """Before a check: take those whose triggers the mark has surely passed off their index, to a cut; False where the order of many is not
+    """Take those whose triggers the mark has surely passed off their index, to a cut; False where the order of many is not
     sure, as among several lists. They count as queued."""
     cdef instrument_t* ins
     cdef int lists = 0, i, level
@@ -114,7 +114,7 @@ cdef inline bint range_begin(run_t* r) noexcept nogil:
 
 
 cdef inline void batch_begin(run_t* r, int64_t previous_check, int64_t now) noexcept nogil:
-    """Before a check after event `now`: whether this one's singles go into a batch, and who of them is a range. Where causes are wanted all
+    """In a check after event `now`: whether this one's singles go into a batch, and who of them is a range. Where causes are wanted all
     marks must have gone one way."""
     cdef int i
     r.batching = r.singles and r.rules.queue == QUEUE_RATIO

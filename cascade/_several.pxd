@@ -21,7 +21,6 @@ from cascade._margin cimport closing_value, magnitude, maintenance_at, mark_valu
 from cascade._run cimport (
     COUNTED,
     DIRTY,
-    FEES,
     MAINTENANCE_FEE_AT_BANKRUPTCY,
     ORDER_AT_BANKRUPTCY,
     RECORD_SUMMARY,
@@ -45,10 +44,10 @@ from cascade._run cimport (
     terms_t,
     waiting_t,
 )
-from cascade._single cimport going_fee, going_fill, going_owes, going_pays, going_served, going_t, takes_whole, within_limit
+from cascade._single cimport going_charged, going_fee, going_fill, going_owes, going_pays, going_served, going_t, takes_whole, within_limit
 from cascade._trade cimport audit_book, shadow_update
 from cascade._watch cimport SEVERAL_MOST, case_of
-from cascade._wide cimport money_rate_up, wide_add, wide_of, wide_sub, wide_t
+from cascade._wide cimport wide_add, wide_of, wide_sub, wide_t
 
 
 cdef inline bint several_serve(const run_t* r) noexcept nogil:
@@ -121,7 +120,8 @@ cdef inline bint trade_in_front(run_t* r, const held_t* h, going_t* g, const sta
     cdef book_t* book = &r.books[i]
     cdef int side = 1 if h.row.lots < 0 else -1
     cdef int far = ASK if side > 0 else BID
-    cdef int64_t lots = magnitude(h.row.lots), basis = h.row.basis, price = book_best(book, far), value, owed, balance, fee
+    cdef int64_t lots = magnitude(h.row.lots), basis = h.row.basis, price = book_best(book, far), value, owed, balance
+    cdef int64_t given = side * lots + (planted(r) == 3)
     cdef uint32_t maker = book_front(book, far)
     cdef wide_t paid
     if maker == 0 or book_lots(book, maker) <= lots or ((price < ins.known_bid) if side < 0 else (price > ins.known_ask)):
@@ -135,10 +135,10 @@ cdef inline bint trade_in_front(run_t* r, const held_t* h, going_t* g, const sta
     traded[0] = value
     r.seq += 2 + (owed != 0)    # ORDER, FILL, TRANSFER
     r.changes += 1 + (owed != 0)
-    ins.external_lots = wide_sub(ins.external_lots, wide_of(side * lots))
+    ins.external_lots = wide_sub(ins.external_lots, wide_of(given))
     ins.external_basis = wide_sub(ins.external_basis, wide_of(value))
     ins.settlement_basis = wide_add(ins.settlement_basis, wide_of(owed))
-    ins.sum_lots = wide_sub(ins.sum_lots, wide_of(h.row.lots + side * lots))
+    ins.sum_lots = wide_sub(ins.sum_lots, wide_of(h.row.lots + given))
     ins.sum_basis = wide_add(wide_sub(wide_sub(ins.sum_basis, wide_of(basis)), wide_of(value)), wide_of(owed))
     audit_instrument(r, i)
     paid = wide_sub(wide_of(balance), wide_of(g.balance))
@@ -146,11 +146,7 @@ cdef inline bint trade_in_front(run_t* r, const held_t* h, going_t* g, const sta
     r.sum_money = wide_add(wide_add(r.sum_money, paid), wide_of(owed - (planted(r) == 1)))
     audit_money(r)
     g.balance = balance
-    if t.taker_fee != 0:
-        fee = money_rate_up(t.taker_fee, magnitude(value))
-        if fee != 0:
-            going_pays(r, g, FEES, fee)
-            r.taker_fees = wide_add(r.taker_fees, wide_of(fee))
+    going_charged(r, t, g, value)
     ins.last_ticks = price
     book_traded(ins)
     book_take(book, maker, lots)

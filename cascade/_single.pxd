@@ -139,11 +139,21 @@ cdef inline void going_pays(run_t* r, going_t* g, int32_t account, int64_t amoun
     audit_money(r)
 
 
+cdef inline void going_charged(run_t* r, const terms_t* t, going_t* g, int64_t value) noexcept nogil:
+    """Charge the fee of a trade of this value."""
+    cdef int64_t fee
+    if t.taker_fee != 0:
+        fee = money_rate_up(t.taker_fee, magnitude(value))
+        if fee != 0:
+            going_pays(r, g, FEES, fee)
+            r.taker_fees = wide_add(r.taker_fees, wide_of(fee))
+
+
 cdef inline int64_t going_fill(run_t* r, int i, going_t* g, int64_t lots, int64_t price) noexcept nogil:
     """A FILL of signed lots against an external order, what it realises, and its fee; the signed value."""
     cdef instrument_t* ins = &r.instruments[i]
     cdef const terms_t* t = &r.terms[i]
-    cdef int64_t value = trade_value(t, lots, price), fee
+    cdef int64_t value = trade_value(t, lots, price), given = lots + (planted(r) == 3)
     cdef int64_t share = money_share_even(g.basis, magnitude(lots), magnitude(g.lots)), profit = -(value + share)
     cdef int64_t lots_before = g.lots, basis_before = g.basis
     r.seq += 1
@@ -153,20 +163,16 @@ cdef inline int64_t going_fill(run_t* r, int i, going_t* g, int64_t lots, int64_
     if add_overflow(g.basis, value, &g.basis):
         r.error = ERR_RANGE
         g.basis = basis_before
-    ins.external_lots = wide_sub(ins.external_lots, wide_of(lots))
+    ins.external_lots = wide_sub(ins.external_lots, wide_of(given))
     ins.external_basis = wide_sub(ins.external_basis, wide_of(value))
     g.basis += profit
     ins.settlement_basis = wide_sub(ins.settlement_basis, wide_of(profit))
-    ins.sum_lots = wide_add(ins.sum_lots, wide_of(g.lots - lots_before - lots))
+    ins.sum_lots = wide_add(ins.sum_lots, wide_of(g.lots - lots_before - given))
     ins.sum_basis = wide_add(ins.sum_basis, wide_of(g.basis - basis_before - value - profit))
     audit_instrument(r, i)
     if profit != 0:
         going_pays(r, g, SETTLEMENT + i, -profit)
-    if t.taker_fee != 0:
-        fee = money_rate_up(t.taker_fee, magnitude(value))
-        if fee != 0:
-            going_pays(r, g, FEES, fee)
-            r.taker_fees = wide_add(r.taker_fees, wide_of(fee))
+    going_charged(r, t, g, value)
     ins.last_ticks = price
     book_traded(ins)
     return value

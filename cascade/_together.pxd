@@ -84,7 +84,7 @@ cdef inline void system_add(run_t* r, int account, int64_t amount) noexcept nogi
 cdef inline void sums_book(run_t* r, int i, int side, const sums_t* sums) noexcept nogil:
     """Book what the turns did, as _ledger would one by one, audit it, and count it."""
     cdef instrument_t* ins = &r.instruments[i]
-    cdef wide_t value = wide_of(sums.value), owed = wide_of(sums.owed), traded = wide_of(side * sums.lots)
+    cdef wide_t value = wide_of(sums.value), owed = wide_of(sums.owed), traded = wide_of(side * sums.lots + (planted(r) == 3))
     cdef wide_t notional = wide_of(magnitude(sums.value)), money
     # The trades: the singles' positions, all gone, and their counterparts'; then what they realised.
     ins.external_lots = wide_sub(ins.external_lots, traded)
@@ -131,7 +131,7 @@ ctypedef struct front_t:
 
 
 cdef inline bint front_of(const run_t* r, int i, bint short, front_t* f) noexcept nogil:
-    """What singles of a list meet; False for nothing."""
+    """What singles of a list meet; False for nothing, where only the list is named."""
     cdef const instrument_t* ins = &r.instruments[i]
     cdef const book_t* book = &r.books[i]
     cdef int far = ASK if short else BID
@@ -172,37 +172,31 @@ cdef inline int32_t range_reach(const run_t* r, const front_t* f, int32_t end) n
     return reach
 
 
-# How a single's turn with the order in front ends.
-cdef enum:
-    TURN_USUAL = 0
-    TURN_OTHER = 1          # not in a way that this unit knows
-
-
-cdef inline int turn_add(
+cdef inline bint turn_add(
     run_t* r, const front_t* f, const single_t* s, int32_t account, bint in_order, wide_t* fund, sums_t* sums, liquidation_t* l
 ) noexcept nogil:
-    """Add one turn to the sums, if it is a usual one, and note in `l` what its record says of it. Where the order is open, the fund must do
-    without what it gets meanwhile."""
+    """Add one turn to the sums, and note in `l` what its record says of it; False if it does not end in a way that this unit knows. Where the
+    order is open, the fund must do without what it gets meanwhile."""
     cdef const terms_t* t = f.terms
     cdef int64_t lots = magnitude(s.lots), value, owed, balance, closing, money, fee = 0, extra = 0, events
     if sums.lots + lots >= f.room or (r.disturbed and r.accounts[account].state & DIRTY):
-        return TURN_OTHER
+        return False
     value = trade_value(t, f.side * lots, f.price)
     closing = closing_value(r, t, s.balance - s.basis)
     if not within_limit(r, t, f.side, lots, closing, f.price):
-        return TURN_OTHER
+        return False
     if add_overflow(value, s.basis, &owed) or add_overflow(s.balance, -owed, &balance):
-        return TURN_OTHER
+        return False
     events = 1 + (owed != 0)
     if t.taker_fee != 0:
         fee = money_rate_up(t.taker_fee, magnitude(value))
         if add_overflow(balance, -fee, &balance):
-            return TURN_OTHER
+            return False
         events += fee != 0
     if t.liquidation_fee != 0:
         extra = going_fee(r, f.instrument, balance, closing, value)
         if add_overflow(balance, -extra, &balance):
-            return TURN_OTHER
+            return False
         events += extra != 0
         if f.fees_to_fund and in_order:
             fund[0] = wide_add(fund[0], wide_of(extra))
@@ -212,7 +206,7 @@ cdef inline int turn_add(
         or add_overflow(money, magnitude(owed), &money)
         or add_overflow(money, magnitude(fee) + magnitude(extra), &money)
     ):
-        return TURN_OTHER
+        return False
     l.surplus = balance if balance > 0 else 0
     l.shortfall = l.fund = -balance if balance < 0 else 0
     l.bankruptcy_value = closing
@@ -220,7 +214,7 @@ cdef inline int turn_add(
     l.fee = fee + extra
     if balance < 0:
         if not f.covered or wide_cmp(fund[0], wide_of(-balance)) < 0:
-            return TURN_OTHER
+            return False
         fund[0] = wide_add(fund[0], wide_of(balance))
         sums.shortfall -= balance
         balance = 0
@@ -248,7 +242,7 @@ cdef inline int turn_add(
     r.flats[r.flats_n].account = account
     r.flats[r.flats_n].money = balance
     r.flats_n += 1
-    return TURN_USUAL
+    return True
 
 
 cdef inline bint plain_turns(const run_t* r, const front_t* f) noexcept nogil:
@@ -271,7 +265,7 @@ cdef inline bint range_add_plain(run_t* r, const front_t* f, int32_t end, sums_t
     cdef flat_t* flat = r.flats + r.flats_n
     cdef int64_t lot_value = f.side * f.price * f.terms.coef_num    # no more than that of the order, which int64 holds
     cdef int64_t n = 0, changes = 0, large = 0, owed, balance, debt
-    cdef uint64_t lots = 0, basis = 0, owed_all = 0, before = 0, after = 0, surplus = 0, shortfall = 0
+    cdef uint64_t traded = 0, lots = 0, basis = 0, owed_all = 0, before = 0, after = 0, surplus = 0, shortfall = 0
     cdef bint over = False
     while s < last:
         prefetch_shared(s + 16)
@@ -282,6 +276,7 @@ cdef inline bint range_add_plain(run_t* r, const front_t* f, int32_t end, sums_t
             balance += debt
             large |= magnitude(s.basis) | magnitude(s.balance) | magnitude(owed)
             n += 1
+            traded += <uint64_t>magnitude(s.lots)
             lots += <uint64_t>s.lots
             basis += <uint64_t>s.basis
             owed_all += <uint64_t>owed
@@ -303,7 +298,7 @@ cdef inline bint range_add_plain(run_t* r, const front_t* f, int32_t end, sums_t
     r.flats_n = <int32_t>(flat - r.flats)
     sums.n = n
     sums.held = <int64_t>lots
-    sums.lots = magnitude(sums.held)
+    sums.lots = <int64_t>traded
     sums.value = sums.lots * lot_value
     sums.basis = <int64_t>basis
     sums.owed = <int64_t>owed_all
@@ -317,7 +312,7 @@ cdef inline bint range_add_plain(run_t* r, const front_t* f, int32_t end, sums_t
     return not over and wide_cmp(r.system[FUND], wide_of(sums.shortfall)) >= 0
 
 
-cdef inline bint turns_end(run_t* r, const front_t* f, sums_t* sums) noexcept nogil:
+cdef inline void turns_end(run_t* r, const front_t* f, sums_t* sums) noexcept nogil:
     """What the turns did comes true."""
     cdef int i = f.instrument
     book_take(&r.books[i], f.maker, sums.lots)
@@ -328,7 +323,6 @@ cdef inline bint turns_end(run_t* r, const front_t* f, sums_t* sums) noexcept no
     audit_book(r, i)
     shadow_update(r, i, r.seq)
     count_wave(r, r.wave, i, sums.lots, magnitude(sums.value), <int>sums.n)
-    return True
 
 
 cdef inline bint range_turns(run_t* r, const waiting_t* other) noexcept nogil:
@@ -353,14 +347,13 @@ cdef inline bint range_turns(run_t* r, const waiting_t* other) noexcept nogil:
             k = reach
         while usual and k < reach:
             if f.singles[k].lots != 0:
-                usual = turn_add(r, &f, &f.singles[k], f.accounts[k], False, &fund, &sums, &spare) == TURN_USUAL
+                usual = turn_add(r, &f, &f.singles[k], f.accounts[k], False, &fund, &sums, &spare)
             k += 1
         if usual and sums.n > 0:
             r.range_at = reach
             r.ranged_n += sums.n
-            return turns_end(r, &f, &sums)
-    else:
-        f.singles = r.instruments[r.range_instrument].short_single if r.range_short else r.instruments[r.range_instrument].long_single
+            turns_end(r, &f, &sums)
+            return True
     # Here it matters who comes first.
     r.flats_n = flats
     range_window(r, reach if reach > r.range_at else range_cut(r, f.singles, r.range_at + 1))
@@ -468,7 +461,7 @@ cdef inline int batch_turns(run_t* r) noexcept nogil:
             prefetch(<const char*>l + AHEAD_BYTES + 192)
         if (
             (records and item.near == -DBL_MAX)
-            or turn_add(r, &f, &f.singles[place_at(item.who.place)], account, True, &fund, &sums, l) != TURN_USUAL
+            or not turn_add(r, &f, &f.singles[place_at(item.who.place)], account, True, &fund, &sums, l)
         ):
             break
         if records:

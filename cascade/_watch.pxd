@@ -553,10 +553,10 @@ cdef inline void check(run_t* r) noexcept nogil:
     cdef const sorted_t* ordered
     cdef case_t* case
     r.found_n = 0
-    batch_begin(r, previous_check, now)
     travel(r)
     look_at_watched(r, now)
     look_at_rested(r, now)
+    batch_begin(r, previous_check, now)     # who owes, and who has changed, is known now
     range_others(r, now)
     for i in range(r.instruments_n):
         examine_index(r, i, now)

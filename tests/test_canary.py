@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.skipif(not _core.TESTING, reason="not a test build: set CASCADE_TESTING=1 and build again"),
 ]
 
-LOST_QUANTUM, FEE_TOO_HIGH = 1, 2
+LOST_QUANTUM, FEE_TOO_HIGH, LOST_LOT = 1, 2, 3
 
 
 def taking_profit(fee=0):
@@ -60,6 +60,46 @@ def test_a_quantum_lost_fires_in_most_random_markets_that_realise_anything():
             assert not happened, seed
         assert not difference(sound, market.run(shock, **run), ("before", "after")), seed
     assert fired == realised > 50
+
+
+def liquidated_longs(several):
+    """Longs that a gap makes unhealthy, in front of a deep book: one position each, or two."""
+    names = ["X", "Y"] if several else ["X"]
+    instruments = [cs.Instrument(name, tick_size=1, lot_size=1, tiers=0.005) for name in names]
+    market = cs.Market(instruments, fund=1e6)
+    n = 40
+    for name in names:
+        bids = {"price": np.arange(10_000, 9_000, -1), "quantity": np.full(1_000, 100)}
+        market.load_book(name, bids, {"price": [10_001], "quantity": [1]}, complete=True)
+    market.load_accounts({"account": np.arange(n), "balance": 400.0 + 10 * np.arange(n)})
+    for name in names:
+        columns = {"account": np.arange(n), "instrument": np.full(n, name), "size": np.ones(n)}
+        market.load_positions({**columns, "entry_price": np.full(n, 10_000.0)})
+    rules = cs.VenueRules(mark="mid", size="all")
+    return market, cs.Shock(price=dict.fromkeys(names, -0.06)), rules
+
+
+@pytest.mark.parametrize("record", ["summary", "liquidations", "all"])
+@pytest.mark.parametrize("several", [False, True])
+def test_a_lot_lost_makes_the_audit_fire(several, record):
+    """On every way that a turn can take."""
+    market, shock, rules = liquidated_longs(several)
+    sound = market.run(shock, rules=rules, record=record)
+    assert sound.summary["liquidated_accounts"] > 10
+    engine = next(engine for idle in market._engines.values() for engine in idle)
+    if not several:
+        singles, batched, ranged = engine.singles_served
+        used = {"summary": ranged, "liquidations": batched, "all": singles == 0}
+        assert used[record] > 0
+    for audit in ("delta", "full"):
+        with planted(LOST_LOT), pytest.raises(cs.AuditError, match="not conserved"):
+            market.run(shock, rules=rules, record=record, audit=audit)
+
+
+def test_a_lot_lost_to_a_market_order_from_outside_makes_the_audit_fire():
+    market, shock = taking_profit()
+    with planted(LOST_LOT), pytest.raises(cs.AuditError, match="not conserved"):
+        market.run(shock)
 
 
 def test_a_fee_too_high_makes_only_the_differential_fail():
