@@ -158,7 +158,7 @@ cdef class Engine:
             <size_t>self.books_loaded, <size_t>self.reports, <size_t>r.program, <size_t>r.weights, <size_t>r.inputs,
             <size_t>self.inputs_loaded, <size_t>r.bands, <size_t>self.bands_loaded, <size_t>r.levels,
             <size_t>r.instants, <size_t>r.instants_n, <size_t>r.instants_cap, <size_t>r.holding_first,
-            <size_t>r.haircuts, <size_t>r.flats, <size_t>r.batch, <size_t>r.depths, <size_t>r.extra_first,
+            <size_t>r.haircuts, <size_t>r.flats, <size_t>r.spans, <size_t>r.batch, <size_t>r.depths, <size_t>r.extra_first,
             <size_t>r.extra_next, <size_t>r.journalled,
             <size_t>self.spare[LOG_EVENTS], <size_t>self.spare[LOG_LIQUIDATIONS], <size_t>self.spare[LOG_FLATS],
         ):
@@ -964,7 +964,7 @@ cdef class Engine:
         r.step = r.check_step = r.step_wave = r.wave = 0
         r.in_step = r.limit_hit = r.any_stuck = r.shock_has_order = r.ranking_stands = False
         r.singles = r.several = r.batching = r.disturbed = r.owing = r.agents = False
-        r.flats_n = r.journal_n = 0
+        r.flats_n = r.spans_n = r.journal_n = 0
         r.shock_left = r.error = 0
         r.events_n = r.liquidations_n = r.records_n = r.contexts_n = r.waves_n = r.cases_n = 0
         r.travel = r.scan_travel = 0
@@ -1250,6 +1250,7 @@ cdef class Engine:
         r.instants_n = NULL
         r.instants_cap = NULL
         r.flats = NULL
-        r.flats_cap = 0
+        r.spans = NULL
+        r.flats_cap = r.spans_cap = 0
         r.events_cap = r.found_cap = r.touched_cap = r.taken_cap = r.scratch_cap = r.shares_cap = 0
         idmap_init(&r.wave_index)

@@ -32,6 +32,8 @@ from cascade._run cimport (
     row_t,
     run_room,
     run_t,
+    single_t,
+    span_t,
     watch,
 )
 from cascade._types cimport ERR_AUDIT, ERR_RANGE
@@ -334,9 +336,22 @@ cdef inline void flat_tell(run_t* r, int32_t a, int64_t money) noexcept nogil:
             r.error = ERR_RANGE
 
 
+cdef inline int64_t span_money(const span_t* span, const single_t* s) noexcept nogil:
+    """What the turn of a span's single left."""
+    cdef int64_t left = s.balance - (magnitude(s.lots) * span.lot_value + s.basis)
+    return left if span.kept and left > 0 else 0
+
+
 cdef inline void flats_tell(run_t* r) noexcept nogil:
     """Write all that was noted, for whoever looks at accounts at large."""
     cdef int32_t k
+    cdef const span_t* span
+    cdef int64_t j
     for k in range(r.flats_n):
         flat_tell(r, r.flats[k].account, r.flats[k].money)
-    r.flats_n = 0
+    for k in range(r.spans_n):
+        span = &r.spans[k]
+        for j in range(span.n):
+            if span.singles[j].lots != 0:
+                flat_tell(r, span.accounts[j], span_money(span, &span.singles[j]))
+    r.flats_n = r.spans_n = 0

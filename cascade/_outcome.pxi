@@ -19,8 +19,10 @@ from cascade._run cimport (
     mark_change_t,
     row_t,
     run_t,
+    span_t,
     wave_t,
 )
+from cascade._ledger cimport span_money
 from cascade._step cimport count_left
 from cascade._wide cimport RATE_ONE, wide_add, wide_high, wide_low, wide_of, wide_t
 
@@ -127,7 +129,8 @@ cdef class Outcome:
     """What a run left; later runs do not change it. `scalars` and `rest` are the fields of `RunTotals`, and what `RunData` has beside them.
 
     Balances and rows that differ from the loaded ones are copied at once, as are marks where they are kept; events, liquidations and flats
-    are taken over. Of what the run_t points to only instruments, system and waves are there, in memory of the Outcome's own.
+    are taken over. Of what the run_t points to only instruments, system, waves and spans are there, in memory of the Outcome's own; what the
+    spans point to is kept by the columns.
     """
 
     cdef run_t r
@@ -138,7 +141,7 @@ cdef class Outcome:
     cdef int64_t* balance
     cdef row_record_t* row
     cdef int64_t accounts_n, rows_n
-    cdef object events, liquidations, flats, marks
+    cdef object events, liquidations, flats, marks, columns
 
     def __dealloc__(self):
         PyMem_RawFree(self.memory)
@@ -146,11 +149,11 @@ cdef class Outcome:
     cdef int take(self, Engine engine, run_t* r, int status, const int64_t* balance, const int64_t* lots, const int64_t* basis) except -1:
         """Take it out of a run's state; the columns are the loaded ones."""
         cdef size_t instruments = r.instruments_n * sizeof(instrument_t), system = r.first_user * sizeof(wide_t)
-        cdef size_t waves = r.waves_n * sizeof(wave_t)
+        cdef size_t waves = r.waves_n * sizeof(wave_t), spans = r.spans_n * sizeof(span_t)
         cdef int64_t rows = self.rows_at_most(r)
         cdef char* at
         self.memory = at = <char*>PyMem_RawMalloc(
-            system + instruments + waves + r.dirty_n * (sizeof(int64_t) + sizeof(int32_t)) + rows * sizeof(row_record_t)
+            system + instruments + waves + spans + r.dirty_n * (sizeof(int64_t) + sizeof(int32_t)) + rows * sizeof(row_record_t)
         )
         if at == NULL:
             raise CapacityError("engine: out of memory")
@@ -166,6 +169,11 @@ cdef class Outcome:
         at += waves
         self.r.instruments = <instrument_t*>memcpy(at, r.instruments, instruments)
         at += instruments
+        self.r.spans = <span_t*>at
+        if spans > 0:
+            memcpy(at, r.spans, spans)
+            self.columns = engine.columns
+        at += spans
         self.balance = <int64_t*>at
         at += r.dirty_n * sizeof(int64_t)
         self.account = <int32_t*>at
@@ -177,7 +185,7 @@ cdef class Outcome:
             engine, LOG_LIQUIDATIONS, <void**>&r.liquidations, &r.liquidations_cap, r.liquidations_n, sizeof(liquidation_t)
         )
         self.flats = log_of(engine, LOG_FLATS, <void**>&r.flats, &r.flats_cap, r.flats_n, sizeof(flat_t))
-        r.events_n = r.liquidations_n = r.flats_n = 0
+        r.events_n = r.liquidations_n = r.flats_n = r.spans_n = 0
         self.marks = mark_changes(r) if r.record != RECORD_SUMMARY else None
         return 0
 
@@ -308,8 +316,35 @@ cdef class Outcome:
             "touched_accounts": table_of(self.account, self.accounts_n, sizeof(int32_t), np.int32),
             "touched_balances": table_of(self.balance, self.accounts_n, sizeof(int64_t), np.int64),
             "touched_rows": table_of(self.row, self.rows_n, sizeof(row_record_t), ROW_DTYPE),
-            "flats": records_of(self.flats, FLAT_DTYPE),
+            "flats": self.all_flats(),
         }
+
+    cdef object all_flats(self):
+        """Those that were noted one by one, and then the spans'."""
+        cdef const run_t* r = &self.r
+        cdef const span_t* span
+        cdef flat_t* to
+        cdef uint8_t[::1] target
+        cdef int64_t n = 0, j
+        cdef int32_t k
+        noted = records_of(self.flats, FLAT_DTYPE)
+        for k in range(r.spans_n):
+            for j in range(r.spans[k].n):
+                n += r.spans[k].singles[j].lots != 0
+        if n == 0:
+            return noted
+        out = np.empty(n, FLAT_DTYPE)
+        target = out.view(np.uint8)
+        to = <flat_t*>&target[0]
+        for k in range(r.spans_n):
+            span = &r.spans[k]
+            for j in range(span.n):
+                if span.singles[j].lots != 0:
+                    to.account = span.accounts[j]
+                    to.money = span_money(span, &span.singles[j])
+                    to.pad = 0
+                    to += 1
+        return np.concatenate([noted, out])
 
 
 cdef object mark_changes(const run_t* r):

@@ -303,6 +303,14 @@ ctypedef struct flat_t:
     int32_t account
     int32_t pad
 
+# The same of all in a part of an index, whom one order has filled.
+ctypedef struct span_t:
+    const single_t* singles
+    const int32_t* accounts
+    int64_t n               # entries, of which those without lots are no singles
+    int64_t lot_value       # a lot's of the trades, signed as they are
+    bint kept               # what is left is the account's or its owner's
+
 # An entry of the index of safe moves: smaller relative moves against an account's positions, all at once, leave it healthy.
 ctypedef struct safe_t:
     float move
@@ -713,8 +721,11 @@ ctypedef struct run_t:
     int32_t served                  # the account whose turn it is
     bint owing                      # somebody without positions owes money
     bint agents                     # accounts have sent orders in this run: any of them may hold something new
-    flat_t* flats                # what became of them, for who has not looked yet: accounts and rows are as loaded
+    # What became of them, one by one or in parts of an index, for who has not looked yet: accounts and rows are as loaded.
+    flat_t* flats
     int32_t flats_n, flats_cap
+    span_t* spans
+    int32_t spans_n, spans_cap
     # The queue.
     waiting_t* found
     int32_t found_n, found_cap

@@ -42,6 +42,7 @@ from cascade._run cimport (
     run_room,
     run_t,
     single_t,
+    span_t,
     sorted_t,
     terms_t,
     waiting_t,
@@ -257,16 +258,21 @@ cdef inline bint plain_turns(const run_t* r, const front_t* f) noexcept nogil:
     )
 
 
+cdef inline bint spans_room(run_t* r) noexcept nogil:
+    """Room for one more."""
+    return run_room(r, <void**>&r.spans, &r.spans_cap, r.spans_n + 1, sizeof(span_t))
+
+
 cdef inline bint range_add_plain(run_t* r, const front_t* f, int32_t end, sums_t* sums) noexcept nogil:
-    """turn_add of the whole range up to `end` where turns are plain; False, with nothing of worth in the sums, if one is not usual."""
+    """turn_add of the whole range up to `end` where turns are plain; False, with nothing of worth in the sums, if one is not usual or there
+    is none."""
     cdef const single_t* s = f.singles + r.range_at
     cdef const single_t* last = f.singles + end
-    cdef const int32_t* account = f.accounts + r.range_at
-    cdef flat_t* flat = r.flats + r.flats_n
     cdef int64_t lot_value = f.side * f.price * f.terms.coef_num    # no more than that of the order, which int64 holds
     cdef int64_t n = 0, changes = 0, large = 0, owed, balance, debt
     cdef uint64_t traded = 0, lots = 0, basis = 0, owed_all = 0, before = 0, after = 0, surplus = 0, shortfall = 0
     cdef bint over = False
+    cdef span_t* span
     while s < last:
         prefetch_shared(s + 16)
         if s.lots != 0:
@@ -290,12 +296,7 @@ cdef inline bint range_add_plain(run_t* r, const front_t* f, int32_t end, sums_t
             else:
                 changes += (balance > 0) & s.isolated
             after += <uint64_t>balance
-            flat.account = account[0]
-            flat.money = balance
-            flat += 1
         s += 1
-        account += 1
-    r.flats_n = <int32_t>(flat - r.flats)
     sums.n = n
     sums.held = <int64_t>lots
     sums.lots = <int64_t>traded
@@ -309,7 +310,16 @@ cdef inline bint range_add_plain(run_t* r, const front_t* f, int32_t end, sums_t
     sums.changes = changes + n      # and the trades themselves
     # No sum has left int64 unless a part of it was large; the fund pays all, whatever their order.
     over = over or large >= (<int64_t>1 << 60) // (end - r.range_at)
-    return not over and wide_cmp(r.system[FUND], wide_of(sums.shortfall)) >= 0
+    if over or n == 0 or wide_cmp(r.system[FUND], wide_of(sums.shortfall)) < 0 or not spans_room(r):
+        return False
+    span = &r.spans[r.spans_n]
+    span.singles = f.singles + r.range_at
+    span.accounts = f.accounts + r.range_at
+    span.n = end - r.range_at
+    span.lot_value = lot_value
+    span.kept = f.kept
+    r.spans_n += 1
+    return True
 
 
 cdef inline void turns_end(run_t* r, const front_t* f, sums_t* sums) noexcept nogil:
@@ -333,8 +343,6 @@ cdef inline bint range_turns(run_t* r, const waiting_t* other) noexcept nogil:
     cdef front_t f
     cdef sums_t sums
     cdef liquidation_t spare
-    if not run_room(r, <void**>&r.flats, &r.flats_cap, <int64_t>flats + end - r.range_at, sizeof(flat_t)):
-        return False
     reach = r.range_at
     if front_of(r, r.range_instrument, r.range_short, &f):
         if other != NULL:
@@ -345,6 +353,8 @@ cdef inline bint range_turns(run_t* r, const waiting_t* other) noexcept nogil:
         if reach > k and plain_turns(r, &f):
             usual = range_add_plain(r, &f, reach, &sums)
             k = reach
+        elif not run_room(r, <void**>&r.flats, &r.flats_cap, <int64_t>flats + reach - k, sizeof(flat_t)):
+            return False
         while usual and k < reach:
             if f.singles[k].lots != 0:
                 usual = turn_add(r, &f, &f.singles[k], f.accounts[k], False, &fund, &sums, &spare)
