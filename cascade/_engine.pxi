@@ -100,7 +100,6 @@ cdef void* twin(const void* items, size_t n, size_t room, size_t size) except NU
     return memory
 
 
-@cython.final
 cdef class Engine:
     """The compiled engine over one market under one set of rules.
 
@@ -127,6 +126,7 @@ cdef class Engine:
     cdef object safe        # the same of the index of safe moves and the scan, which copies share
     cdef bint books_stand   # as loaded, or as the run that goes on has made them
     cdef int busy
+    cdef bint recounts
     cdef readonly int status
     cdef public bint cancelled  # from any thread: the run that goes on raises Cancelled, the next one begins without it
 
@@ -625,10 +625,13 @@ cdef class Engine:
         return entries
 
     # -- a run -------------------------------------------------------------------------------------------------------
-    def begin(self, int record, max_waves, int planted_bug=0, int look=0):
-        """At the start of a run. `record` is 0 summary, 1 liquidations, 2 all; `look` one of LOOK_..."""
+    def begin(self, int record, max_waves, bint recount=False, int planted_bug=0, int look=0):
+        """At the start of a run. `record` is 0 summary, 1 liquidations, 2 all; `recount`: check every total from scratch at the end; `look`
+        one of LOOK_..."""
         cdef run_t* r = &self.r
         cdef int32_t k
+        self.cancelled = False
+        self.recounts = recount
         r.record = record
         r.rules.max_waves = INT64_MAX if max_waves is None else max_waves
         r.remember_marks = record != RECORD_SUMMARY or r.rules.continuous
@@ -706,11 +709,12 @@ cdef class Engine:
         finally:
             self.leave()
 
-    def run(self, bytes ops not None, bint recount):
+    def run(self, ops):
         """`apply`, `advance` to the end and `finish`: one stay outside the GIL where the run is short."""
         cdef run_t* r = &self.r
-        cdef const op_t* op = <const op_t*><const char*>ops     # which is packed
-        cdef int64_t k = 0, n = len(ops) // sizeof(op_t)
+        cdef bytes packed = ops.tobytes()
+        cdef const op_t* op = <const op_t*><const char*>packed  # which is packed
+        cdef int64_t k = 0, n = len(packed) // sizeof(op_t)
         cdef bint more = True
         if not cascade_flag_take(&self.busy):
             raise EngineStateError("engine: another thread is inside; copy the simulation to run it twice")
@@ -723,36 +727,36 @@ cdef class Engine:
                         apply_op(r, &op[k])
                         k += 1
                     more = advance(r, SLICE, False)
-                    if not more and not recount and r.error == 0:
+                    if not more and r.error == 0:
                         self.status = finish(r)
                 self.check_error()
                 PyErr_CheckSignals()
                 if self.cancelled:
                     raise Cancelled("run: cancelled")
+            self.recount()
         finally:
             self.leave()
-        if recount:
-            self.finish(True)
 
-    def finish(self, bint recount):
-        """Name the end and record it; with `recount` check every total from scratch."""
+    def finish(self):
+        """Name the end and record it."""
         self.enter()
         try:
             with nogil:
                 self.status = finish(&self.r)
             self.check_error()
-            if recount:
-                flats_tell(&self.r)
-                self.recount()
+            self.recount()
         finally:
             self.leave()
 
     cdef int recount(self) except -1:
-        """The audit over every account and row."""
+        """The audit over every account and row, where it is wanted."""
         cdef run_t* r = &self.r
         cdef wide_t money = wide_of(0)
         cdef int32_t k
         cdef int i
+        if not self.recounts:
+            return 0
+        flats_tell(r)
         lots = [wide_int(r.instruments[i].external_lots) + r.instruments[i].vault_lots for i in range(r.instruments_n)]
         basis = [
             wide_int(r.instruments[i].external_basis)
@@ -1094,7 +1098,7 @@ cdef class Engine:
 
     def copy(self):
         """An independent engine in the same state, without the logs' spare room."""
-        cdef Engine made = Engine.__new__(Engine)
+        cdef Engine made = <Engine>type(self).__new__(type(self))
         cdef run_t* r = &self.r
         cdef run_t* to = &made.r
         cdef int i, n = r.instruments_n
@@ -1106,6 +1110,7 @@ cdef class Engine:
             made.lots = self.lots
             made.basis = self.basis
             made.status = self.status
+            made.recounts = self.recounts
             made.books_stand = True
             made.deposits_loaded = self.deposits_loaded
             # Everything that is a number; the pointers are replaced before anything can fail.

@@ -1,4 +1,4 @@
-"""The compiled engine behind the interface that `Market` and `Simulation` use; the reference's twin is
+"""The compiled engine with the interface that `Market` and `Simulation` use; the reference's twin is
 `reference/adapter.py`."""
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import numpy as np
 
 from . import _core, _index
 from ._marks import Clock, Program, inputs_of, samples_of
-from ._rundata import CoreRunData, RunData, RunTotals
 from ._state import EXTERNAL, LINEAR, State, Terms, aligned
 from .breakers import band_terms, level_terms
 from .instruments import RATE_ONE
@@ -26,107 +25,67 @@ CHUNK = 32_768
 RECORDS = {"summary": 0, "liquidations": 1, "all": 2}
 
 
-class CoreEngine:
-    """Arrays in, arrays out, around a `_core.Engine`.
-
-    Engines are kept by the market and reused: a later run finds the columns loaded and costs what it touches.
-    """
+class CoreEngine(_core.Engine):
+    """Arrays in, arrays out. Made by `start`; engines are reused, and a later run costs what it touches."""
 
     planted_bug = 0
     """Of runs begun from now on; builds other than those for testing know no bug."""
     look = 0
     """How runs begun from now on find untouched accounts: LOOK_... of _run.pxd, for tests."""
 
-    def __init__(
-        self, idle: list[Any], state: State, rules: VenueRules, record: str, audit: str, max_waves: int | None
-    ):
-        self._idle = idle
+    def __init__(self, state: State, rules: VenueRules):
         self.rules = rules
-        self.record = record
-        self.audit = audit
         self._state = state
+        self._idle: list[Any] | None = None  # where it goes after the run that goes on
         self._clock: Clock | None = None
-        try:
-            self.engine = idle.pop()
-        except IndexError:
-            self.engine = _core.Engine()
-            self.engine.load(columns_of(state, rules))
-        self.engine.cancelled = False
-        self.engine.begin(RECORDS[record], max_waves, self.planted_bug, self.look)
+        self.load(columns_of(state, rules))
 
     def apply(self, ops: np.ndarray) -> None:
-        self.engine.apply(ops.view(np.uint8))
+        super().apply(ops.view(np.uint8))
 
     def cancel(self) -> None:
         """From any thread: the run that goes on raises `Cancelled` within about a millisecond."""
-        self.engine.cancelled = True
+        self.cancelled = True
 
     def step(self) -> bool:
-        return self.engine.advance(True)
-
-    def run(self, ops: np.ndarray) -> None:
-        self.engine.run(ops.tobytes(), self.audit == "full")
-
-    def finish(self) -> None:
-        self.engine.finish(self.audit == "full")
-
-    def export_totals(self) -> RunTotals:
-        return RunTotals(**self.engine.outcome().scalars())
-
-    def export(self) -> RunData:
-        return CoreRunData(self.engine.outcome())
+        return self.advance(True)
 
     def release(self) -> None:
         """Put the engine back as loaded, for the next run."""
-        if self.engine.reset():
-            self._idle.append(self.engine)
+        idle, self._idle = self._idle, None
+        if self.reset() and idle is not None:
+            idle.append(self)
 
     def submit(self, i: int, orders: np.ndarray) -> np.ndarray:
-        return self.engine.submit(i, np.ascontiguousarray(orders, ORDER_DTYPE).view(np.uint8))
-
-    def set_levels(self, i: int, side: int, prices: np.ndarray, lots: np.ndarray) -> None:
-        self.engine.set_levels(i, side, prices, lots)
+        return super().submit(i, np.ascontiguousarray(orders, ORDER_DTYPE).view(np.uint8))
 
     def advance_ns(self, dt: int) -> None:
-        self.engine.advance_ns(dt)
+        super().advance_ns(dt)
         if isinstance(self.rules.mark, Mark):
             self._clock = clock = self._clock or Clock(self._state, self.rules.mark)
-            clock.advance(dt, samples_of(clock, self.engine.samples()))
-            self.engine.set_inputs(inputs_of(clock, self.engine.external()))
-
-    def fences(self) -> list[tuple[int, int, int]]:
-        return self.engine.fences()
-
-    def book(self, i: int) -> _core.OrderBook:
-        return self.engine.book(i)
-
-    def balances(self) -> np.ndarray:
-        return self.engine.balances()
-
-    def rows(self) -> np.ndarray:
-        return self.engine.rows()
-
-    def ranking(self, i: int, side: int) -> tuple[np.ndarray, ...]:
-        """(account, slot, lots, score) of who holds a side of an instrument, in deleveraging order."""
-        return self.engine.ranking(i, side)
-
-    def marks(self) -> list[int]:
-        return self.engine.marks()
-
-    def haircuts(self) -> list[int]:
-        return self.engine.haircuts()
-
-    @property
-    def time_ns(self) -> int:
-        return self.engine.time_ns
+            clock.advance(dt, samples_of(clock, self.samples()))
+            self.set_inputs(inputs_of(clock, self.external()))
 
     def copy(self) -> CoreEngine:
-        twin = object.__new__(CoreEngine)
+        twin = super().copy()
         twin.__dict__.update(self.__dict__)
-        twin._idle = []
+        twin._idle = None
         twin._clock = None if self._clock is None else self._clock.copy()
-        twin.engine = self.engine.copy()
         return twin
+
+
+def start(
+    idle: list[Any], state: State, rules: VenueRules, record: str, audit: str, max_waves: int | None
+) -> CoreEngine:
+    """An engine of a market at the start of a run: an idle one, which is loaded, or a new one."""
+    try:
+        engine = idle.pop()
+    except IndexError:
+        engine = CoreEngine(state, rules)
+    engine._idle = idle
+    engine._clock = None
+    engine.begin(RECORDS[record], max_waves, audit == "full", engine.planted_bug, engine.look)
+    return engine
 
 
 def columns_of(state: State, rules: VenueRules) -> dict[str, Any]:

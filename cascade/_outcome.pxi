@@ -28,7 +28,7 @@ from cascade._wide cimport RATE_ONE, wide_add, wide_high, wide_low, wide_of, wid
 
 import weakref
 
-from cascade._rundata import FLAT_DTYPE, LIQUIDATION_DTYPE, MARK_DTYPE, ROW_DTYPE, WAVE_DTYPE
+from cascade._rundata import FLAT_DTYPE, LIQUIDATION_DTYPE, MARK_DTYPE, ROW_DTYPE, WAVE_DTYPE, RunData
 from cascade.records import EVENT_DTYPE
 
 # A record of ROW_DTYPE.
@@ -126,7 +126,7 @@ cdef object records_of(object log, object dtype):
 
 @cython.final
 cdef class Outcome:
-    """What a run left; later runs do not change it. `scalars` and `rest` are the fields of `RunTotals`, and what `RunData` has beside them.
+    """What a run left; later runs do not change it. Its attributes are the fields of `RunData`, made when first asked for.
 
     Balances and rows that differ from the loaded ones are copied at once, as are marks where they are kept; events, liquidations and flats
     are taken over. Of what the run_t points to only instruments, system, waves and spans are there, in memory of the Outcome's own; what the
@@ -142,6 +142,8 @@ cdef class Outcome:
     cdef row_record_t* row
     cdef int64_t accounts_n, rows_n
     cdef object events, liquidations, flats, marks, columns
+    cdef dict fields        # None: not asked yet
+    cdef int readers        # threads in `rest`
 
     def __dealloc__(self):
         PyMem_RawFree(self.memory)
@@ -234,8 +236,35 @@ cdef class Outcome:
                 to += 1
         self.rows_n = to - self.row
 
-    def scalars(self):
-        """What the scalars of a run are made from."""
+    def __getattr__(self, str name):
+        """A field of RunData."""
+        cdef dict rest
+        if name not in RunData.__dataclass_fields__:
+            raise AttributeError(name)
+        if self.fields is None:
+            self.fields = self.scalars()
+        if name not in self.fields:
+            self.readers += 1
+            try:
+                rest = self.rest()
+            finally:
+                self.readers -= 1
+            self.fields.update(rest)
+            if self.readers == 0:       # all of it has been copied
+                self.forget()
+        return self.fields[name]
+
+    def __reduce__(self):
+        return RunData, tuple([getattr(self, name) for name in RunData.__dataclass_fields__])
+
+    cdef void forget(self) noexcept:
+        """Give up what the fields are made from."""
+        PyMem_RawFree(self.memory)
+        self.memory = NULL
+        self.events = self.liquidations = self.flats = self.marks = self.columns = None
+
+    cdef dict scalars(self):
+        """The fields that RunTotals has."""
         cdef const run_t* r = &self.r
         cdef const instrument_t* ins
         cdef int i
@@ -285,8 +314,8 @@ cdef class Outcome:
             },
         }
 
-    def rest(self):
-        """Everything else."""
+    cdef dict rest(self):
+        """The others."""
         cdef const run_t* r = &self.r
         cdef int i
         cdef int32_t k

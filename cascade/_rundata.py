@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -43,8 +42,9 @@ WAVE_DTYPE = np.dtype(
 
 
 @dataclass
-class RunTotals:
-    """What the scalars of a run are made from."""
+class RunData:
+    """What an engine hands over at the end of a run: integers and integer arrays only. Fields up to `totals`
+    are what its scalars are made from."""
 
     status: int
     steps: int
@@ -62,12 +62,6 @@ class RunTotals:
     deficit: int
     """balances at the end, quanta"""
     totals: dict[str, int]
-
-
-@dataclass
-class RunData(RunTotals):
-    """What an engine hands over at the end of a run: integers and integer arrays only."""
-
     time_ns: int
     events: np.ndarray | None
     liquidations: np.ndarray | None
@@ -94,29 +88,6 @@ class RunData(RunTotals):
     flats: np.ndarray
     """FLAT_DTYPE: beside them, accounts all of whose positions are flat now; what an isolated one had left
     went to its owner"""
-
-
-class CoreRunData(RunData):
-    """The same of a core's run, made when first asked for."""
-
-    def __init__(self, outcome: Any):
-        self._outcome = outcome
-
-    def __getattr__(self, name: str) -> Any:
-        """A field that has not been asked for yet."""
-        outcome = self.__dict__.get("_outcome")
-        if outcome is not None and name in RunData.__dataclass_fields__:
-            if "status" not in self.__dict__:
-                self.__dict__.update(outcome.scalars())
-            if name not in self.__dict__:
-                self.__dict__.update(outcome.rest())
-                self._outcome = None  # all of it has been copied
-        if name in self.__dict__:  # also where another thread was faster
-            return self.__dict__[name]
-        raise AttributeError(name)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return RunData, tuple(getattr(self, name) for name in RunData.__dataclass_fields__)
 
 
 ROW_DTYPE = np.dtype(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ._rundata import RunTotals
+from ._rundata import RunData
 from ._state import State
 from .records import Status
 
@@ -26,7 +26,7 @@ def money_of(state: State) -> Callable[[int], float]:
     return lambda quanta: quanta * numerator / denominator
 
 
-def known_until_of(state: State, data: RunTotals) -> dict[str, float]:
+def known_until_of(state: State, data: RunData) -> dict[str, float]:
     """See `Result.known_until`."""
     return {
         state.instruments[i].symbol: state.instruments[i].to_price(ticks)
@@ -35,7 +35,7 @@ def known_until_of(state: State, data: RunTotals) -> dict[str, float]:
     }  # fmt: skip
 
 
-def summary_of(state: State, data: RunTotals) -> dict[str, Any]:
+def summary_of(state: State, data: RunData) -> dict[str, Any]:
     """See `Result.summary`; a new dict every time."""
     totals, money = data.totals, money_of(state)
     shocked = data.shock_notional

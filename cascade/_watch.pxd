@@ -165,6 +165,9 @@ cdef enum:
 
 
 cdef enum:
+    STAY_MOST = 16          # of those at the end of an index whom a check may look at in vain
+
+cdef enum:
     SCAN_BLOCK = 1024
     SCAN_FAR = 1 << 29      # growths do not travel further; a place that waits until then, or less, is summed
     SCAN_NEVER = 1 << 30
@@ -250,14 +253,24 @@ cdef inline void examine_fresh(run_t* r, int32_t a, int64_t now) noexcept nogil:
         look_at(r, a, now)
 
 
+cdef inline bint is_single(const run_t* r, int i, bint short, int32_t at) noexcept nogil:
+    """Whether an untouched account is what the index holds of it, for this check."""
+    cdef const instrument_t* ins = &r.instruments[i]
+    cdef const single_t* single = (ins.short_single if short else ins.long_single) + at
+    cdef int32_t a = ins.short_account[at] if short else ins.long_account[at]
+    # An owner who owes money must hear of what a single leaves at once.
+    return single.lots != 0 and not (single.isolated and r.owing) and not (
+        (r.disturbed or r.initial_n > 0) and r.accounts[a].state & (DIRTY | INITIAL)
+    )
+
+
 cdef inline bint examine_single(run_t* r, int i, bint short, int32_t at, int64_t now) noexcept nogil:
     """Look at an untouched account by what the index holds of it; False if nothing was found that way."""
     cdef instrument_t* ins = &r.instruments[i]
     cdef const single_t* single = (ins.short_single if short else ins.long_single) + at
     cdef int32_t a = ins.short_account[at] if short else ins.long_account[at]
     cdef standing_t s
-    # An owner who owes money must hear of what a single leaves at once.
-    if single.lots == 0 or (single.isolated and r.owing) or ((r.disturbed or r.initial_n > 0) and r.accounts[a].state & (DIRTY | INITIAL)):
+    if not is_single(r, i, short, at):
         return False
     s = standing_single(r, single, i, ins.mark)
     if not standing_unhealthy(r, &s):
@@ -305,14 +318,29 @@ cdef inline void range_others(run_t* r, int64_t now) noexcept nogil:
             examine_fresh(r, (ins.short_account if r.range_short else ins.long_account)[k], now)
 
 
+cdef inline int32_t standing_last(const run_t* r, int i, bint short, int32_t first, int32_t last) noexcept nogil:
+    """The end of the places [first, last) of an index without a few healthy singles behind, whom the mark has just not reached: they stay
+    in the index."""
+    cdef const instrument_t* ins = &r.instruments[i]
+    cdef const single_t* singles = ins.short_single if short else ins.long_single
+    cdef int32_t end = last
+    cdef standing_t s
+    while end > first and last - end < STAY_MOST and r.singles and is_single(r, i, short, end - 1):
+        s = standing_single(r, &singles[end - 1], i, ins.mark)
+        if standing_unhealthy(r, &s):
+            break
+        end -= 1
+    return end
+
+
 cdef inline void examine_index(run_t* r, int i, int64_t now) noexcept nogil:
     """Look at the untouched accounts of one position whose trigger the mark has reached."""
     cdef instrument_t* ins = &r.instruments[i]
     cdef int32_t at = ins.long_at
-    ins.long_at = triggers_upto(ins.long_trigger, at, ins.long_n, False, ins.mark)
+    ins.long_at = standing_last(r, i, False, at, triggers_upto(ins.long_trigger, at, ins.long_n, False, ins.mark))
     examine_list(r, i, False, at, ins.long_at, now)
     at = ins.short_at
-    ins.short_at = triggers_upto(ins.short_trigger, at, ins.short_n, True, ins.mark)
+    ins.short_at = standing_last(r, i, True, at, triggers_upto(ins.short_trigger, at, ins.short_n, True, ins.mark))
     examine_list(r, i, True, at, ins.short_at, now)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from . import _bulk, _load
 from ._badrows import show
 from ._bands import bands_table, levels_table
-from ._engine import CoreEngine
+from ._engine import start
 from ._indicators import fillable_table, ranks_table
 from ._marks import NO_BASIS
 from ._rundata import ROW_DTYPE
@@ -53,6 +53,7 @@ from .tables import Table
 RECORDS = ("summary", "liquidations", "all")
 ENGINES = ("core", "reference")
 AUDITS = ("delta", "full")
+USUAL = frozenset(("core", record, audit) for record in RECORDS for audit in AUDITS)
 MOST_READY = 64
 """Rules that a market knows to fit it, at a time."""
 FUND_LIMIT = 2**120
@@ -146,6 +147,7 @@ class Market:
         self._balance_rest = _load.nothing(SETTLEMENT + n)
         self._basis_rest = _load.nothing(0)
         self._compiled: State | None = None
+        self._names: Names | None = None
         self._engines: dict[Any, list[Any]] = {}
         self._ready: dict[int, tuple[State, VenueRules, list[Any]]] = {}
 
@@ -540,7 +542,7 @@ class Market:
         return found
 
     def _changed(self) -> None:
-        self._compiled = None
+        self._compiled = self._names = None
         self._engines, self._ready = {}, {}
         self.__dict__.pop("digest", None)
 
@@ -695,7 +697,7 @@ class Market:
         started, ops = self._prepare(state, shock, rules, engine, record, audit, max_waves)
         try:
             started.run(ops)
-            data = started.export()
+            data = started.outcome()
         finally:
             started.release()
         return Result(names, state, data, started.rules, shock, record)
@@ -781,7 +783,7 @@ class Market:
     ) -> tuple[dict[str, Any], Result | None]:
         """`run` for a sweep: the summary and, if `whole`, the Result. `stop.began(engine)` has the run
         stopped by other threads."""
-        state = self.state()
+        names, state = self.snapshot(), self.state()
         started, ops = self._prepare(state, shock, record=record, audit="delta", **options)
         try:
             try:
@@ -789,12 +791,12 @@ class Market:
                 started.run(ops)
             finally:
                 stop.ended(started)
-            if not whole:
-                return summary_of(state, started.export_totals()), None
-            data = started.export()
+            data = started.outcome()
         finally:
             started.release()
-        result = Result(self.snapshot(), state, data, started.rules, shock, record)
+        if not whole:
+            return summary_of(state, data), None
+        result = Result(names, state, data, started.rules, shock, record)
         return result._summary, result
 
     def _prepare(
@@ -807,8 +809,10 @@ class Market:
         audit: str,
         max_waves: int | None,
     ) -> tuple[Any, np.ndarray]:
-        own_engine = engine if isinstance(engine, type) and issubclass(engine, Engine) else None
-        _check_options("core" if own_engine else engine, record, audit, max_waves)
+        own_engine = None
+        if not _usual(engine, record, audit, max_waves):
+            own_engine = engine if isinstance(engine, type) and issubclass(engine, Engine) else None
+            _check_options("core" if own_engine else engine, record, audit, max_waves)
         chosen = as_rules(rules, self._rules)
         ready = self._ready.get(id(chosen))
         known = ready is not None and ready[0] is state
@@ -822,7 +826,7 @@ class Market:
         if own_engine or engine == "reference":
             return ReferenceEngine(state, chosen, record, audit, cap, own_engine or Engine), ops
         assert ready is not None
-        return CoreEngine(ready[2], state, chosen, record, audit, cap), ops
+        return start(ready[2], state, chosen, record, audit, cap), ops
 
     def _make_ready(self, state: State, chosen: VenueRules) -> tuple[State, VenueRules, list[Any]]:
         """Rules found to fit the market, and the idle engines of runs under them; kept together, so that the
@@ -853,7 +857,9 @@ class Market:
 
     def snapshot(self) -> Names:
         """What a result needs of the market, unaffected by later loads."""
-        return Names(self)
+        if self._names is None:
+            self._names = Names(self)
+        return self._names
 
     # -- questions -------------------------------------------------------------------------------------------
     def marks(self, rules: VenueRules | Venue | None = None) -> list[int]:
@@ -1090,6 +1096,14 @@ class Market:
             f"<cascade.Market {', '.join(self._index)}: {len(self._ids):,} accounts, {len(self._rows):,} "
             "positions>"
         )
+
+
+def _usual(engine: Any, record: Any, audit: Any, max_waves: Any) -> bool:
+    """Whether arguments of a run are choices of the core's; False may mean others, or bad ones."""
+    try:
+        return max_waves is None and (engine, record, audit) in USUAL
+    except TypeError:
+        return False
 
 
 def _check_options(engine: Any, record: Any, audit: Any, max_waves: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import FrozenInstanceError
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -31,7 +31,6 @@ from .records import EventKind, LiquidationStatus, Why
 from .tables import Table
 
 
-@dataclass(frozen=True, eq=False, init=False)
 class Result:
     """The outcome of one run. Frozen; tables are made when first asked for.
 
@@ -43,19 +42,22 @@ class Result:
         cap).
     """
 
-    _market: Any = field(repr=False)
-    _state: State = field(repr=False)
-    _data: RunData = field(repr=False)
-    _rules: Any = field(repr=False)
-    _shock: Any
-    """the Shock that was applied, in words when printed"""
-    _record: str
-
     def __init__(self, market: Any, state: State, data: RunData, rules: Any, shock: Any, record: str) -> None:
-        # At once: a frozen dataclass's own takes a microsecond, which is much of a small run.
-        self.__dict__.update(
-            _market=market, _state=state, _data=data, _rules=rules, _shock=shock, _record=record
-        )
+        # One item, for six are much of a small run's time.
+        self.__dict__["_run"] = (market, state, data, rules, shock, record)
+
+    _market = property(lambda self: self._run[0])
+    _state = property(lambda self: self._run[1])
+    _data = property(lambda self: self._run[2])
+    _rules = property(lambda self: self._run[3])
+    _shock = property(lambda self: self._run[4], doc="The Shock that was applied, in words when printed.")
+    _record = property(lambda self: self._run[5])
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        raise FrozenInstanceError(f"cannot delete field {name!r}")
 
     # -- scalars ---------------------------------------------------------------------------------------------
     @property

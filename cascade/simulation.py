@@ -219,7 +219,7 @@ class Simulation:
             twin = self._engine.copy()
         twin.finish()
         return Result(
-            self._names, self._state, twin.export(), self._engine.rules, self._shock, self._record
+            self._names, self._state, twin.outcome(), self._engine.rules, self._shock, self._record
         )
 
     def copy(self) -> Simulation:

@@ -340,7 +340,7 @@ def test_what_comes_in_the_middle_of_a_range_finds_ordinary_accounts(copied):
     results = []
     for record in ("liquidations", "summary"):
         sim = market.start(cs.Shock(price=-0.02), record=record)
-        engine = sim._engine.engine
+        engine = sim._engine
         engine.cancelled = True
         with pytest.raises(cs.Cancelled):
             sim.step()

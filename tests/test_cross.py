@@ -230,7 +230,7 @@ def looks(market: cs.Market, shock: cs.Shock, way: int = BY_COUNTS) -> tuple[int
     with looking(way):
         sim = market.start(shock)
     sim.settle()
-    return sim.result().summary["liquidated_accounts"], sim._engine.engine.looks()
+    return sim.result().summary["liquidated_accounts"], sim._engine.looks()
 
 
 @pytest.mark.fast
@@ -267,7 +267,7 @@ def test_after_scans_without_end_everybody_rests():
     with looking(BY_COUNTS):
         sim = market.start(cs.Shock(price=-0.05), rules=cs.VenueRules(clearing="continuous"))
         sim.settle()
-    seen = sim._engine.engine.looks()
+    seen = sim._engine.looks()
     assert seen["scans"] == 24
     assert seen["resting"] > 0
     assert (

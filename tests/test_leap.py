@@ -187,7 +187,7 @@ def drive(market: cs.Market, rules: cs.VenueRules, record: str, seed: int) -> tu
             book = sim.book(i.symbol)
             assert book._check()
             seen.append(book.digest)
-        found += sim._engine.engine.leaps
+        found += sim._engine.leaps
     twin.apply(cs.Shock(orders={market.instruments[0].symbol: -2_000}))
     twin.settle()
     return [seen, sim.result(), twin.result()], found

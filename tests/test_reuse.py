@@ -122,7 +122,7 @@ def test_a_result_can_be_copied_before_and_after_it_was_looked_at():
         for twin in (pickle.loads(pickle.dumps(result)), copy.copy(result), copy.deepcopy(result)):
             assert not difference(result, twin, ("it", "its copy"))
     data = m.run(SHOCKS[2])._data
-    assert isinstance(data, RunData)
+    assert isinstance(pickle.loads(pickle.dumps(data)), RunData)
     with pytest.raises(AttributeError):
         data.nothing  # noqa: B018
 

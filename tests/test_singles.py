@@ -222,7 +222,7 @@ def test_what_comes_in_the_middle_of_a_step_finds_ordinary_accounts(record):
     results = []
     for kept in ("all", record):
         sim = market.start(cs.Shock(price=-0.02), record=kept)
-        engine = sim._engine.engine
+        engine = sim._engine
         engine.cancelled = True
         with pytest.raises(cs.Cancelled):
             sim.step()

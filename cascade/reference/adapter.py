@@ -9,13 +9,13 @@ import numpy as np
 
 from .. import _bookdump
 from .._core import OrderBook
-from .._rundata import ROW_DTYPE, RunData, RunTotals
+from .._rundata import ROW_DTYPE, RunData
 from .._state import EXTERNAL
 from ..instruments import RATE_ONE
 from ..matching import as_matching
 from ..records import REPORT_DTYPE
 from .engine import Engine
-from .export import export, export_totals
+from .export import export
 
 
 class ReferenceEngine:
@@ -45,10 +45,7 @@ class ReferenceEngine:
     def finish(self) -> None:
         self.engine.finish()
 
-    def export_totals(self) -> RunTotals:
-        return export_totals(self.engine)
-
-    def export(self) -> RunData:
+    def outcome(self) -> RunData:
         return export(self.engine, self.record)
 
     def release(self) -> None:

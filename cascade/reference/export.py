@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._rundata import FLAT_DTYPE, LIQUIDATION_DTYPE, MARK_DTYPE, ROW_DTYPE, WAVE_DTYPE, RunData, RunTotals
+from .._rundata import FLAT_DTYPE, LIQUIDATION_DTYPE, MARK_DTYPE, ROW_DTYPE, WAVE_DTYPE, RunData
 from .._state import DEFICIT, FUND, SETTLEMENT, SYSTEM, VAULT
 from ..instruments import RATE_ONE
 from ..records import EVENT_DTYPE
@@ -90,8 +90,3 @@ def mark_changes(engine: Engine) -> list[tuple[int, ...]]:
         marks[i] = mark
         rows.append((seq, time_ns, mark, wave, i, engine.context_of(seq)[1], rises[i]))
     return rows
-
-
-def export_totals(engine: Engine) -> RunTotals:
-    """What the scalars of a run are made from."""
-    return export(engine, "summary")
