@@ -33,6 +33,7 @@ from cascade._run cimport (
     VAULT,
     account_t,
     band_t,
+    block_t,
     case_t,
     context_t,
     depth_t,
@@ -464,7 +465,7 @@ cdef class Engine:
         cdef run_t* r = &self.r
         cdef const int64_t[::1] trigger
         cdef const int32_t[::1] account
-        cdef const int64_t[:, ::1] single
+        cdef const int64_t[:, ::1] single, block
         cdef int i
         cdef int64_t k
         for i in range(r.instruments_n):
@@ -475,6 +476,9 @@ cdef class Engine:
                 r.instruments[i].long_trigger = &trigger[0]
                 r.instruments[i].long_account = &account[0]
                 r.instruments[i].long_single = <const single_t*>&single[0, 0]
+            block = self.columns["long_block"][i]
+            if block.shape[0]:
+                r.instruments[i].long_block = <const block_t*>&block[0, 0]
             trigger, account = self.columns["short_trigger"][i], self.columns["short_account"][i]
             single = self.columns["short_single"][i]
             r.instruments[i].short_n = <int32_t>trigger.shape[0]
@@ -482,6 +486,9 @@ cdef class Engine:
                 r.instruments[i].short_trigger = &trigger[0]
                 r.instruments[i].short_account = &account[0]
                 r.instruments[i].short_single = <const single_t*>&single[0, 0]
+            block = self.columns["short_block"][i]
+            if block.shape[0]:
+                r.instruments[i].short_block = <const block_t*>&block[0, 0]
             r.instruments[i].long_least, r.instruments[i].long_others = self.columns["long_plain"][i]
             r.instruments[i].short_least, r.instruments[i].short_others = self.columns["short_plain"][i]
         account = self.columns["debtors"]
@@ -646,7 +653,7 @@ cdef class Engine:
         self.take_spare(LOG_FLATS, <void**>&r.flats, &r.flats_cap)
         r.seq = r.check_seq = r.looked_version = -1
         r.served = -1
-        r.singles_n = r.batched_n = r.ranged_n = r.several_n = r.leaps = 0
+        r.singles_n = r.batched_n = r.ranged_n = r.summed_n = r.several_n = r.leaps = 0
         r.settled = True
         self.status = 0
         for k in range(r.instruments_n):
@@ -1059,6 +1066,11 @@ cdef class Engine:
     def singles_served(self):
         """Turns of the latest run that took the short way; of them, those taken together in order, and those taken without one."""
         return self.r.singles_n, self.r.batched_n, self.r.ranged_n
+
+    @property
+    def blocks_served(self):
+        """Turns of the latest run that were summed by blocks."""
+        return self.r.summed_n
 
     @property
     def several_served(self):

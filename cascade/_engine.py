@@ -264,8 +264,10 @@ def _cuts_of(
     lists: dict[str, list[np.ndarray]], all_terms: tuple[Terms, ...], rules: VenueRules
 ) -> dict[str, Any]:
     """Mark where the order of singles is sure (_cuts.pxd); by list, the least lots of one (0: none are
-    marked) and how many entries are no singles."""
-    marked: dict[str, list[tuple[int, int]]] = {"long_plain": [], "short_plain": []}
+    marked) and how many entries are no singles, and sums over its blocks."""
+    marked: dict[str, list[Any]] = {
+        name: [] for name in ("long_plain", "long_block", "short_plain", "short_block")
+    }
     for i, terms in enumerate(all_terms):
         rate = terms.rates[0] / RATE_ONE
         plain = (
@@ -282,6 +284,7 @@ def _cuts_of(
             singles = lists[f"{name}_single"][i]
             cuts = _index.mark_cuts(singles, terms.coef_num, rate, name == "long") if plain else (0, 0)
             marked[f"{name}_plain"].append(cuts)
+            marked[f"{name}_block"].append(_index.sum_blocks(singles[: len(singles) if cuts[0] else 0]))
     return marked
 
 

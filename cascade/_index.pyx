@@ -7,8 +7,9 @@ from libc.math cimport INFINITY, NAN, fabs, isnan
 from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
+from cascade._blocks cimport blocks_sum
 from cascade._cuts cimport cuts_mark, plain_t
-from cascade._run cimport MODE_ISOLATED, NEVER_LIQUIDATED, prefetch, single_t
+from cascade._run cimport BLOCK, MODE_ISOLATED, NEVER_LIQUIDATED, block_t, prefetch, single_t
 
 import numpy as np
 
@@ -376,3 +377,14 @@ def mark_cuts(int64_t[:, ::1] singles not None, double coef, double rate, bint f
     with nogil:
         p = cuts_mark(<single_t*>&singles[0, 0], n, coef, rate, falling, &bound[0])
     return p.least, p.others
+
+
+def sum_blocks(const int64_t[:, ::1] singles not None):
+    """Sums over the full blocks of a list of singles (_blocks.pxd): int64 of shape (len(singles) // BLOCK, 8)."""
+    cdef int64_t n = singles.shape[0]
+    sums = np.empty((n // BLOCK, 8), np.int64)
+    cdef int64_t[:, ::1] to = sums
+    if n >= BLOCK:
+        with nogil:
+            blocks_sum(<const single_t*>&singles[0, 0], n, <block_t*>&to[0, 0])
+    return sums

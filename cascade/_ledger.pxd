@@ -60,6 +60,7 @@ cdef extern from *:
     """
     int planted "CASCADE_PLANTED"(const run_t* r) noexcept nogil
     bint add_overflow "__builtin_add_overflow"(int64_t a, int64_t b, int64_t* sum) noexcept nogil
+    bint mul_overflow "__builtin_mul_overflow"(int64_t a, int64_t b, int64_t* product) noexcept nogil
 
 
 # One side of a trade: an account and its row (-1 for system accounts).

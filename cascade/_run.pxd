@@ -297,6 +297,22 @@ ctypedef struct single_t:
     uint16_t pad
     int32_t slot
 
+# Of so many of them in a row.
+cdef enum:
+    BLOCK = 16
+
+# What _blocks.pxd knows of a block: a cache line. `traded` is INT64_MAX where nothing is known.
+ctypedef struct block_t:
+    int32_t n               # singles
+    int32_t isolated        # of them
+    int64_t traded          # their lots, unsigned
+    int64_t held            # the same, signed
+    int64_t basis
+    int64_t balance
+    int64_t owe_above       # everybody owes for what was held where a lot trades above this value, signed
+    int64_t stand_below     # everybody has something left
+    int64_t fall_above      # everybody's account owes
+
 # What became of such an account: it is flat, and `money` is what it has left, or an isolated one's owner got.
 ctypedef struct flat_t:
     int64_t money
@@ -372,10 +388,12 @@ ctypedef struct instrument_t:
     const int64_t* long_trigger
     const int32_t* long_account
     const single_t* long_single
+    const block_t* long_block       # NULL where no sums of them are made
     int32_t long_n, long_at
     const int64_t* short_trigger
     const int32_t* short_account
     const single_t* short_single
+    const block_t* short_block
     int32_t short_n, short_at
     # Of both lists: the least lots of a single where cuts are marked, else 0; and how many entries are no singles.
     int64_t long_least, short_least
@@ -714,6 +732,7 @@ ctypedef struct run_t:
     bint singles                    # in this step
     int64_t singles_n               # turns in this run
     int64_t batched_n, ranged_n     # of them: taken together in the order of their keys; without one
+    int64_t summed_n                # of the latter: by blocks
     bint several                    # in this step
     int64_t several_n               # turns in this run
     int64_t leaps                   # in this run: see _leap.pxd

@@ -6,14 +6,13 @@ different about a turn (an order that it uses up, a shortfall that the fund does
 """
 
 from libc.float cimport DBL_MAX
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memset
 
 from cascade._batch cimport PLACE_SHORT, place_at, place_instrument, place_several, place_short, waiting_of
-from cascade._book cimport book_front, book_has, book_lots, book_t, book_take
+from cascade._book cimport book_take
 from cascade._closing cimport count_wave
 from cascade._funds cimport receiver
-from cascade._ladder cimport ASK, BID
 from cascade._ledger cimport add_overflow, audit_instrument, audit_money, planted
 from cascade._margin cimport closing_value, magnitude, trade_value
 from cascade._past cimport cause_of_mark, cause_t, crossing_near, single_cause
@@ -24,8 +23,6 @@ from cascade._run cimport (
     FEES,
     FUND,
     LEFT_CLOSED,
-    ORDER_AT_BANKRUPTCY,
-    PAYER_FUND,
     RECORD_SUMMARY,
     SETTLEMENT,
     SEVERAL,
@@ -38,16 +35,15 @@ from cascade._run cimport (
     liquidation_t,
     mark_change_t,
     prefetch,
-    prefetch_shared,
     run_room,
     run_t,
     single_t,
-    span_t,
     sorted_t,
     terms_t,
     waiting_t,
 )
 from cascade._single cimport going_fee, within_limit
+from cascade._spans cimport front_of, front_t, plain_turns, range_reach, span_add, sums_t
 from cascade._trade cimport audit_book, shadow_update
 from cascade._wide cimport money_rate_up, wide_add, wide_cmp, wide_of, wide_sub, wide_t
 
@@ -55,25 +51,6 @@ from cascade._wide cimport money_rate_up, wide_add, wide_cmp, wide_of, wide_sub,
 cdef enum:
     WINDOW = 64             # of a range, how many are brought in order at a time
     AHEAD_BYTES = 2048      # how far ahead of the records memory is asked for
-
-
-# Of the turns that one order fills: how many, and the sums of what they did.
-ctypedef struct sums_t:
-    int64_t n
-    int64_t lots            # traded, unsigned
-    int64_t value           # of that, signed
-    int64_t events
-    int64_t changes
-    int64_t held            # lots of the singles, signed
-    int64_t basis           # of the singles
-    int64_t owed            # for what they held: the profit, negated
-    int64_t before          # their balances
-    int64_t after
-    int64_t fees            # trading fees
-    int64_t liquidation_fees
-    int64_t surplus         # that goes to a system account
-    int64_t shortfall       # that the fund pays
-    int64_t money           # of all that enters the sums of money, unsigned: while int64 holds it, it holds each of them
 
 
 cdef inline void system_add(run_t* r, int account, int64_t amount) noexcept nogil:
@@ -116,61 +93,10 @@ cdef inline void sums_book(run_t* r, int i, int side, const sums_t* sums) noexce
         r.totals.higher = wide_add(r.totals.higher, notional)
 
 
-# The book in front of the singles of a list, and what the rules say of turns there.
-ctypedef struct front_t:
-    const terms_t* terms
-    const single_t* singles
-    const int32_t* accounts
-    int instrument
-    int side                # of the orders
-    uint32_t maker
-    int64_t price
-    int64_t room            # lots of the order there
-    bint covered            # the fund pays what singles owe, as long as it can
-    bint kept               # what is left stays where it is
-    bint fees_to_fund       # liquidation fees
-
-
-cdef inline bint front_of(const run_t* r, int i, bint short, front_t* f) noexcept nogil:
-    """What singles of a list meet; False for nothing, where only the list is named."""
-    cdef const instrument_t* ins = &r.instruments[i]
-    cdef const book_t* book = &r.books[i]
-    cdef int far = ASK if short else BID
-    f.instrument = i
-    f.terms = &r.terms[i]
-    f.side = 1 if short else -1
-    f.singles = ins.short_single if short else ins.long_single
-    f.accounts = ins.short_account if short else ins.long_account
-    f.covered = r.rules.shortfall_n > 0 and r.rules.shortfall[0] == PAYER_FUND and not r.rules.fund_stops
-    f.kept = r.rules.surplus == TO_ACCOUNT
-    f.fees_to_fund = receiver(r.rules.fee_to) == FUND
-    if not book_has(book, far):
-        return False
-    f.maker = book_front(book, far)
-    f.price = book.ladder.best_ticks[far]
-    f.room = book_lots(book, f.maker)
-    return f.price <= ins.known_ask if short else f.price >= ins.known_bid
-
-
 cdef inline bint batch_sure(const sorted_t* item, const waiting_t* other) noexcept nogil:
     """Whether the doubles tell that one of the batch comes before another of the queue."""
     cdef double a = item.near, b = other.near
     return not other.first and b - a > 1e-14 * ((-a if a < 0 else a) + (-b if b < 0 else b))
-
-
-cdef inline int32_t range_reach(const run_t* r, const front_t* f, int32_t end) noexcept nogil:
-    """How far, up to `end`, the order in front fills the range without being used up, whatever its order: to a cut."""
-    cdef int32_t k = r.range_at, reach = k
-    cdef int64_t left = f.room
-    while k < end:
-        prefetch_shared(&f.singles[k + 32])
-        left -= magnitude(f.singles[k].lots)
-        if left <= 0:
-            break
-        k += 1
-        if k == r.range_end or f.singles[k].cuts & r.range_level:
-            reach = k
-    return reach
 
 
 cdef inline bint turn_add(
@@ -246,82 +172,6 @@ cdef inline bint turn_add(
     return True
 
 
-cdef inline bint plain_turns(const run_t* r, const front_t* f) noexcept nogil:
-    """Whether nothing but price and lots decides what a usual turn does."""
-    return (
-        f.terms.contract == 0
-        and f.terms.taker_fee == 0
-        and f.terms.liquidation_fee == 0
-        and r.rules.order_price != ORDER_AT_BANKRUPTCY
-        and f.covered
-        and not r.disturbed
-    )
-
-
-cdef inline bint spans_room(run_t* r) noexcept nogil:
-    """Room for one more."""
-    return run_room(r, <void**>&r.spans, &r.spans_cap, r.spans_n + 1, sizeof(span_t))
-
-
-cdef inline bint range_add_plain(run_t* r, const front_t* f, int32_t end, sums_t* sums) noexcept nogil:
-    """turn_add of the whole range up to `end` where turns are plain; False, with nothing of worth in the sums, if one is not usual or there
-    is none."""
-    cdef const single_t* s = f.singles + r.range_at
-    cdef const single_t* last = f.singles + end
-    cdef int64_t lot_value = f.side * f.price * f.terms.coef_num    # no more than that of the order, which int64 holds
-    cdef int64_t n = 0, changes = 0, large = 0, owed, balance, debt
-    cdef uint64_t traded = 0, lots = 0, basis = 0, owed_all = 0, before = 0, after = 0, surplus = 0, shortfall = 0
-    cdef bint over = False
-    cdef span_t* span
-    while s < last:
-        prefetch_shared(s + 16)
-        if s.lots != 0:
-            over |= add_overflow(magnitude(s.lots) * lot_value, s.basis, &owed)
-            over |= add_overflow(s.balance, -owed, &balance)
-            debt = -balance if balance < 0 else 0
-            balance += debt
-            large |= magnitude(s.basis) | magnitude(s.balance) | magnitude(owed)
-            n += 1
-            traded += <uint64_t>magnitude(s.lots)
-            lots += <uint64_t>s.lots
-            basis += <uint64_t>s.basis
-            owed_all += <uint64_t>owed
-            before += <uint64_t>s.balance
-            shortfall += <uint64_t>debt
-            changes += (owed != 0) + (debt != 0)
-            if not f.kept:
-                changes += balance > 0
-                surplus += <uint64_t>balance
-                balance = 0
-            else:
-                changes += (balance > 0) & s.isolated
-            after += <uint64_t>balance
-        s += 1
-    sums.n = n
-    sums.held = <int64_t>lots
-    sums.lots = <int64_t>traded
-    sums.value = sums.lots * lot_value
-    sums.basis = <int64_t>basis
-    sums.owed = <int64_t>owed_all
-    sums.before = <int64_t>before
-    sums.after = <int64_t>after
-    sums.surplus = <int64_t>surplus
-    sums.shortfall = <int64_t>shortfall
-    sums.changes = changes + n      # and the trades themselves
-    # No sum has left int64 unless a part of it was large; the fund pays all, whatever their order.
-    over = over or large >= (<int64_t>1 << 60) // (end - r.range_at)
-    if over or n == 0 or wide_cmp(r.system[FUND], wide_of(sums.shortfall)) < 0 or not spans_room(r):
-        return False
-    span = &r.spans[r.spans_n]
-    span.singles = f.singles + r.range_at
-    span.accounts = f.accounts + r.range_at
-    span.n = end - r.range_at
-    span.lot_value = lot_value
-    span.kept = f.kept
-    r.spans_n += 1
-    return True
-
-
 cdef inline void turns_end(run_t* r, const front_t* f, sums_t* sums) noexcept nogil:
     """What the turns did comes true."""
     cdef int i = f.instrument
@@ -351,7 +201,7 @@ cdef inline bint range_turns(run_t* r, const waiting_t* other) noexcept nogil:
         memset(&sums, 0, sizeof(sums_t))
         k = r.range_at
         if reach > k and plain_turns(r, &f):
-            usual = range_add_plain(r, &f, reach, &sums)
+            usual = span_add(r, &f, reach, &sums)
             k = reach
         elif not run_room(r, <void**>&r.flats, &r.flats_cap, <int64_t>flats + reach - k, sizeof(flat_t)):
             return False
