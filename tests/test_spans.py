@@ -11,6 +11,7 @@ import pytest
 from twins import difference
 
 import cascade as cs
+from cascade import _index
 
 
 def crowd(seed: int) -> tuple[cs.Market, cs.Shock]:
@@ -93,3 +94,42 @@ def test_many_crowds():
     for seed in range(40, 400):
         check(seed, found)
     assert found["markets"] > 100, found
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("bits", [10, 40, 53, 57])
+def test_what_is_known_of_a_block_holds_for_all_of_it(bits):
+    rng = random.Random(bits)
+    for sign in (1, -1):
+        lots = np.array([sign * rng.randint(1, 2 ** rng.choice((1, 10, bits))) for _ in range(330)])
+        lots[rng.sample(range(330), 40)] = 0  # who are no singles
+        near = rng.randint(1, 2**12)  # most prices are close together
+        prices = [near + rng.choice((0, 0, 1, -1)) for _ in lots]
+        basis = np.array([size * p % 2**bits + p % 2 for size, p in zip(lots.tolist(), prices, strict=True)])
+        balance = np.array([rng.randint(-10, 2 ** rng.choice((3, bits))) for _ in lots])
+        singles = np.column_stack([lots, basis, balance, np.arange(330) % 2])
+        singles[lots == 0] = 0
+        blocks = _index.sum_blocks(singles)
+        assert blocks.shape == (20, 8)
+        for k, (both, traded, held, paid, money, owe, stand, fall) in enumerate(blocks.tolist()):
+            own = [row for row in singles[16 * k : 16 * k + 16].tolist() if row[0]]
+            assert both == len(own) + (sum(row[3] for row in own) << 32)
+            assert [traded, held] == [sum(abs(row[0]) for row in own), sum(row[0] for row in own)]
+            assert [paid, money] == [sum(row[1] for row in own), sum(row[2] for row in own)]
+            for size, cost, rest, _ in own:
+                size = abs(size)
+                assert size * (owe + 1) + cost > 0
+                assert rest - cost - size * (stand - 1) > 0
+                assert rest - cost - size * (fall + 1) < 0
+            # And no more is left out than rounding makes unsure.
+            unsure = 5 + max((abs(row[1]) + abs(row[2])) / abs(row[0]) for row in own) / 2**48
+            assert owe - max(-row[1] / abs(row[0]) for row in own) < unsure
+            assert min((row[2] - row[1]) / abs(row[0]) for row in own) - stand < unsure
+
+
+@pytest.mark.fast
+def test_nothing_is_known_of_a_block_whose_sums_could_leave_int64():
+    singles = np.ones((48, 4), np.int64)
+    singles[20, 2] = 2**58
+    assert (_index.sum_blocks(singles)[:, 1] == [16, 2**63 - 1, 16]).all()
+    assert _index.sum_blocks(singles[:15]).shape == (0, 8)
