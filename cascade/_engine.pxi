@@ -104,7 +104,7 @@ cdef void* twin(const void* items, size_t n, size_t room, size_t size) except NU
 cdef class Engine:
     """The compiled engine over one market under one set of rules.
 
-    `begin` puts it at the start of a run, `reset` puts everything that a run changed back; in between it is one state that `apply`,
+    `begin` puts it at the start of a run, `release` puts everything that a run changed back; in between it is one state that `apply`,
     `advance`, `submit` and `set_levels` drive. Made by `cascade._engine`, which says what the columns are.
     """
 
@@ -129,6 +129,7 @@ cdef class Engine:
     cdef int busy
     cdef bint recounts
     cdef readonly int status
+    cdef public list idle       # who waits for runs, among whom this one belongs after the run that goes on
     cdef public bint cancelled  # from any thread: the run that goes on raises Cancelled, the next one begins without it
 
     def __dealloc__(self):
@@ -716,7 +717,7 @@ cdef class Engine:
         finally:
             self.leave()
 
-    def run(self, ops):
+    cdef int run(self, ops) except -1:
         """`apply`, `advance` to the end and `finish`: one stay outside the GIL where the run is short."""
         cdef run_t* r = &self.r
         cdef bytes packed = ops.tobytes()
@@ -741,6 +742,7 @@ cdef class Engine:
                 if self.cancelled:
                     raise Cancelled("run: cancelled")
             self.recount()
+            return 0
         finally:
             self.leave()
 
@@ -919,8 +921,29 @@ cdef class Engine:
         self.books_stand = True
         return OK
 
+    def through(self, ops):
+        """A whole run from `begin` on: `apply`, steps to the end, `finish`, `outcome`; and `release`, whatever happens."""
+        cdef Outcome out = Outcome.__new__(Outcome)
+        try:
+            self.run(ops)
+            out.take(self, &self.r, self.status, self.balance, self.lots, self.basis)
+            return out
+        finally:
+            self.put_back()
+
     # -- after a run -------------------------------------------------------------------------------------------------
-    def reset(self):
+    def release(self):
+        """Put the engine back as loaded, and where it came from, for the next run."""
+        self.put_back()
+
+    cdef int put_back(self) except -1:
+        cdef list idle = self.idle
+        self.idle = None
+        if self.reset() and idle is not None:
+            idle.append(self)
+        return 0
+
+    cdef bint reset(self) except -1:
         """Put everything back as loaded. False if that is impossible: the journal could not be kept, make a new engine."""
         cdef run_t* r = &self.r
         cdef int32_t k

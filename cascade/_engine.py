@@ -36,7 +36,6 @@ class CoreEngine(_core.Engine):
     def __init__(self, state: State, rules: VenueRules):
         self.rules = rules
         self._state = state
-        self._idle: list[Any] | None = None  # where it goes after the run that goes on
         self._clock: Clock | None = None
         self.load(columns_of(state, rules))
 
@@ -49,12 +48,6 @@ class CoreEngine(_core.Engine):
 
     def step(self) -> bool:
         return self.advance(True)
-
-    def release(self) -> None:
-        """Put the engine back as loaded, for the next run."""
-        idle, self._idle = self._idle, None
-        if self.reset() and idle is not None:
-            idle.append(self)
 
     def submit(self, i: int, orders: np.ndarray) -> np.ndarray:
         return super().submit(i, np.ascontiguousarray(orders, ORDER_DTYPE).view(np.uint8))
@@ -69,7 +62,6 @@ class CoreEngine(_core.Engine):
     def copy(self) -> CoreEngine:
         twin = super().copy()
         twin.__dict__.update(self.__dict__)
-        twin._idle = None
         twin._clock = None if self._clock is None else self._clock.copy()
         return twin
 
@@ -82,7 +74,7 @@ def start(
         engine = idle.pop()
     except IndexError:
         engine = CoreEngine(state, rules)
-    engine._idle = idle
+    engine.idle = idle
     engine._clock = None
     engine.begin(RECORDS[record], max_waves, audit == "full", engine.planted_bug, engine.look)
     return engine

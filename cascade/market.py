@@ -695,12 +695,7 @@ class Market:
         shock = as_shock(shock)
         names, state = self.snapshot(), self.state()
         started, ops = self._prepare(state, shock, rules, engine, record, audit, max_waves)
-        try:
-            started.run(ops)
-            data = started.outcome()
-        finally:
-            started.release()
-        return Result(names, state, data, started.rules, shock, record)
+        return Result(names, state, started.through(ops), started.rules, shock, record)
 
     def start(
         self, shock: Shock | None = None, *, rules: VenueRules | Venue | None = None,
@@ -786,14 +781,14 @@ class Market:
         names, state = self.snapshot(), self.state()
         started, ops = self._prepare(state, shock, record=record, audit="delta", **options)
         try:
-            try:
-                stop.began(started)
-                started.run(ops)
-            finally:
-                stop.ended(started)
-            data = started.outcome()
+            stop.began(started)
+        except BaseException:
+            started.release()  # `through` does it else
+            raise
+        try:
+            data = started.through(ops)
         finally:
-            started.release()
+            stop.ended(started)
         if not whole:
             return summary_of(state, data), None
         result = Result(names, state, data, started.rules, shock, record)
@@ -809,20 +804,24 @@ class Market:
         audit: str,
         max_waves: int | None,
     ) -> tuple[Any, np.ndarray]:
-        own_engine = None
+        own_engine, cap = None, max_waves
         if not _usual(engine, record, audit, max_waves):
             own_engine = engine if isinstance(engine, type) and issubclass(engine, Engine) else None
             _check_options("core" if own_engine else engine, record, audit, max_waves)
-        chosen = as_rules(rules, self._rules)
+            cap = None if max_waves is None else min(int(max_waves), 2**31 - 1)
+        chosen = self._rules if rules is None else as_rules(rules)
         ready = self._ready.get(id(chosen))
         known = ready is not None and ready[0] is state
         if not known:
             check_symbols(chosen.breakers, list(self._index))
-        ops = self._operations(state, shock, chosen)
+        made = shock._made
+        if made is not None and made[0] is state.token and made[2] is chosen:
+            ops = made[1]
+        else:
+            ops = self._operations(state, shock, chosen)
         if not known:
             self._marks(state, chosen)
             ready = self._make_ready(state, chosen)
-        cap = None if max_waves is None else min(int(max_waves), 2**31 - 1)
         if own_engine or engine == "reference":
             return ReferenceEngine(state, chosen, record, audit, cap, own_engine or Engine), ops
         assert ready is not None
@@ -847,8 +846,6 @@ class Market:
         if made is None or made[0] is not state.token:
             ops = shock.compile(self)
             ops.flags.writeable = False
-        elif made[2] is chosen:
-            return made[1]
         else:
             ops = made[1]
         state.check_range(ops, chosen, self.account_name)

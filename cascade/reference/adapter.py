@@ -45,6 +45,10 @@ class ReferenceEngine:
     def finish(self) -> None:
         self.engine.finish()
 
+    def through(self, ops: np.ndarray) -> RunData:
+        self.run(ops)
+        return self.outcome()
+
     def outcome(self) -> RunData:
         return export(self.engine, self.record)
 
