@@ -5,7 +5,9 @@ import numpy.typing as npt
 
 from cascade._orders import Level
 from cascade._rundata import RunData
+from cascade._state import State
 from cascade.matching import Matching
+from cascade.rules import VenueRules
 from cascade.tables import Table
 
 TESTING: bool
@@ -97,6 +99,19 @@ class OrderBook:
     def copy(self) -> OrderBook: ...
     def __len__(self) -> int: ...
 
+class ResultParts:
+    _market: Any
+    _state: State
+    _data: RunData
+    _rules: VenueRules
+    _shock: Any
+    _record: str
+    def __init__(
+        self, market: Any, state: State, data: RunData, rules: VenueRules, shock: Any, record: str
+    ) -> None: ...
+
+def begin_with(planted_bug: int, look: int) -> tuple[int, int]: ...
+
 class Engine:
     """The compiled engine; `cascade._engine` is its only caller and says what the columns are."""
 
@@ -114,9 +129,7 @@ class Engine:
     def several_served(self) -> int: ...
     cancelled: bool
     def load(self, columns: dict[str, Any]) -> None: ...
-    def begin(
-        self, record: int, max_waves: int | None, recount: bool = False, planted_bug: int = 0, look: int = 0
-    ) -> None: ...
+    def begin(self, idle: list[Any], record: str, audit: str, max_waves: int | None) -> None: ...
     def looks(self) -> dict[str, int]: ...
     def apply(self, ops: npt.NDArray[Any]) -> None: ...
     def advance(self, one_step: bool) -> bool: ...
@@ -126,7 +139,7 @@ class Engine:
         self, i: int, side: int, prices: npt.NDArray[np.int64], lots: npt.NDArray[np.int64]
     ) -> None: ...
     def advance_ns(self, dt: int) -> None: ...
-    idle: list[Any] | None
+    clock: Any
     def through(self, ops: npt.NDArray[np.void]) -> RunData: ...
     def release(self) -> None: ...
     def outcome(self) -> RunData: ...  # an Outcome, which has the same fields

@@ -27,6 +27,8 @@ from cascade._run cimport (
     MODE_ISOLATED,
     NEVER_LIQUIDATED,
     OWNS_ISOLATED,
+    RECORD_ALL,
+    RECORD_LIQUIDATIONS,
     RECORD_SUMMARY,
     RESTING,
     SETTLEMENT,
@@ -101,6 +103,19 @@ cdef void* twin(const void* items, size_t n, size_t room, size_t size) except NU
     return memory
 
 
+cdef int begun_bug = 0
+cdef int begun_look = 0
+
+
+def begin_with(int planted_bug, int look):
+    """Have runs that begin from now on carry a planted bug, which test builds alone know, and look for untouched accounts in one way, one of
+    LOOK_...; what it was before."""
+    global begun_bug, begun_look
+    before = begun_bug, begun_look
+    begun_bug, begun_look = planted_bug, look
+    return before
+
+
 cdef class Engine:
     """The compiled engine over one market under one set of rules.
 
@@ -129,7 +144,8 @@ cdef class Engine:
     cdef int busy
     cdef bint recounts
     cdef readonly int status
-    cdef public list idle       # who waits for runs, among whom this one belongs after the run that goes on
+    cdef list idle          # who waits for runs, among whom this one belongs after the run that goes on
+    cdef public object clock    # of marks with averages
     cdef public bint cancelled  # from any thread: the run that goes on raises Cancelled, the next one begins without it
 
     def __dealloc__(self):
@@ -633,23 +649,24 @@ cdef class Engine:
         return entries
 
     # -- a run -------------------------------------------------------------------------------------------------------
-    def begin(self, int record, max_waves, bint recount=False, int planted_bug=0, int look=0):
-        """At the start of a run. `record` is 0 summary, 1 liquidations, 2 all; `recount`: check every total from scratch at the end; `look`
-        one of LOOK_..."""
+    def begin(self, list idle, str record not None, str audit not None, max_waves):
+        """At the start of a run, with arguments of `Market.run`; the engine belongs into `idle` after it."""
         cdef run_t* r = &self.r
         cdef int32_t k
+        self.idle = idle
         self.cancelled = False
-        self.recounts = recount
-        r.record = record
+        self.clock = None
+        self.recounts = audit == "full"
+        r.record = RECORD_SUMMARY if record == "summary" else RECORD_ALL if record == "all" else RECORD_LIQUIDATIONS
         r.rules.max_waves = INT64_MAX if max_waves is None else max_waves
-        r.remember_marks = record != RECORD_SUMMARY or r.rules.continuous
+        r.remember_marks = r.record != RECORD_SUMMARY or r.rules.continuous
         if r.remember_marks and r.journalled == NULL:
             r.journalled = <int32_t*>claim(r.accounts_n, sizeof(int32_t))
-        r.planted_bug = planted_bug
-        r.look = look
-        if record == RECORD_ALL:
+        r.planted_bug = begun_bug
+        r.look = begun_look
+        if r.record == RECORD_ALL:
             self.take_spare(LOG_EVENTS, <void**>&r.events, &r.events_cap)
-        if record != RECORD_SUMMARY:
+        if r.record != RECORD_SUMMARY:
             self.take_spare(LOG_LIQUIDATIONS, <void**>&r.liquidations, &r.liquidations_cap)
         self.take_spare(LOG_FLATS, <void**>&r.flats, &r.flats_cap)
         r.seq = r.check_seq = r.looked_version = -1

@@ -22,21 +22,14 @@ CUT_RATE = 0.5
 """The highest rate of maintenance for which cuts are marked."""
 CHUNK = 32_768
 """Positions whose triggers are solved at a time: what that takes beside them stays small."""
-RECORDS = {"summary": 0, "liquidations": 1, "all": 2}
 
 
 class CoreEngine(_core.Engine):
     """Arrays in, arrays out. Made by `start`; engines are reused, and a later run costs what it touches."""
 
-    planted_bug = 0
-    """Of runs begun from now on; builds other than those for testing know no bug."""
-    look = 0
-    """How runs begun from now on find untouched accounts: LOOK_... of _run.pxd, for tests."""
-
     def __init__(self, state: State, rules: VenueRules):
         self.rules = rules
         self._state = state
-        self._clock: Clock | None = None
         self.load(columns_of(state, rules))
 
     def apply(self, ops: np.ndarray) -> None:
@@ -55,14 +48,14 @@ class CoreEngine(_core.Engine):
     def advance_ns(self, dt: int) -> None:
         super().advance_ns(dt)
         if isinstance(self.rules.mark, Mark):
-            self._clock = clock = self._clock or Clock(self._state, self.rules.mark)
+            self.clock = clock = self.clock or Clock(self._state, self.rules.mark)
             clock.advance(dt, samples_of(clock, self.samples()))
             self.set_inputs(inputs_of(clock, self.external()))
 
     def copy(self) -> CoreEngine:
         twin = super().copy()
         twin.__dict__.update(self.__dict__)
-        twin._clock = None if self._clock is None else self._clock.copy()
+        twin.clock = None if self.clock is None else self.clock.copy()
         return twin
 
 
@@ -74,9 +67,7 @@ def start(
         engine = idle.pop()
     except IndexError:
         engine = CoreEngine(state, rules)
-    engine.idle = idle
-    engine._clock = None
-    engine.begin(RECORDS[record], max_waves, audit == "full", engine.planted_bug, engine.look)
+    engine.begin(idle, record, audit, max_waves)
     return engine
 
 

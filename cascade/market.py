@@ -692,8 +692,9 @@ class Market:
         RangeError
             Something could exceed the engines' integers: refused before the run.
         """
-        shock = as_shock(shock)
-        names, state = self.snapshot(), self.state()
+        # Much of a small run's time is Python's.
+        shock = shock if type(shock) is Shock else as_shock(shock)
+        names, state = self._names or self.snapshot(), self._compiled or self.state()
         started, ops = self._prepare(state, shock, rules, engine, record, audit, max_waves)
         return Result(names, state, started.through(ops), started.rules, shock, record)
 

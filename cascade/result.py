@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ._rundata import ROW_DTYPE, RunData
+from ._core import ResultParts
+from ._rundata import ROW_DTYPE
 from ._standing import (
     MODE_NAMES,
     accounts_table,
@@ -22,7 +23,7 @@ from ._standing import (
     positions_table,
     slot_names,
 )
-from ._state import COLLATERAL, ISOLATED, SETTLEMENT, State
+from ._state import COLLATERAL, ISOLATED, SETTLEMENT
 from ._summary import STATUS_NAMES, known_until_of, summary_of
 from .causes import branching_ratio, contagion_table, network_table
 from .errors import EngineStateError
@@ -31,7 +32,7 @@ from .records import EventKind, LiquidationStatus, Why
 from .tables import Table
 
 
-class Result:
+class Result(ResultParts):
     """The outcome of one run. Frozen; tables are made when first asked for.
 
     Attributes
@@ -41,17 +42,6 @@ class Result:
         of a book ends), "halted", "horizon" (what is left waits for time to pass) or "limit" (the caller's
         cap).
     """
-
-    def __init__(self, market: Any, state: State, data: RunData, rules: Any, shock: Any, record: str) -> None:
-        # One item, for six are much of a small run's time.
-        self.__dict__["_run"] = (market, state, data, rules, shock, record)
-
-    _market = property(lambda self: self._run[0])
-    _state = property(lambda self: self._run[1])
-    _data = property(lambda self: self._run[2])
-    _rules = property(lambda self: self._run[3])
-    _shock = property(lambda self: self._run[4], doc="The Shock that was applied, in words when printed.")
-    _record = property(lambda self: self._run[5])
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise FrozenInstanceError(f"cannot assign to field {name!r}")

@@ -6,30 +6,17 @@ CASCADE_SEEDS sets how many markets (default 5,000; a tenth of them are run here
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import random_cross
 import random_markets
-from twins import difference
+from twins import difference, looking
 
 import cascade as cs
-from cascade import _engine
 
 BY_COUNTS, BY_INDEX, BY_SCAN, BY_REST = WAYS = range(4)
 SEEDS = max(60, int(os.environ.get("CASCADE_SEEDS", "5000")) // 10)
-
-
-@contextmanager
-def looking(way: int):
-    """Core engines started inside find untouched accounts in one way."""
-    before = _engine.CoreEngine.look
-    _engine.CoreEngine.look = way
-    try:
-        yield
-    finally:
-        _engine.CoreEngine.look = before
 
 
 def check(make, seed: int) -> int:

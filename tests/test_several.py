@@ -4,31 +4,19 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import random_cross
 import random_markets
-from twins import difference, planted
+from twins import difference, looking, planted
 
 import cascade as cs
-from cascade import _core, _engine
+from cascade import _core
 
 BY_COUNTS, BY_SCAN = 0, 2
 REFUSED = ("vault_below", "adl_below", "notional_per_step", "fund_per_step", "bankruptcy_share")
 """Rules under which nobody is served this way."""
-
-
-@contextmanager
-def looking(way: int):
-    """Core engines started inside find untouched accounts in one way."""
-    before = _engine.CoreEngine.look
-    _engine.CoreEngine.look = way
-    try:
-        yield
-    finally:
-        _engine.CoreEngine.look = before
 
 
 def crowd(seed: int) -> tuple[cs.Market, cs.Shock, dict]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 
 import cascade as cs
-from cascade import _engine
+from cascade import _core
 from cascade.marks import External, Mark, Median, WeightedMedian, nodes, uses_derived
 from cascade.records import EventKind, LiquidationStatus, Reason, ShockPart, Why
 
@@ -443,11 +443,20 @@ def breaker_branches(a, reason, cause, order_of) -> set[str]:
 
 
 @contextmanager
-def planted(bug: int):
-    """Core engines started inside carry a planted bug; only test builds know any."""
-    before = _engine.CoreEngine.planted_bug
-    _engine.CoreEngine.planted_bug = bug
+def begun(*, planted_bug: int = 0, look: int = 0):
+    """Core engines started inside carry a planted bug, and find untouched accounts in one way."""
+    before = _core.begin_with(planted_bug, look)
     try:
         yield
     finally:
-        _engine.CoreEngine.planted_bug = before
+        _core.begin_with(*before)
+
+
+def planted(bug: int):
+    """Core engines started inside carry a planted bug; only test builds know any."""
+    return begun(planted_bug=bug)
+
+
+def looking(way: int):
+    """Core engines started inside find untouched accounts in one way."""
+    return begun(look=way)
