@@ -40,10 +40,15 @@ cdef inline bint leap_serves(const run_t* r, int i, int side, int64_t lots) noex
     """Whether an order of the external account goes far in a book that trades alone have changed."""
     cdef const instrument_t* ins = &r.instruments[i]
     cdef const book_t* book = &r.books[i]
-    cdef uint32_t level = book_best_level(book, BID if side < 0 else ASK)
+    cdef int far = BID if side < 0 else ASK
+    cdef const depth_t* d = &r.depths[2 * i + far]
+    cdef uint32_t level
     cdef int n = 0
     if r.record == RECORD_ALL or r.rules.breakers or not ins.book_external or ins.book_dirty:
         return False
+    if not ins.book_eaten and d.n > FEW_LEVELS:     # an earlier run has summed them
+        return d.levels[FEW_LEVELS].lots < lots
+    level = book_best_level(book, far)
     while n < FEW_LEVELS:
         if level == 0 or book.ladder.levels[level].quantity_lots >= lots:
             return False

@@ -54,6 +54,7 @@ RECORDS = ("summary", "liquidations", "all")
 ENGINES = ("core", "reference")
 AUDITS = ("delta", "full")
 USUAL = frozenset(("core", record, audit) for record in RECORDS for audit in AUDITS)
+"""Options of a run that need no more looking at, without max_waves."""
 MOST_READY = 64
 """Rules that a market knows to fit it, at a time."""
 FUND_LIMIT = 2**120
@@ -806,7 +807,11 @@ class Market:
         max_waves: int | None,
     ) -> tuple[Any, np.ndarray]:
         own_engine, cap = None, max_waves
-        if not _usual(engine, record, audit, max_waves):
+        try:
+            usual = max_waves is None and (engine, record, audit) in USUAL
+        except TypeError:  # unhashable, and refused
+            usual = False
+        if not usual:
             own_engine = engine if isinstance(engine, type) and issubclass(engine, Engine) else None
             _check_options("core" if own_engine else engine, record, audit, max_waves)
             cap = None if max_waves is None else min(int(max_waves), 2**31 - 1)
@@ -1094,14 +1099,6 @@ class Market:
             f"<cascade.Market {', '.join(self._index)}: {len(self._ids):,} accounts, {len(self._rows):,} "
             "positions>"
         )
-
-
-def _usual(engine: Any, record: Any, audit: Any, max_waves: Any) -> bool:
-    """Whether arguments of a run are choices of the core's; False may mean others, or bad ones."""
-    try:
-        return max_waves is None and (engine, record, audit) in USUAL
-    except TypeError:
-        return False
 
 
 def _check_options(engine: Any, record: Any, audit: Any, max_waves: Any) -> None:
