@@ -651,6 +651,9 @@ cdef class Engine:
     # -- a run -------------------------------------------------------------------------------------------------------
     def begin(self, list idle, str record not None, str audit not None, max_waves):
         """At the start of a run, with arguments of `Market.run`; the engine belongs into `idle` after it."""
+        self.start(idle, record, audit, max_waves)
+
+    cdef int start(self, list idle, str record, str audit, max_waves) except -1:
         cdef run_t* r = &self.r
         cdef int32_t k
         self.idle = idle
@@ -679,6 +682,7 @@ cdef class Engine:
         for k in range(r.debtors_n):
             watch(r, r.debtors[k])
         self.check_error()
+        return 0
 
     cdef bint take_back(self, int which, void* items, int32_t cap) noexcept:
         """Memory of a log, for the run after the next `begin`; False if there is some already. Another run may go on meanwhile."""
@@ -940,6 +944,9 @@ cdef class Engine:
 
     def through(self, ops):
         """A whole run from `begin` on: `apply`, steps to the end, `finish`, `outcome`; and `release`, whatever happens."""
+        return self.whole(ops)
+
+    cdef Outcome whole(self, ops):
         cdef Outcome out = Outcome.__new__(Outcome)
         try:
             self.run(ops)

@@ -384,21 +384,3 @@ cdef object mark_changes(const run_t* r):
         return parts[0]
     changes = np.concatenate(parts)
     return changes[np.argsort(changes["seq"])]
-
-
-cdef class ResultParts:
-    """What a `Result` is made from, given once. Here because setting them in Python takes much of a small run's time."""
-
-    cdef readonly object _market, _state, _data, _rules, _shock
-    cdef readonly str _record
-
-    def __init__(self, market, state, data, rules, shock, str record):
-        self._market = market
-        self._state = state
-        self._data = data
-        self._rules = rules
-        self._shock = shock
-        self._record = record
-
-    def __reduce__(self):
-        return type(self), (self._market, self._state, self._data, self._rules, self._shock, self._record)

@@ -13,6 +13,7 @@ import numpy as np
 from . import _bulk, _load
 from ._badrows import show
 from ._bands import bands_table, levels_table
+from ._core import Ready
 from ._engine import start
 from ._indicators import fillable_table, ranks_table
 from ._marks import NO_BASIS
@@ -53,8 +54,6 @@ from .tables import Table
 RECORDS = ("summary", "liquidations", "all")
 ENGINES = ("core", "reference")
 AUDITS = ("delta", "full")
-USUAL = frozenset(("core", record, audit) for record in RECORDS for audit in AUDITS)
-"""Options of a run that need no more looking at, without max_waves."""
 MOST_READY = 64
 """Rules that a market knows to fit it, at a time."""
 FUND_LIMIT = 2**120
@@ -150,7 +149,7 @@ class Market:
         self._compiled: State | None = None
         self._names: Names | None = None
         self._engines: dict[Any, list[Any]] = {}
-        self._ready: dict[int, tuple[State, VenueRules, list[Any]]] = {}
+        self._ready: dict[int, Ready] = {}
 
     def _reserve(self, amount: Any, what: str, limit: int) -> int:
         quanta = self.to_quanta(amount, what)
@@ -693,9 +692,13 @@ class Market:
         RangeError
             Something could exceed the engines' integers: refused before the run.
         """
-        # Much of a small run's time is Python's.
-        shock = shock if type(shock) is Shock else as_shock(shock)
-        names, state = self._names or self.snapshot(), self._compiled or self.state()
+        ready = self._ready.get(id(rules))
+        if ready is not None:
+            result = ready.run(shock, engine, record, audit, max_waves)
+            if result is not None:
+                return result
+        shock = as_shock(shock)
+        names, state = self.snapshot(), self.state()
         started, ops = self._prepare(state, shock, rules, engine, record, audit, max_waves)
         return Result(names, state, started.through(ops), started.rules, shock, record)
 
@@ -806,43 +809,33 @@ class Market:
         audit: str,
         max_waves: int | None,
     ) -> tuple[Any, np.ndarray]:
-        own_engine, cap = None, max_waves
-        try:
-            usual = max_waves is None and (engine, record, audit) in USUAL
-        except TypeError:  # unhashable, and refused
-            usual = False
-        if not usual:
-            own_engine = engine if isinstance(engine, type) and issubclass(engine, Engine) else None
-            _check_options("core" if own_engine else engine, record, audit, max_waves)
-            cap = None if max_waves is None else min(int(max_waves), 2**31 - 1)
-        chosen = self._rules if rules is None else as_rules(rules)
-        ready = self._ready.get(id(chosen))
-        known = ready is not None and ready[0] is state
+        own_engine = engine if isinstance(engine, type) and issubclass(engine, Engine) else None
+        _check_options("core" if own_engine else engine, record, audit, max_waves)
+        chosen = as_rules(rules, self._rules)
+        ready = self._ready.get(id(rules))
+        known = ready is not None and ready.state is state
         if not known:
             check_symbols(chosen.breakers, list(self._index))
-        made = shock._made
-        if made is not None and made[0] is state.token and made[2] is chosen:
-            ops = made[1]
-        else:
-            ops = self._operations(state, shock, chosen)
+        ops = self._operations(state, shock, chosen)
         if not known:
             self._marks(state, chosen)
-            ready = self._make_ready(state, chosen)
+            ready = self._make_ready(state, rules, chosen)
+        cap = None if max_waves is None else min(int(max_waves), 2**31 - 1)
         if own_engine or engine == "reference":
             return ReferenceEngine(state, chosen, record, audit, cap, own_engine or Engine), ops
         assert ready is not None
-        return start(ready[2], state, chosen, record, audit, cap), ops
+        return start(ready.idle, state, chosen, record, audit, cap), ops
 
-    def _make_ready(self, state: State, chosen: VenueRules) -> tuple[State, VenueRules, list[Any]]:
-        """Rules found to fit the market, and the idle engines of runs under them; kept together, so that the
-        rules' id stays theirs."""
+    def _make_ready(self, state: State, given: Any, chosen: VenueRules) -> Ready:
+        """Rules found to fit the market, by the object that a run was given; that is kept, so that its id
+        stays its own."""
         if state is not self._compiled:
             # Another thread has loaded meanwhile: engines of an older state are not for the next run.
-            return state, chosen, []
-        ready = state, chosen, self._engines.setdefault(chosen, [])
+            return Ready(Result, self.snapshot(), state, given, chosen, [])
+        ready = Ready(Result, self.snapshot(), state, given, chosen, self._engines.setdefault(chosen, []))
         if len(self._ready) >= MOST_READY:
             self._ready = {}
-        self._ready[id(chosen)] = ready
+        self._ready[id(given)] = ready
         return ready
 
     def _operations(self, state: State, shock: Shock, chosen: VenueRules) -> np.ndarray:
@@ -852,6 +845,8 @@ class Market:
         if made is None or made[0] is not state.token:
             ops = shock.compile(self)
             ops.flags.writeable = False
+        elif made[2] is chosen:
+            return made[1]
         else:
             ops = made[1]
         state.check_range(ops, chosen, self.account_name)
@@ -1092,7 +1087,8 @@ class Market:
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or pickle takes along: everything loaded; engines are built anew."""
-        return {**self.__dict__, "_engines": {}, "_ready": {}, "_orders": list(self._orders)}
+        fresh = {"_engines": {}, "_ready": {}, "_names": None, "_orders": list(self._orders)}
+        return {**self.__dict__, **fresh}
 
     def __repr__(self) -> str:
         return (

@@ -127,6 +127,51 @@ def test_a_result_can_be_copied_before_and_after_it_was_looked_at():
         data.nothing  # noqa: B018
 
 
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"record": "nothing"}, cs.InputError), ({"record": ["all"]}, cs.InputTypeError),
+        ({"record": np.array(["all"])}, cs.InputTypeError), ({"audit": "none"}, cs.InputError),
+        ({"audit": None}, cs.InputTypeError), ({"engine": "cpu"}, cs.InputError),
+        ({"engine": int}, cs.InputTypeError), ({"max_waves": True}, cs.InputTypeError),
+        ({"max_waves": -1}, cs.InputError),
+        ({"rules": "all"}, cs.InputTypeError), ({"rules": []}, cs.InputTypeError),
+    ],
+)  # fmt: skip
+def test_options_are_refused_of_later_runs_too(options, error):
+    m = market()
+    for _ in range(2):
+        m.run(SHOCKS[1])
+    with pytest.raises(error):
+        m.run(SHOCKS[1], **options)
+    with pytest.raises(cs.InputTypeError, match="must be a Shock"):
+        m.run("-5%")
+    assert m.run(SHOCKS[1]).digest == m.run(SHOCKS[1], engine="reference").digest
+
+
+@pytest.mark.parametrize("engine", ["core", "reference"])
+def test_options_of_later_runs_count(engine):
+    m = market()
+    m.run(SHOCKS[1], record="summary")
+    assert m.run(SHOCKS[1], record="summary", engine=engine, max_waves=0).status == "limit"
+    assert m.run(SHOCKS[1], engine=engine).events_array().size > 0
+    rules = cs.VenueRules(mark="index")
+    for _ in range(2):
+        assert m.run(SHOCKS[1], rules=rules, engine=engine)._rules is rules
+    assert m.run(SHOCKS[1], rules=cs.venues.binance_usdm)._rules is cs.venues.binance_usdm.rules
+    assert m.run(SHOCKS[1], rules=cs.venues.binance_usdm)._rules is cs.venues.binance_usdm.rules
+    assert m.run(None).summary["shock_notional"] == 0
+
+
+def test_rules_of_one_run_are_not_taken_for_those_of_another():
+    """An object's id may be another's after it."""
+    m, waves = market(), {}
+    for k in range(300):
+        mark = ("index", "last", "mid")[k % 3]
+        digest = m.run(SHOCKS[1], rules=cs.VenueRules(mark=mark)).digest
+        assert waves.setdefault(mark, digest) == digest
+
+
 def test_threads_that_share_shocks_and_rules():
     m, expected = market(), [market().run(shock, record="summary").summary for shock in SHOCKS]
     wrong = []
