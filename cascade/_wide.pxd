@@ -27,8 +27,12 @@ cdef extern from *:
 
     #define CASCADE_RATE_ONE 1000000000000LL
 
-    /* a / b rounded down, b > 0. */
+    /* a / b rounded down, b > 0. Mostly both fit 64 bits, where a division costs a tenth. */
     static inline wide_t wide_floor_div(wide_t a, wide_t b) {
+        if (a == (int64_t)a && b == (int64_t)b) {
+            int64_t q = (int64_t)a / (int64_t)b;
+            return q - ((int64_t)a % (int64_t)b < 0);
+        }
         wide_t q = a / b;
         return q - (a % b < 0);
     }
@@ -57,13 +61,8 @@ cdef extern from *:
         return (int64_t)wide_floor_div(-(wide_t)n * a * 1024, (wide_t)p * b);
     }
 
-    /* rate * amount / one, rounded up; signed, one > 0. Mostly it fits 64 bits, where a division costs a tenth. */
+    /* rate * amount / one, rounded up; signed, one > 0. */
     static inline int64_t money_part_up(int64_t rate, int64_t amount, int64_t one) {
-        int64_t product;
-        if (!__builtin_mul_overflow(rate, amount, &product)) {
-            int64_t q = product / one;
-            return q + (product % one > 0);
-        }
         return (int64_t)-wide_floor_div(-(wide_t)rate * amount, (wide_t)one);
     }
 
