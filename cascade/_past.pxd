@@ -167,28 +167,34 @@ cdef inline const mark_change_t* crossing_mark(run_t* r, const row_t* row, int64
     return &history[first]
 
 
-cdef inline bint single_unhealthy_at(const run_t* r, const single_t* single, int i, int32_t at) noexcept nogil:
+cdef inline bint crossed(const run_t* r, const single_t* single, int i, bint short, int64_t trigger, int32_t at) noexcept nogil:
     """Whether a single is unhealthy after a change of its instrument's mark."""
-    cdef standing_t s = standing_single(r, single, i, r.history[i][at].mark)
+    cdef int64_t mark = r.history[i][at].mark, past = mark - trigger if short else trigger - mark
+    cdef standing_t s
+    if past < 0:
+        return False
+    if r.range_sure >= 0 and past >= r.range_sure:
+        return True
+    s = standing_single(r, single, i, mark)
     return standing_unhealthy(r, &s)
 
 
-cdef inline const mark_change_t* crossing_near(run_t* r, const single_t* single, int i) noexcept nogil:
+cdef inline const mark_change_t* crossing_near(run_t* r, const single_t* s, int i, bint short, int64_t trigger) noexcept nogil:
     """crossing_mark of a single whose instrument's mark went one way in the window of this check, looked for from where the latest one
     crossed: in the order of the queue it is mostly the same change."""
     cdef int32_t first = r.instruments[i].window_first, last = r.instruments[i].window_last - 1, at = r.crossing, mid
     at = first if at < first else last if at > last else at
-    if at < last and not single_unhealthy_at(r, single, i, at):
+    if at < last and not crossed(r, s, i, short, trigger, at):
         first = at + 1
-        if first < last and single_unhealthy_at(r, single, i, first):
+        if first < last and crossed(r, s, i, short, trigger, first):
             last = first
     else:
         last = at
-        if first < last and not single_unhealthy_at(r, single, i, last - 1):
+        if first < last and not crossed(r, s, i, short, trigger, last - 1):
             first = last
     while first < last:
         mid = first + (last - first) // 2
-        if single_unhealthy_at(r, single, i, mid):
+        if crossed(r, s, i, short, trigger, mid):
             last = mid
         else:
             first = mid + 1

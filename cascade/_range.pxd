@@ -73,6 +73,7 @@ cdef inline bint range_begin(run_t* r) noexcept nogil:
     cdef const int64_t* trigger
     cdef const single_t* singles
     cdef int32_t at, end, n
+    cdef int64_t before
     cdef double slack
     if r.owing or r.disturbed or r.initial_n > 0:
         return False
@@ -102,6 +103,9 @@ cdef inline bint range_begin(run_t* r) noexcept nogil:
         end -= 1
     if end <= at:
         return False
+    if r.remember_marks:    # rounding reaches farthest from the window's highest mark, which is its first or its last
+        before = r.history[i][ins.window_first].mark
+        r.range_sure = range_price(range_slack(r, i, level, ins.short_least if short else ins.long_least, <double>max(before, ins.mark)) + 1)
     r.range_level = level
     r.range_at = at
     r.range_end = end
@@ -119,6 +123,7 @@ cdef inline void batch_begin(run_t* r, int64_t previous_check, int64_t now) noex
     cdef int i
     r.batching = r.singles and r.rules.queue == QUEUE_RATIO
     r.batch_n = r.batch_at = r.range_at = r.range_end = 0
+    r.range_sure = -1
     if r.batching and r.remember_marks:
         for i in range(r.instruments_n):
             crossing_window(r, i, previous_check, now)

@@ -760,6 +760,7 @@ ctypedef struct run_t:
     int range_instrument
     bint range_short
     int range_level                 # CUT_...: cuts that hold
+    int64_t range_sure              # a mark of this check's window so far past a trigger makes its single surely unhealthy; -1: none does
     int32_t range_at, range_end
     int32_t crossing                # place in the history of marks where the latest single became unhealthy
     # Deleveraging.

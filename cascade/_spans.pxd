@@ -53,6 +53,7 @@ ctypedef struct sums_t:
 # The book in front of the singles of a list, and what the rules say of turns there.
 ctypedef struct front_t:
     const terms_t* terms
+    const int64_t* triggers
     const single_t* singles
     const block_t* blocks
     const int32_t* accounts
@@ -74,6 +75,7 @@ cdef inline bint front_of(const run_t* r, int i, bint short, front_t* f) noexcep
     f.instrument = i
     f.terms = &r.terms[i]
     f.side = 1 if short else -1
+    f.triggers = ins.short_trigger if short else ins.long_trigger
     f.singles = ins.short_single if short else ins.long_single
     f.blocks = ins.short_block if short else ins.long_block
     f.accounts = ins.short_account if short else ins.long_account

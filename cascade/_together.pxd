@@ -223,7 +223,7 @@ cdef inline bint range_turns(run_t* r, const waiting_t* other) noexcept nogil:
 cdef inline void record_end(run_t* r, const front_t* f, const sorted_t* item, int32_t account, int64_t turn, liquidation_t* l) noexcept nogil:
     """Fill in the rest of a usual turn's record, all of it, which lies where it belongs."""
     cdef const single_t* s = f.singles + place_at(item.who.place)
-    cdef const mark_change_t* change = crossing_near(r, s, f.instrument)
+    cdef const mark_change_t* change = crossing_near(r, s, f.instrument, f.side > 0, f.triggers[place_at(item.who.place)])
     cdef cause_t cause = cause_of_mark(change)
     l.seq = turn
     l.time_ns = r.time_ns
