@@ -1,4 +1,4 @@
-"""Instructions a message of `OrderBook.process` on the three flows, counted by callgrind.
+"""Instructions a message of `OrderBook.process` and a liquidation of `Market.run`, counted by callgrind.
 
     python benchmarks/instructions.py             count and print
     python benchmarks/instructions.py --record    and write instructions.json
@@ -30,6 +30,11 @@ TOLERANCE = 0.05
 BATCH = 4_096
 TIMED = 20 * BATCH
 """Messages counted of each flow, after its warm prefix."""
+POSITIONS = 100_000
+FEW = 100
+"""Liquidations, about, of the run called few; half of all positions in the one called half."""
+RUNS = {"few": ("few", "summary", 50), "half": ("half", "summary", 3), "rows": ("half", "liquidations", 1)}
+"""Name: which sale, what is recorded, how many runs are counted."""
 
 # Instrumentation is on around the counted calls alone: the rest runs ten times faster without it.
 SWITCH = """
@@ -66,7 +71,22 @@ def count_here(folder: Path) -> None:
                 written, done = book.process(part, out=out)
                 reports += written
         switch.count_stop(name.encode())
-        print(json.dumps({"flow": name, "reports": reports, "left": len(book)}))
+        print(json.dumps({"name": name, "counted": TIMED, "reports": reports, "left": len(book)}))
+    import contagion
+    import workload
+
+    drawn = workload.half(POSITIONS)
+    market = drawn.market()
+    sales = {"few": contagion.sale_for(drawn, FEW)[0], "half": workload.HALF_LOTS}
+    for name, (sale, record, times) in RUNS.items():
+        shock = contagion.sell(sales[sale])
+        gone = market.run(shock, record=record).summary["liquidated_accounts"]
+        market.run(shock, record=record)
+        switch.count_start()
+        for _ in range(times):
+            market.run(shock, record=record)
+        switch.count_stop(name.encode())
+        print(json.dumps({"name": name, "counted": times * gone}))
 
 
 def missing() -> str:
@@ -87,7 +107,7 @@ def missing() -> str:
 
 
 def count() -> dict[str, float]:
-    """Instructions a message of each flow."""
+    """Instructions a message of each flow, and a liquidation of each run."""
     import flows
 
     small = {"cascade": {"levels": 1_000, "per": 10, "rounds": 700}}
@@ -121,16 +141,19 @@ def count() -> dict[str, float]:
         run = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         if run.returncode != 0:
             raise RuntimeError(f"valgrind failed:\n{run.stderr[-3000:]}")
+        said = [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
+        of = {line["name"]: line["counted"] for line in said}
         counted = {}
         for path in folder.glob("out.*"):
             text = path.read_text(errors="replace")
             name = re.search(r"^desc: Trigger: Client Request: (\w+)", text, re.M)
             totals = re.search(r"^(?:totals|summary): (\d+)", text, re.M)
             if name and totals:
-                counted[name[1]] = int(totals[1]) / TIMED
-    if sorted(counted) != sorted(flows.NAMES):
+                counted[name[1]] = int(totals[1]) / of[name[1]]
+    names = (*flows.NAMES, *RUNS)
+    if sorted(counted) != sorted(names):
         raise RuntimeError(f"callgrind counted {sorted(counted)} only")
-    return {name: round(counted[name], 1) for name in flows.NAMES}
+    return {name: round(counted[name], 1) for name in names}
 
 
 def built_by() -> dict[str, str]:
@@ -149,7 +172,7 @@ def built_by() -> dict[str, str]:
 
 
 def check(counted: dict[str, float], built: dict[str, str]) -> int:
-    """0, or 1 where a flow takes 5% more instructions than the record says."""
+    """0, or 1 where a flow or run takes 5% more instructions than the record says."""
     if not RECORD.exists():
         print("skipped: nothing is recorded")
         return 0
@@ -164,7 +187,7 @@ def check(counted: dict[str, float], built: dict[str, str]) -> int:
         return 0
     bad = 0
     for name, now in counted.items():
-        before = record["instructions_a_message"][name]
+        before = record["instructions"][name]
         change = now / before - 1
         bad += change > TOLERANCE
         mark = " - TOO MANY" if change > TOLERANCE else ""
@@ -190,13 +213,13 @@ def main() -> None:
         print(f"instruction counts skipped: {why}")
         sys.exit(1 if args.record else 0)
     counted, built = count(), built_by()
-    print(f"instructions a message ({', '.join(built.values())})")
+    print(f"instructions a message, or a liquidation ({', '.join(built.values())})")
     for name, number in counted.items():
         print(f"  {name:<8} {number:8.1f}")
     if args.record:
         flags = " ".join(str(sysconfig.get_config_var(key) or "") for key in ("CFLAGS", "CCSHARED")).split()
         record = {
-            "instructions_a_message": counted,
+            "instructions": counted,
             "built": built,
             "flags": [*flags, "-O3"],
             "messages": TIMED,

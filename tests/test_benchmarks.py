@@ -318,7 +318,7 @@ def test_counts_fail_at_five_percent_of_the_same_compiler(tmp_path, monkeypatch,
     monkeypatch.setattr(instructions, "RECORD", record)
     assert instructions.check({"normal": 100.0}, built) == 0
     assert "nothing is recorded" in capsys.readouterr().out
-    record.write_text(json.dumps({"built": built, "instructions_a_message": {"normal": 100.0}}))
+    record.write_text(json.dumps({"built": built, "instructions": {"normal": 100.0}}))
     assert instructions.check({"normal": 104.9}, built) == 0
     assert instructions.check({"normal": 105.1}, built) == 1
     assert "TOO MANY" in capsys.readouterr().out
