@@ -44,6 +44,7 @@ from cascade._wide cimport (
     wide_add,
     wide_cmp,
     wide_of,
+    wide_is_zero,
     wide_sign,
     wide_sub,
 )
@@ -77,7 +78,7 @@ cdef inline void audit_money(run_t* r) noexcept nogil:
 
 cdef inline void audit_instrument(run_t* r, int i) noexcept nogil:
     """After a trade: contracts and basis of the instrument sum to zero."""
-    if wide_sign(r.instruments[i].sum_lots) != 0 or wide_sign(r.instruments[i].sum_basis) != 0:
+    if not (wide_is_zero(r.instruments[i].sum_lots) and wide_is_zero(r.instruments[i].sum_basis)):
         r.error = ERR_AUDIT
 
 

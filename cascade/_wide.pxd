@@ -19,6 +19,7 @@ cdef extern from *:
     static inline wide_t wide_mul(int64_t a, int64_t b) { return (wide_t)a * b; }
     static inline int wide_cmp(wide_t a, wide_t b) { return (a > b) - (a < b); }
     static inline int wide_sign(wide_t a) { return (a > 0) - (a < 0); }
+    static inline int wide_is_zero(wide_t a) { return a == 0; }
     static inline int64_t wide_low(wide_t a) { return (int64_t)(uint64_t)(uwide_t)a; }
     static inline int64_t wide_high(wide_t a) { return (int64_t)(a >> 64); }
     static inline wide_t wide_join(int64_t high, uint64_t low) { return (wide_t)(((uwide_t)(uint64_t)high << 64) | low); }
@@ -212,6 +213,7 @@ cdef extern from *:
     wide_t wide_mul(int64_t a, int64_t b) noexcept nogil
     int wide_cmp(wide_t a, wide_t b) noexcept nogil
     int wide_sign(wide_t a) noexcept nogil
+    int wide_is_zero(wide_t a) noexcept nogil
     int64_t wide_low(wide_t a) noexcept nogil
     int64_t wide_high(wide_t a) noexcept nogil
     wide_t wide_join(int64_t high, uint64_t low) noexcept nogil
