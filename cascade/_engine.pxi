@@ -3,7 +3,7 @@
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawRealloc
 from libc.math cimport INFINITY
-from libc.stdint cimport uint16_t
+from libc.stdint cimport INT64_MIN, uint16_t
 from libc.string cimport memcpy
 
 from cascade._book cimport book_owner_append, book_place
@@ -135,6 +135,7 @@ cdef class Engine:
     cdef object __weakref__
     cdef void* spare[LOGS]          # logs that came back from outcomes
     cdef int32_t spare_cap[LOGS]
+    cdef object index       # of these, keeps the lists of singles and their accounts
     cdef object columns     # keeps the arrays that run_t and these point into
     cdef const int64_t* balance
     cdef const int64_t* lots
@@ -508,6 +509,7 @@ cdef class Engine:
                 r.instruments[i].short_block = <const block_t*>&block[0, 0]
             r.instruments[i].long_least, r.instruments[i].long_others = self.columns["long_plain"][i]
             r.instruments[i].short_least, r.instruments[i].short_others = self.columns["short_plain"][i]
+        self.index = tuple([self.columns[name] for name in ("long_single", "long_account", "short_single", "short_account")])
         account = self.columns["debtors"]
         r.debtors = <int32_t*>claim(account.shape[0], sizeof(int32_t))
         r.debtors_n = <int32_t>account.shape[0]
@@ -519,23 +521,31 @@ cdef class Engine:
         """Marks as loaded, who is unhealthy at them, and a copy of all that `reset` needs."""
         cdef run_t* r = &self.r
         cdef int32_t k
+        cdef int64_t unhealthy
         cdef int i
         cdef instrument_t* ins
         for i in range(r.instruments_n):
             ins = &r.instruments[i]
             ins.shadow = ins.mark = ins.previous_mark = ins.start_mark = ins.low_mark = ins.high_mark = mark_now(r, i)
             ins.checked_mark = ins.mark
+            ins.long_stand = ins.short_stand = INT64_MIN
             r.rankings[2 * i].epoch = r.rankings[2 * i + 1].epoch = -1
         for i in range(r.instruments_n):
             ins = &r.instruments[i]
+            unhealthy = r.totals.initially_unhealthy
             for k in range(ins.long_n):
                 if ins.long_trigger[k] < ins.mark:
                     break
                 self.note_initial(ins.long_account[k])
+            if r.totals.initially_unhealthy == unhealthy:
+                ins.long_stand = ins.mark
+            unhealthy = r.totals.initially_unhealthy
             for k in range(ins.short_n):
                 if ins.short_trigger[k] > ins.mark:
                     break
                 self.note_initial(ins.short_account[k])
+            if r.totals.initially_unhealthy == unhealthy:
+                ins.short_stand = ins.mark
         for k in range(r.debtors_n):
             self.note_initial(r.debtors[k])
         self.load_safe()
@@ -943,17 +953,14 @@ cdef class Engine:
         return OK
 
     def through(self, ops):
-        """A whole run from `begin` on: `apply`, steps to the end, `finish`, `outcome`; and `release`, whatever happens."""
+        """A whole run from `begin` on: `apply`, steps to the end, `finish`, `outcome`."""
         return self.whole(ops)
 
     cdef Outcome whole(self, ops):
         cdef Outcome out = Outcome.__new__(Outcome)
-        try:
-            self.run(ops)
-            out.take(self, &self.r, self.status, self.balance, self.lots, self.basis)
-            return out
-        finally:
-            self.put_back()
+        self.run(ops)
+        out.take(self, &self.r, self.status, self.balance, self.lots, self.basis)
+        return out
 
     # -- after a run -------------------------------------------------------------------------------------------------
     def release(self):
@@ -1165,6 +1172,7 @@ cdef class Engine:
         try:
             flats_tell(r)
             made.columns = self.columns
+            made.index = self.index
             made.balance = self.balance
             made.lots = self.lots
             made.basis = self.basis

@@ -130,7 +130,7 @@ cdef class Outcome:
 
     Balances and rows that differ from the loaded ones are copied at once, as are marks where they are kept; events, liquidations and flats
     are taken over. Of what the run_t points to only instruments, system, waves and spans are there, in memory of the Outcome's own; what the
-    spans point to is kept by the columns.
+    spans point to is kept beside them.
     """
 
     cdef run_t r
@@ -141,7 +141,7 @@ cdef class Outcome:
     cdef int64_t* balance
     cdef row_record_t* row
     cdef int64_t accounts_n, rows_n
-    cdef object events, liquidations, flats, marks, columns
+    cdef object events, liquidations, flats, marks, index
     cdef dict fields        # None: not asked yet
     cdef int readers        # threads in `rest`
 
@@ -174,7 +174,7 @@ cdef class Outcome:
         self.r.spans = <span_t*>at
         if spans > 0:
             memcpy(at, r.spans, spans)
-            self.columns = engine.columns
+            self.index = engine.index
         at += spans
         self.balance = <int64_t*>at
         at += r.dirty_n * sizeof(int64_t)
@@ -261,7 +261,7 @@ cdef class Outcome:
         """Give up what the fields are made from."""
         PyMem_RawFree(self.memory)
         self.memory = NULL
-        self.events = self.liquidations = self.flats = self.marks = self.columns = None
+        self.events = self.liquidations = self.flats = self.marks = self.index = None
 
     cdef dict scalars(self):
         """The fields that RunTotals has."""

@@ -55,11 +55,11 @@ cdef enum:
 
 
 cdef inline int list_reached(const instrument_t* ins) noexcept nogil:
-    """Which of an instrument's lists have somebody whom the mark has reached."""
+    """Which of an instrument's lists have somebody whom the mark has reached, and who was not found healthy there."""
     cdef int which = 0
-    if ins.long_at < ins.long_n and ins.long_trigger[ins.long_at] >= ins.mark:
+    if ins.long_at < ins.long_n and ins.long_trigger[ins.long_at] >= ins.mark and ins.long_stand != ins.mark:
         which |= LONG_LIST
-    if ins.short_at < ins.short_n and ins.short_trigger[ins.short_at] <= ins.mark:
+    if ins.short_at < ins.short_n and ins.short_trigger[ins.short_at] <= ins.mark and ins.short_stand != ins.mark:
         which |= SHORT_LIST
     return which
 

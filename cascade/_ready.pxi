@@ -27,6 +27,7 @@ cdef class Ready:
         """`Market.run` of a shock that has been found to fit before, if an engine waits for it; else None, as for any other argument. Here
         because Python takes more time than a small run."""
         cdef Engine waiting
+        cdef Outcome data
         cdef object made
         if type(shock) is not Shock or type(engine) is not str or type(record) is not str or type(audit) is not str:
             return None
@@ -42,7 +43,11 @@ cdef class Ready:
         except IndexError:
             return None
         waiting.start(self.idle, record, audit, None)
-        return self.kind(self.names, self.state, waiting.whole((<tuple>made)[1]), self.rules, shock, record)
+        try:
+            data = waiting.whole((<tuple>made)[1])
+        finally:
+            waiting.put_back()
+        return self.kind(self.names, self.state, data, self.rules, shock, record)
 
 
 cdef class ResultParts:

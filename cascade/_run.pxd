@@ -390,11 +390,13 @@ ctypedef struct instrument_t:
     const single_t* long_single
     const block_t* long_block       # NULL where no sums of them are made
     int32_t long_n, long_at
+    int64_t long_stand              # the mark at which all who are still there were last found healthy
     const int64_t* short_trigger
     const int32_t* short_account
     const single_t* short_single
     const block_t* short_block
     int32_t short_n, short_at
+    int64_t short_stand
     # Of both lists: the least lots of a single where cuts are marked, else 0; and how many entries are no singles.
     int64_t long_least, short_least
     int64_t long_others, short_others

@@ -198,6 +198,10 @@ cdef inline bint span_add(run_t* r, const front_t* f, int32_t end, sums_t* sums)
     cdef span_t* span
     cdef int64_t summed = 0
     cdef sums_t part
+    if end - k < BLOCK:
+        if not singles_add(&f.singles[k], &f.singles[end], lot_value, f.kept, sums):
+            return False
+        k = end
     while k < end:
         b = block_at(f.blocks, k, end)
         last = k + BLOCK - k % BLOCK

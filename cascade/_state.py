@@ -335,6 +335,8 @@ class State:
         assert self._loaded_lots_fit
         for i in {**ordered, **deepened}:
             self._lots_fit(i, deepened.get(i, 1.0), ordered.get(i, 0.0))
+            largest = self._largest_order[i] * deepened.get(i, 1.0)
+            self._fill_fits(i, min(ordered.get(i, 0.0), largest), reach[i])
         if self.fund >= 2**120 or self.vault >= ACCOUNT_LIMIT:
             raise RangeError("market: fund or vault does not fit")
         if rules.bankruptcy_fee == "taker":
@@ -530,6 +532,20 @@ class State:
             raise RangeError(
                 f"market[{symbol!r}]: {lots:.3g} lots of an inverse contract exceed 128 bits; use larger lots"
             )
+
+    def _fill_fits(self, i: int, lots: float, reach: tuple[float, float]) -> None:
+        """Refuse a trade of a shock's order that int64 quanta might not hold."""
+        worth = lots * self.worst_value_of_a_lot(i, reach) / 2  # nobody trades at twice the highest price
+        if worth >= 2**63:
+            raise RangeError(
+                f"shock.orders[{self.instruments[i].symbol!r}]: one trade could be worth {worth:.3g} cash "
+                f"quanta of {decimal_text(self.quantum)}, more than 2**63; {self._room_for(worth / 2**63)}"
+            )
+
+    @cached_property
+    def _largest_order(self) -> list[float]:
+        """Per instrument the lots of the largest resting order."""
+        return [float(orders.lots.max(initial=0)) for orders in self.orders]
 
     @cached_property
     def _loaded_lots_fit(self) -> bool:

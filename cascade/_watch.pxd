@@ -337,11 +337,15 @@ cdef inline void examine_index(run_t* r, int i, int64_t now) noexcept nogil:
     """Look at the untouched accounts of one position whose trigger the mark has reached."""
     cdef instrument_t* ins = &r.instruments[i]
     cdef int32_t at = ins.long_at
-    ins.long_at = standing_last(r, i, False, at, triggers_upto(ins.long_trigger, at, ins.long_n, False, ins.mark))
-    examine_list(r, i, False, at, ins.long_at, now)
-    at = ins.short_at
-    ins.short_at = standing_last(r, i, True, at, triggers_upto(ins.short_trigger, at, ins.short_n, True, ins.mark))
-    examine_list(r, i, True, at, ins.short_at, now)
+    if ins.long_stand != ins.mark:
+        ins.long_at = standing_last(r, i, False, at, triggers_upto(ins.long_trigger, at, ins.long_n, False, ins.mark))
+        ins.long_stand = ins.mark
+        examine_list(r, i, False, at, ins.long_at, now)
+    if ins.short_stand != ins.mark:
+        at = ins.short_at
+        ins.short_at = standing_last(r, i, True, at, triggers_upto(ins.short_trigger, at, ins.short_n, True, ins.mark))
+        ins.short_stand = ins.mark
+        examine_list(r, i, True, at, ins.short_at, now)
 
 
 cdef inline double moved(int64_t start, int64_t change) noexcept nogil:

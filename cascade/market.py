@@ -55,7 +55,9 @@ RECORDS = ("summary", "liquidations", "all")
 ENGINES = ("core", "reference")
 AUDITS = ("delta", "full")
 MOST_READY = 64
-"""Rules that a market knows to fit it, at a time."""
+"""Objects given as rules that a market knows to fit it, at a time."""
+MOST_LOADED = 16
+"""Rules for which it keeps engines."""
 FUND_LIMIT = 2**120
 """The fund is one of the accounts that the engines keep in 128 bits."""
 SYSTEM_NAMES = ("external", "fund", "fees", "dust", "deficit", "vault")
@@ -146,10 +148,7 @@ class Market:
         # What rounding to quanta took away, for prices that are reported.
         self._balance_rest = _load.nothing(SETTLEMENT + n)
         self._basis_rest = _load.nothing(0)
-        self._compiled: State | None = None
-        self._names: Names | None = None
-        self._engines: dict[Any, list[Any]] = {}
-        self._ready: dict[int, Ready] = {}
+        self._derived = _Derived()
 
     def _reserve(self, amount: Any, what: str, limit: int) -> int:
         quanta = self.to_quanta(amount, what)
@@ -542,16 +541,17 @@ class Market:
         return found
 
     def _changed(self) -> None:
-        self._compiled = self._names = None
-        self._engines, self._ready = {}, {}
+        # Other threads that are making something for the market as it was put it into the old one.
+        self._derived = _Derived()
         self.__dict__.pop("digest", None)
 
     # -- the exact state -------------------------------------------------------------------------------------
     def state(self) -> State:
         """The market as exact integer columns, built once and kept until the next load."""
-        if self._compiled is None:
-            self._compiled = self._compile()
-        return self._compiled
+        derived = self._derived
+        if derived.state is None:
+            derived.state = self._compile()
+        return derived.state
 
     def _compile(self) -> State:
         n = len(self.instruments)
@@ -692,15 +692,19 @@ class Market:
         RangeError
             Something could exceed the engines' integers: refused before the run.
         """
-        ready = self._ready.get(id(rules))
+        ready = self._derived.ready.get(id(rules))
         if ready is not None:
             result = ready.run(shock, engine, record, audit, max_waves)
             if result is not None:
                 return result
-        shock = as_shock(shock)
+        shock, record, audit = as_shock(shock), _plain(record), _plain(audit)
         names, state = self.snapshot(), self.state()
         started, ops = self._prepare(state, shock, rules, engine, record, audit, max_waves)
-        return Result(names, state, started.through(ops), started.rules, shock, record)
+        try:
+            data = started.through(ops)
+        finally:
+            started.release()
+        return Result(names, state, data, started.rules, shock, record)
 
     def start(
         self, shock: Shock | None = None, *, rules: VenueRules | Venue | None = None,
@@ -708,7 +712,7 @@ class Market:
         audit: str = "delta", max_waves: int | None = None,
     ) -> Simulation:  # fmt: skip
         """The same, step by step, with orders and market data from outside in between: see `Simulation`."""
-        shock = as_shock(shock)
+        shock, record, audit = as_shock(shock), _plain(record), _plain(audit)
         names, state = self.snapshot(), self.state()
         started, ops = self._prepare(state, shock, rules, engine, record, audit, max_waves)
         started.apply(ops)
@@ -786,14 +790,13 @@ class Market:
         names, state = self.snapshot(), self.state()
         started, ops = self._prepare(state, shock, record=record, audit="delta", **options)
         try:
-            stop.began(started)
-        except BaseException:
-            started.release()  # `through` does it else
-            raise
-        try:
-            data = started.through(ops)
+            try:
+                stop.began(started)
+                data = started.through(ops)
+            finally:
+                stop.ended(started)
         finally:
-            stop.ended(started)
+            started.release()
         if not whole:
             return summary_of(state, data), None
         result = Result(names, state, data, started.rules, shock, record)
@@ -812,7 +815,7 @@ class Market:
         own_engine = engine if isinstance(engine, type) and issubclass(engine, Engine) else None
         _check_options("core" if own_engine else engine, record, audit, max_waves)
         chosen = as_rules(rules, self._rules)
-        ready = self._ready.get(id(rules))
+        ready = self._derived.ready.get(id(rules))
         known = ready is not None and ready.state is state
         if not known:
             check_symbols(chosen.breakers, list(self._index))
@@ -829,13 +832,17 @@ class Market:
     def _make_ready(self, state: State, given: Any, chosen: VenueRules) -> Ready:
         """Rules found to fit the market, by the object that a run was given; that is kept, so that its id
         stays its own."""
-        if state is not self._compiled:
+        derived = self._derived
+        if state is not derived.state:
             # Another thread has loaded meanwhile: engines of an older state are not for the next run.
             return Ready(Result, self.snapshot(), state, given, chosen, [])
-        ready = Ready(Result, self.snapshot(), state, given, chosen, self._engines.setdefault(chosen, []))
-        if len(self._ready) >= MOST_READY:
-            self._ready = {}
-        self._ready[id(given)] = ready
+        new = chosen not in derived.engines
+        if len(derived.ready) >= MOST_READY or (new and len(derived.engines) >= MOST_LOADED):
+            derived.ready.clear()
+            for rules in list(derived.engines)[: 1 - MOST_LOADED]:  # all but the latest
+                derived.engines.pop(rules, None)
+        idle = derived.engines.setdefault(chosen, [])
+        derived.ready[id(given)] = ready = Ready(Result, self.snapshot(), state, given, chosen, idle)
         return ready
 
     def _operations(self, state: State, shock: Shock, chosen: VenueRules) -> np.ndarray:
@@ -855,9 +862,10 @@ class Market:
 
     def snapshot(self) -> Names:
         """What a result needs of the market, unaffected by later loads."""
-        if self._names is None:
-            self._names = Names(self)
-        return self._names
+        derived = self._derived
+        if derived.names is None:
+            derived.names = Names(self)
+        return derived.names
 
     # -- questions -------------------------------------------------------------------------------------------
     def marks(self, rules: VenueRules | Venue | None = None) -> list[int]:
@@ -1087,8 +1095,7 @@ class Market:
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or pickle takes along: everything loaded; engines are built anew."""
-        fresh = {"_engines": {}, "_ready": {}, "_names": None, "_orders": list(self._orders)}
-        return {**self.__dict__, **fresh}
+        return {**self.__dict__, "_derived": _Derived(self._derived.state), "_orders": list(self._orders)}
 
     def __repr__(self) -> str:
         return (
@@ -1112,6 +1119,23 @@ def _check_options(engine: Any, record: Any, audit: Any, max_waves: Any) -> None
         raise InputTypeError(f"run: max_waves = {show(max_waves)}: must be an int or None")
     if max_waves < 0:
         raise InputError(f"run: max_waves = {show(max_waves)}: must be >= 0")
+
+
+def _plain(option: Any) -> Any:
+    """An option that is a str of some kind, as numpy's and enumerations' are, as a str."""
+    return str.__str__(option) if isinstance(option, str) else option
+
+
+class _Derived:
+    """What has been made of a market as it is loaded; a load puts a new one in its place."""
+
+    def __init__(self, state: State | None = None) -> None:
+        self.state = state
+        self.names: Names | None = None
+        self.engines: dict[VenueRules, list[Any]] = {}
+        """idle ones by rules"""
+        self.ready: dict[int, Ready] = {}
+        """by the id of what a run was given as rules"""
 
 
 class Names:

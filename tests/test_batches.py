@@ -95,7 +95,8 @@ def herd(seed: int, most: int = 300) -> tuple[cs.Market, cs.Shock]:
 
 def served(market: cs.Market) -> np.ndarray:
     """Turns of the latest run on the short way; of them, taken together in order, and without one."""
-    return np.sum([engine.singles_served for idle in market._engines.values() for engine in idle], axis=0)
+    engines = [engine for idle in market._derived.engines.values() for engine in idle]
+    return np.sum([engine.singles_served for engine in engines], axis=0)
 
 
 def check(seed: int, found: Counter, reference: bool = False) -> None:
@@ -366,3 +367,33 @@ def test_money_that_a_range_loses_is_noticed():
     market.run(shock, record="all")  # an engine is made with a bug when its run begins
     with planted(1), pytest.raises(cs.AuditError):
         market.run(shock, record="summary")
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("record", ["summary", "liquidations"])
+def test_one_who_just_stands_elsewhere_changes_no_way(record):
+    """A single of another instrument, at its trigger price to the quantum, is found healthy once."""
+    n = 3_000
+    served_with = []
+    for stands in (False, True):
+        market = cs.Market([cs.Instrument(x, tick_size=1, lot_size=1, tiers=0.01) for x in "XY"], fund=1e9)
+        for name in "XY":
+            bids = {"price": np.arange(10_000, 5_000, -1), "quantity": np.full(5_000, 2 * n)}
+            market.load_book(name, bids, {"price": [10_001], "quantity": [1]}, complete=True)
+        rows = {
+            "account": [f"a{k}" for k in range(n)], "instrument": ["X"] * n, "size": np.ones(n),
+            "entry_price": np.full(n, 10_000), "margin": 200.0 + np.arange(n) / 2,
+        }  # fmt: skip
+        market.load_positions(rows)
+        if stands:  # a hundredth of its mark is what it has
+            one = {"account": ["y"], "instrument": ["Y"], "size": [1], "entry_price": [10_000]}
+            market.load_positions({**one, "margin": [100.0]})
+        rules = cs.VenueRules(mark="index", size="all")
+        market.set_prices(index={"X": 10_000, "Y": 10_000})
+        whole = market.run(cs.Shock(index={"X": -0.08}), rules=rules)
+        part = market.run(cs.Shock(index={"X": -0.08}), rules=rules, record=record)
+        assert not difference(whole, part, ("all", record))
+        assert part.summary["liquidated_accounts"] > 1_000
+        served_with.append(served(market).tolist())
+    assert served_with[0] == served_with[1]
+    assert served_with[0][2 if record == "summary" else 1] > 1_000

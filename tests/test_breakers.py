@@ -936,7 +936,7 @@ def test_a_run_leaves_nothing_behind():
     fresh = [cascade_market(symbols=("X", "Y")).run(shock, rules=rules) for shock in shocks]
     for k in (0, 1, 0, 2, 3, 1, 0, 3, 2):
         assert not difference(fresh[k], market.run(shocks[k], rules=rules), ("fresh", "again"))
-    assert market._engines
+    assert market._derived.engines
 
 
 @pytest.mark.parametrize("size", ["fraction", "step_down"])

@@ -88,7 +88,7 @@ def test_a_lot_lost_makes_the_audit_fire(several, record):
     market, shock, rules = liquidated_longs(several)
     sound = market.run(shock, rules=rules, record=record)
     assert sound.summary["liquidated_accounts"] > 10
-    engine = next(engine for idle in market._engines.values() for engine in idle)
+    engine = next(engine for idle in market._derived.engines.values() for engine in idle)
     if not several:
         singles, batched, ranged = engine.singles_served
         used = {"summary": ranged, "liquidations": batched, "all": singles == 0}

@@ -107,7 +107,7 @@ def reused(seed):
             fresh[k], market.run(shock, engine="core", audit="full", **run), ("fresh", "reused")
         )
         assert not text, f"seed {seed}, way {k}: {text}"
-    assert sum(len(idle) for idle in market._engines.values()) <= 2, "engines are reused"
+    assert sum(len(idle) for idle in market._derived.engines.values()) <= 2, "engines are reused"
 
 
 @pytest.mark.fast

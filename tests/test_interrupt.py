@@ -49,5 +49,5 @@ def test_an_interrupt_stops_the_loop_and_changes_nothing():
 
 def cs_fresh(market, shock):
     """The same run on an engine that was never interrupted."""
-    market._engines.clear()
+    market._derived.engines.clear()
     return market.run(shock, max_waves=50)

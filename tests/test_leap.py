@@ -18,7 +18,7 @@ TREE = marks.median(marks.last(), marks.index(), marks.bid(), missing="drop")
 
 def leaps(market: cs.Market) -> int:
     """Orders of the latest run whose end was searched for."""
-    return sum(engine.leaps for idle in market._engines.values() for engine in idle)
+    return sum(engine.leaps for idle in market._derived.engines.values() for engine in idle)
 
 
 def deep(seed: int) -> tuple[cs.Market, cs.VenueRules, list[cs.Shock]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import enum
 import pickle
 import threading
 from fractions import Fraction
@@ -13,6 +14,7 @@ from twins import difference
 
 import cascade as cs
 from cascade._rundata import RunData
+from cascade.sweep._run import Stop
 
 pytestmark = pytest.mark.fast
 
@@ -94,8 +96,8 @@ def test_rules_that_are_made_anew_for_every_run_share_engines():
     m = market()
     for k in range(200):
         m.run(SHOCKS[0], rules=cs.VenueRules(capacity=1 + k % 2), record="summary")
-    assert sum(len(idle) for idle in m._engines.values()) == 2
-    assert len(m._ready) <= 64
+    assert sum(len(idle) for idle in m._derived.engines.values()) == 2
+    assert len(m._derived.ready) <= 64
 
 
 @pytest.mark.parametrize("record", ["summary", "liquidations", "all"])
@@ -204,3 +206,72 @@ def test_floats_come_to_the_lots_that_their_decimals_are(size, lot):
             instrument.to_lots(size)
     else:
         assert instrument.to_lots(size) == round(exact)
+
+
+class Record(enum.StrEnum):
+    SUMMARY = "summary"
+
+
+@pytest.mark.parametrize("engine", ["core", "reference"])
+@pytest.mark.parametrize(
+    "option", [{"record": np.str_("summary")}, {"record": Record.SUMMARY}, {"audit": np.str_("full")}]
+)
+def test_strings_of_other_kinds_are_options(option, engine):
+    m = market()
+    for _ in range(2):
+        assert m.run(SHOCKS[1], engine=engine, **option).summary == m.run(SHOCKS[1]).summary
+        assert m.start(SHOCKS[1], engine=engine, **option).settle() > 0
+
+
+def test_an_engine_waits_again_when_its_scenario_is_off_the_list_of_a_sweep():
+    """Else a sweep that is stopped would stop whoever has taken the engine meanwhile."""
+    m, seen = market(), []
+
+    class Watched(Stop):
+        def ended(self, engine):
+            seen.append(sum(len(idle) for idle in m._derived.engines.values()))
+            super().ended(engine)
+
+    options = {"rules": None, "engine": "core", "max_waves": None}
+    for _ in range(2):
+        m._scenario(SHOCKS[1], Watched(), "summary", False, options)
+    stopped = Watched()
+    stopped.now()
+    with pytest.raises(cs.Cancelled):
+        m._scenario(SHOCKS[1], stopped, "summary", False, options)
+    assert seen == [0, 0, 0]
+    assert sum(len(idle) for idle in m._derived.engines.values()) == 1
+
+
+def test_what_is_made_while_another_thread_loads_is_not_for_later_runs(monkeypatch):
+    m = market()
+    late = {"account": ["late"], "instrument": ["X"], "size": [2], "entry_price": [1_000.0]}
+
+    def compile_then_load(make=m._compile):
+        state = make()
+        monkeypatch.undo()
+        m.load_accounts({"account": ["late"], "balance": [40.0]})
+        m.load_positions(late)
+        return state
+
+    monkeypatch.setattr(m, "_compile", compile_then_load)
+    assert len(m.run(SHOCKS[2]).accounts["account"]) == 2
+    for _ in range(2):
+        assert len(m.run(SHOCKS[2]).accounts["account"]) == 3
+
+
+def test_engines_of_a_few_rules_are_kept():
+    m = market()
+    for k in range(40):
+        m.run(SHOCKS[1], rules=cs.VenueRules(cooldown_ns=k), record="summary")
+    assert len(m._derived.engines) <= 16
+    assert m.run(SHOCKS[1]).digest == m.run(SHOCKS[1], engine="reference").digest
+
+
+@pytest.mark.parametrize("engine", ["core", "reference"])
+def test_trades_worth_more_than_int64_are_refused(engine):
+    m = cs.Market(cs.Instrument("X", tick_size=1, lot_size=1, tiers=0.01), cash_quantum="1e-12")
+    m.load_book("X", {"price": [99], "quantity": [1]}, {"price": [100], "quantity": [200_000]})
+    with pytest.raises(cs.RangeError, match=r"shock.orders\['X'\]: one trade could be worth"):
+        m.run(cs.Shock(orders={"X": 150_000}), engine=engine)
+    assert m.run(cs.Shock(orders={"X": 15_000}), engine=engine).summary["shock_notional"] == 1_500_000

@@ -91,7 +91,7 @@ def asked(instrument: dict, mid: int, lots: int, entry: float, more: float) -> f
 
 def served(market: cs.Market) -> int:
     """Turns of the latest run that took the short way."""
-    return sum(engine.several_served for idle in market._engines.values() for engine in idle)
+    return sum(engine.several_served for idle in market._derived.engines.values() for engine in idle)
 
 
 def check(seed: int, found: Counter) -> None:

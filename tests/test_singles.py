@@ -58,7 +58,7 @@ def crowd(seed: int) -> tuple[cs.Market, cs.Shock, dict]:
 
 def served(market: cs.Market) -> int:
     """Turns of the latest run that took the short way."""
-    return sum(engine.singles_served[0] for idle in market._engines.values() for engine in idle)
+    return sum(engine.singles_served[0] for idle in market._derived.engines.values() for engine in idle)
 
 
 def check(seed: int, found: Counter) -> None:

@@ -67,7 +67,7 @@ def check(seed: int, found: Counter) -> None:
     market, shock = crowd(seed)
     whole = market.run(shock, record="all")
     part = market.run(shock, record="summary", audit="full" if seed % 3 == 0 else "delta")
-    engine = next(engine for idle in market._engines.values() for engine in idle)
+    engine = next(engine for idle in market._derived.engines.values() for engine in idle)
     found["blocks"] += engine.blocks_served
     found["ranged"] += engine.singles_served[2]
     text = difference(whole, part, ("all", "summary"))
